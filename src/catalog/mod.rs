@@ -1,0 +1,250 @@
+//! The catalog: where every segment is, what state it is in, and every change of that, numbered.
+//!
+//! Owns: segment rows, the state machine, collections, assignments, floors, cursors, losses and gaps, the numbered
+//! history. Does not own: the bytes of any segment. It is never the only copy of the truth: directories and archives
+//! can rebuild it (C6).
+//!
+//! # What every engine promises
+//!
+//! 1. [`Catalog::apply`] is one transaction: all mutations, their rows in `changes` (one number each, dense), or nothing. When it
+//!    returned `Ok`, the change survives a power cut. When it returned an error other than
+//!    [`CatalogError::OutcomeUnknown`], nothing changed.
+//! 2. Mutations are checked by [`state`], in one place, against the rows as they are inside the transaction; no engine
+//!    can skip it. What is not allowed is refused with an error that names both states.
+//! 3. Look-ups see every change whose `apply` returned before they began. They may run at the same time as each other
+//!    and as an `apply`, and never see half a transaction.
+//! 4. `None` and empty lists mean absent; damage, a newer version and failure are errors, never absence (C4).
+//! 5. Each row carries a checksum of its content, checked on every read.
+
+pub mod model;
+
+use std::fmt;
+
+pub use model::{
+    Assignment, Change, CollectionRow, CursorRow, LossRow, Mutation, SegmentKey, SegmentRow, SegmentStatus,
+};
+
+use crate::types::{ChangeNumber, CollectionName, Sequence, Timestamp};
+
+/// A failed catalog operation.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CatalogError {
+    /// The state machine does not allow it; nothing changed.
+    #[error("catalog change refused: {0}")]
+    Refused(#[from] model::Refused),
+    /// A row, or the file, is not what was written.
+    #[error("catalog is damaged: path=`{path}`, what=`{what}`")]
+    Damaged {
+        /// The catalog's file.
+        path: String,
+        /// Which row, and how it is wrong.
+        what: String,
+    },
+    /// Written by a newer icecore.
+    #[error("catalog is of a newer version: path=`{path}`, version=`{version}`, newest known=`{known}`")]
+    Newer {
+        /// The catalog's file.
+        path: String,
+        /// Its schema version.
+        version: u32,
+        /// The newest version this program knows.
+        known: u32,
+    },
+    /// Another process holds it, or it takes no writes now.
+    #[error("catalog is not available: path=`{path}`, what=`{what}`")]
+    Unavailable {
+        /// The catalog's file.
+        path: String,
+        /// What stands in the way.
+        what: String,
+    },
+    /// The disk, or the map, is full; nothing changed.
+    #[error("catalog is full: path=`{path}`")]
+    Full {
+        /// The catalog's file.
+        path: String,
+    },
+    /// The transaction may be durable or not: read before trying again.
+    #[error("outcome of a catalog change is unknown: path=`{path}`")]
+    OutcomeUnknown {
+        /// The catalog's file.
+        path: String,
+        /// What the engine said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The engine failed; nothing changed.
+    #[error("catalog failed: path=`{path}`, operation=`{operation}`")]
+    Engine {
+        /// The catalog's file.
+        path: String,
+        /// What was tried.
+        operation: &'static str,
+        /// What the engine said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// What a catalog operation gives.
+pub type CatalogResult<T> = Result<T, CatalogError>;
+
+/// A catalog engine. See the module for what each promises.
+pub trait Catalog: Send + Sync + fmt::Debug {
+    /// Makes all of `mutations` in one durable transaction, each a row in `changes` with `at` and `reason`, and returns
+    /// the number of the last. An empty list changes nothing and returns the newest number.
+    ///
+    /// # Errors
+    /// [`CatalogError::Refused`] when the state machine forbids one of them (nothing changed then), or why the engine
+    /// could not.
+    fn apply(&self, mutations: &[Mutation], at: Timestamp, reason: &str) -> CatalogResult<ChangeNumber>;
+
+    /// The number of the newest change; zero for an empty catalog.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn change_number(&self) -> CatalogResult<ChangeNumber>;
+
+    /// The changes after `since`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn changes(&self, since: ChangeNumber, limit: usize) -> CatalogResult<Vec<Change>>;
+
+    /// One segment.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn segment(&self, key: &SegmentKey) -> CatalogResult<Option<SegmentRow>>;
+
+    /// The readable segment ([`SegmentStatus::is_live`]) whose range holds `sequence`; where several do, the highest
+    /// generation.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn segment_holding(&self, collection: &CollectionName, sequence: Sequence) -> CatalogResult<Option<SegmentRow>>;
+
+    /// The live segments of a collection that hold anything at or after `from`, in order of sequence, at most `limit`. Page on
+    /// with the last row's `last.next()`.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn segments_from(&self, collection: &CollectionName, from: Sequence, limit: usize) -> CatalogResult<Vec<SegmentRow>>;
+
+    /// The live segments of a collection that hold anything at or before `until`, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn segments_back(&self, collection: &CollectionName, until: Sequence, limit: usize) -> CatalogResult<Vec<SegmentRow>>;
+
+    /// All rows, of every status, in order of their keys, after `after`, at most `limit`; of one collection where given.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn segments(
+        &self,
+        collection: Option<&CollectionName>,
+        after: Option<&SegmentKey>,
+        limit: usize,
+    ) -> CatalogResult<Vec<SegmentRow>>;
+
+    /// Rows of one status, oldest sealed first (by the number of the change that sealed them), after the row `after`, at most `limit`. "Next to
+    /// archive" is `Sealed`, `limit` 1.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn segments_by_status(
+        &self,
+        status: SegmentStatus,
+        after: Option<&SegmentKey>,
+        limit: usize,
+    ) -> CatalogResult<Vec<SegmentRow>>;
+
+    /// Live rows that are not flushed, oldest sealed first, at most `limit`.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn segments_unflushed(&self, after: Option<&SegmentKey>, limit: usize) -> CatalogResult<Vec<SegmentRow>>;
+
+    /// Live rows of a collection that may hold records with a time in `from..=until`, in order of sequence, at or after
+    /// `from_sequence`, at most `limit`.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn segments_by_time(
+        &self,
+        collection: &CollectionName,
+        from: Timestamp,
+        until: Timestamp,
+        from_sequence: Sequence,
+        limit: usize,
+    ) -> CatalogResult<Vec<SegmentRow>>;
+
+    /// The highest sequence of a collection that the catalog knows of: of any row of any status, sealed_through, floor,
+    /// losses, cursors (C7); zero when it knows nothing.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn sequence_max(&self, collection: &CollectionName) -> CatalogResult<Sequence>;
+
+    /// One collection.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn collection(&self, name: &CollectionName) -> CatalogResult<Option<CollectionRow>>;
+
+    /// Collections in order of name, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn collections(&self, after: Option<&CollectionName>, limit: usize) -> CatalogResult<Vec<CollectionRow>>;
+
+    /// The newest assignment of a collection for a component.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn assignment(&self, component: &str, collection: &CollectionName) -> CatalogResult<Option<Assignment>>;
+
+    /// The newest assignments of one component (of all, where `None`), in order of component and collection, after
+    /// `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn assignments(
+        &self,
+        component: Option<&str>,
+        after: Option<(&str, &CollectionName)>,
+        limit: usize,
+    ) -> CatalogResult<Vec<Assignment>>;
+
+    /// Losses and gaps of a collection (of all, where `None`), in order of collection and sequence.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn losses(&self, collection: Option<&CollectionName>) -> CatalogResult<Vec<LossRow>>;
+
+    /// The cursors of a collection's sinks.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn cursors(&self, collection: &CollectionName) -> CatalogResult<Vec<CursorRow>>;
+
+    /// A small value kept under a name (log id, epoch); see [`Mutation::SetMeta`].
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn meta(&self, name: &str) -> CatalogResult<Option<String>>;
+
+    /// How many rows of each status, cheaply.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn counts(&self) -> CatalogResult<Vec<(SegmentStatus, u64)>>;
+
+    /// Reads every row and checks it; returns what is wrong, a line each.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn check(&self) -> CatalogResult<Vec<String>>;
+}

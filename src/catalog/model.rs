@@ -1,0 +1,270 @@
+//! Rows and mutations of the catalog, the same for every engine.
+
+use crate::types::{ChangeNumber, CollectionName, Epoch, Generation, Sequence, Timestamp};
+
+/// Where a segment's bytes are (C1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SegmentStatus {
+    /// In its local directory only.
+    Sealed,
+    /// An upload is under way; the local file is whole.
+    Archiving,
+    /// Local and proven in the archive.
+    Archived,
+    /// In the archive only.
+    Evicted,
+    /// Superseded by a compacted segment that covers its range.
+    Replaced,
+    /// About to be deleted everywhere; durable before the first delete.
+    Purging,
+    /// Deleted everywhere.
+    Purged,
+    /// Damaged or missing; set aside.
+    Quarantined,
+}
+
+/// Names one segment: the collection, its range, and how often the range was rewritten.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentKey {
+    /// The collection.
+    pub collection: CollectionName,
+    /// First sequence of the range.
+    pub first: Sequence,
+    /// Last sequence of the range.
+    pub last: Sequence,
+    /// How often the range was rewritten.
+    pub generation: Generation,
+}
+
+/// What the catalog knows of one segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentRow {
+    /// Which segment.
+    pub key: SegmentKey,
+    /// Where its bytes are.
+    pub status: SegmentStatus,
+    /// The epoch that sealed it.
+    pub epoch: Epoch,
+    /// The directory that it was sealed into, as a URL or a path.
+    pub directory: String,
+    /// Its file, relative to the directory, with `/` between parts.
+    pub path: String,
+    /// How many records.
+    pub records: u64,
+    /// Length of the file in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the whole file.
+    pub sha256: [u8; 32],
+    /// SHA-256 over the record bytes, independent of codec and blocks (F4).
+    pub content_digest: [u8; 32],
+    /// Earliest record time.
+    pub timestamp_min: Timestamp,
+    /// Latest record time.
+    pub timestamp_max: Timestamp,
+    /// When it was sealed, by the clock then.
+    pub sealed_at: Timestamp,
+    /// The change that inserted the row.
+    pub sealed_change: ChangeNumber,
+    /// When every subscribed sink had reached its last sequence (C2).
+    pub flushed_at: Option<Timestamp>,
+    /// Key of the archived object, where there is one.
+    pub archive_key: Option<String>,
+}
+
+/// What the catalog knows of one collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectionRow {
+    /// Its name.
+    pub name: CollectionName,
+    /// When it was first seen.
+    pub created_at: Timestamp,
+    /// The first sequence that it still promises (R4). Never goes back.
+    pub floor: Sequence,
+    /// Every sequence up to here is in a committed segment, or below the floor, or a recorded loss (R4). Never goes back.
+    pub sealed_through: Sequence,
+    /// Its settings as JSON text; `{}` for none.
+    pub settings: String,
+}
+
+/// Where a component keeps a collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Who owns the assignment: `wal`, `storage`, `index`.
+    pub component: String,
+    /// The collection.
+    pub collection: CollectionName,
+    /// The directory, as a URL or a path.
+    pub directory: String,
+    /// The epoch that made it; where two claim a collection, the higher wins.
+    pub epoch: Epoch,
+    /// The first sequence that went there.
+    pub from: Sequence,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Sequences that are missing: a loss, or a gap once acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LossRow {
+    /// The collection.
+    pub collection: CollectionName,
+    /// First missing sequence.
+    pub first: Sequence,
+    /// Last missing sequence.
+    pub last: Sequence,
+    /// What happened.
+    pub reason: String,
+    /// When it was found.
+    pub found_at: Timestamp,
+    /// Who acknowledged it, and when; `None` while it is a loss.
+    pub acknowledged: Option<(String, Timestamp)>,
+}
+
+/// Up to where a sink durably has a collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CursorRow {
+    /// The collection.
+    pub collection: CollectionName,
+    /// The sink's name.
+    pub sink: String,
+    /// The epoch in which it got there.
+    pub epoch: Epoch,
+    /// The last sequence it durably has.
+    pub sequence: Sequence,
+}
+
+/// One change to the catalog. Each becomes one numbered row in `changes`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// A new segment, `Sealed`, or `Evicted` by restore, or `Quarantined` when found damaged. `sealed_change` is filled in by the catalog.
+    /// Inserting an equal row again is refused as a conflict.
+    InsertSegment(SegmentRow),
+    /// A segment's status moves on (C1).
+    Transition {
+        /// Which segment.
+        key: SegmentKey,
+        /// The status it must have now.
+        from: SegmentStatus,
+        /// The status it gets.
+        to: SegmentStatus,
+        /// The archived object's key, set together with the status where given.
+        archive_key: Option<String>,
+    },
+    /// The segment's last sequence has reached every subscribed sink (C2).
+    SetFlushed(SegmentKey),
+    /// A collection is first seen, or its settings change.
+    PutCollection {
+        /// Its name.
+        name: CollectionName,
+        /// Its settings as JSON text.
+        settings: String,
+    },
+    /// A component keeps a collection in this directory from now on.
+    Assign {
+        /// Who owns the assignment.
+        component: String,
+        /// The collection.
+        collection: CollectionName,
+        /// The directory.
+        directory: String,
+        /// The epoch that decides.
+        epoch: Epoch,
+        /// The first sequence that goes there.
+        from: Sequence,
+    },
+    /// Raises `sealed_through`; a lower value is refused.
+    RaiseSealedThrough {
+        /// The collection.
+        collection: CollectionName,
+        /// The new value.
+        sequence: Sequence,
+    },
+    /// Raises the floor; a lower value is refused.
+    RaiseFloor {
+        /// The collection.
+        collection: CollectionName,
+        /// The new value.
+        sequence: Sequence,
+    },
+    /// Sequences were found missing.
+    RecordLoss {
+        /// The collection.
+        collection: CollectionName,
+        /// First missing sequence.
+        first: Sequence,
+        /// Last missing sequence.
+        last: Sequence,
+    },
+    /// An operator takes note of a loss; it becomes a gap.
+    AcknowledgeLoss {
+        /// The collection.
+        collection: CollectionName,
+        /// First missing sequence, exactly as recorded.
+        first: Sequence,
+        /// Last missing sequence, exactly as recorded.
+        last: Sequence,
+        /// Who.
+        by: String,
+    },
+    /// A sink's durable cursor moved forwards.
+    SetCursor(CursorRow),
+    /// Keeps a small value under a name.
+    SetMeta {
+        /// The name.
+        name: String,
+        /// The value.
+        value: String,
+    },
+}
+
+/// A row of the numbered history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its number, dense from 1.
+    pub number: ChangeNumber,
+    /// When, by the clock then.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// What kind of change: `segment.insert`, `segment.status`, `assign`, ...
+    pub kind: String,
+    /// What it was about: the collection, or the name.
+    pub subject: String,
+    /// All of it as JSON.
+    pub detail: String,
+}
+
+/// Why the state machine refused a mutation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct Refused {
+    /// Names the thing, the state it has, and the state that was asked for.
+    pub what: String,
+}
+
+impl SegmentStatus {
+    /// Every status, in the order of a segment's life.
+    pub const ALL: [Self; 8] = [
+        Self::Sealed,
+        Self::Archiving,
+        Self::Archived,
+        Self::Evicted,
+        Self::Replaced,
+        Self::Purging,
+        Self::Purged,
+        Self::Quarantined,
+    ];
+
+    /// Whether its records are promised and can be read, here or in the archive.
+    #[must_use]
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Sealed | Self::Archiving | Self::Archived | Self::Evicted)
+    }
+
+    /// Whether its file is expected in its local directory.
+    #[must_use]
+    pub const fn is_local(self) -> bool {
+        matches!(self, Self::Sealed | Self::Archiving | Self::Archived)
+    }
+}

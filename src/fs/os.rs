@@ -1,0 +1,4 @@
+//! The real file system.
+/// The real one.
+#[derive(Debug)]
+pub struct OsFileSystem;

@@ -1,0 +1,13 @@
+//! icecore: an archival write-ahead log.
+
+pub mod avro;
+pub mod catalog;
+pub mod clock;
+pub mod error;
+pub mod fs;
+pub mod types;
+
+pub use error::{Error, ErrorKind, Result};
+pub use types::{
+    ChangeNumber, CollectionName, Epoch, Generation, Header, LogId, NewRecord, Record, RecordKind, Sequence, Timestamp,
+};

@@ -130,13 +130,23 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// Why the engine could not.
-    fn segments_from(&self, collection: &CollectionName, from: Sequence, limit: usize) -> CatalogResult<Vec<SegmentRow>>;
+    fn segments_from(
+        &self,
+        collection: &CollectionName,
+        from: Sequence,
+        limit: usize,
+    ) -> CatalogResult<Vec<SegmentRow>>;
 
     /// The live segments of a collection that hold anything at or before `until`, newest first, at most `limit`.
     ///
     /// # Errors
     /// Why the engine could not.
-    fn segments_back(&self, collection: &CollectionName, until: Sequence, limit: usize) -> CatalogResult<Vec<SegmentRow>>;
+    fn segments_back(
+        &self,
+        collection: &CollectionName,
+        until: Sequence,
+        limit: usize,
+    ) -> CatalogResult<Vec<SegmentRow>>;
 
     /// All rows, of every status, in order of their keys, after `after`, at most `limit`; of one collection where given.
     ///

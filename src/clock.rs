@@ -15,6 +15,9 @@ pub trait Clock: Send + Sync + fmt::Debug {
 
     /// Time since some fixed point of this process; never runs backwards.
     fn monotonic(&self) -> Duration;
+
+    /// Sixteen bytes that nobody else draws: for ids.
+    fn random(&self) -> [u8; 16];
 }
 
 /// The system's clock.
@@ -47,6 +50,10 @@ mod system {
         fn monotonic(&self) -> Duration {
             self.start.elapsed()
         }
+
+        fn random(&self) -> [u8; 16] {
+            fastrand::u128(..).to_le_bytes()
+        }
     }
 }
 
@@ -61,13 +68,14 @@ impl Default for SystemClock {
 pub struct FakeClock {
     wall_us: std::sync::atomic::AtomicI64,
     monotonic_us: std::sync::atomic::AtomicU64,
+    drawn: std::sync::atomic::AtomicU64,
 }
 
 impl FakeClock {
     /// A clock that shows `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        Self { wall_us: now.0.into(), monotonic_us: 0.into() }
+        Self { wall_us: now.0.into(), ..Self::default() }
     }
 
     /// Sets the wall clock, in either direction.
@@ -90,5 +98,12 @@ impl Clock for FakeClock {
 
     fn monotonic(&self) -> Duration {
         Duration::from_micros(self.monotonic_us.load(std::sync::atomic::Ordering::SeqCst))
+    }
+
+    fn random(&self) -> [u8; 16] {
+        let drawn = self.drawn.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        fastrand::Rng::with_seed(self.wall_us.load(std::sync::atomic::Ordering::SeqCst).cast_unsigned() ^ (drawn << 48))
+            .u128(..)
+            .to_le_bytes()
     }
 }

@@ -5,6 +5,8 @@ pub mod catalog;
 pub mod clock;
 pub mod error;
 pub mod fs;
+pub mod journal;
+pub mod testing;
 pub mod types;
 
 pub use error::{Error, ErrorKind, Result};

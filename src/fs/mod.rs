@@ -250,7 +250,7 @@ pub trait File: Send + Sync + fmt::Debug {
     fn len(&self) -> FsResult<u64>;
 }
 
-impl dyn File {
+impl dyn File + '_ {
     /// Fills `buffer` from `offset`, going on after short reads.
     ///
     /// # Errors

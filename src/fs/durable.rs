@@ -1,1 +1,97 @@
-//! Durability rituals.
+//! Every ritual that makes names and small files durable, with the reason for its order.
+
+use std::path::{Path, PathBuf};
+
+use super::{FileSystem, FsError, FsResult, OpenMode};
+
+/// Makes `path` and each missing directory above it. Each new name is durable when this returns.
+///
+/// # Errors
+/// What the system said.
+pub fn create_dir_all(fs: &dyn FileSystem, path: &Path) -> FsResult<()> {
+    match fs.create_dir(path) {
+        // Made by an earlier run, maybe just before a crash: only a sync now makes sure of the name.
+        Ok(()) => sync_parent(fs, path),
+        Err(error) if error.is_already_exists() => Ok(()),
+        Err(error) if error.is_not_found() => {
+            let parent = parent(path).ok_or(error)?;
+            create_dir_all(fs, &parent)?;
+            create_dir_all(fs, path)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn parent(path: &Path) -> Option<PathBuf> {
+    path.parent().map(|parent| if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_path_buf() })
+}
+
+/// Makes the name of `path` durable.
+///
+/// # Errors
+/// What the system said.
+pub fn sync_parent(fs: &dyn FileSystem, path: &Path) -> FsResult<()> {
+    parent(path).map_or(Ok(()), |parent| fs.sync_dir(&parent))
+}
+
+/// Writes a small file, replacing what had its name in one step.
+///
+/// The new content is durable under a name of its own before it takes the name; a crash leaves the old or the new
+/// file, and maybe the temporary one, which the next try replaces.
+///
+/// # Errors
+/// What the system said; the old file is still there, or the new one is.
+pub fn replace_small(fs: &dyn FileSystem, path: &Path, bytes: &[u8]) -> FsResult<()> {
+    let temporary = with_suffix(path, ".tmp");
+    match fs.remove_file(&temporary) {
+        Err(error) if !error.is_not_found() => return Err(error),
+        _ => {}
+    }
+    let file = fs.open(&temporary, OpenMode::CreateNew)?;
+    file.write_all_at(bytes, 0)?;
+    file.sync_all()?;
+    drop(file);
+    fs.replace(&temporary, path)?;
+    sync_parent(fs, path)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+/// Gives a finished, synced file its name, which must be free, and makes the name durable.
+///
+/// The bytes are durable before the name: whoever finds the name finds the whole file.
+///
+/// # Errors
+/// Already exists, or what the system said.
+pub fn publish(fs: &dyn FileSystem, temporary: &Path, path: &Path) -> FsResult<()> {
+    fs.rename_new(temporary, path)?;
+    sync_parent(fs, path)
+}
+
+/// Removes a file; that it is gone is durable when this returns.
+///
+/// # Errors
+/// Not found, or what the system said.
+pub fn remove(fs: &dyn FileSystem, path: &Path) -> FsResult<()> {
+    fs.remove_file(path)?;
+    sync_parent(fs, path)
+}
+
+/// Reads a small file whole.
+///
+/// # Errors
+/// Not found, longer than `bytes_max`, or what the system said.
+pub fn read_small(fs: &dyn FileSystem, path: &Path, bytes_max: usize) -> FsResult<Vec<u8>> {
+    let file = fs.open(path, OpenMode::Read)?;
+    let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+    if len > bytes_max {
+        return Err(FsError::new("read", path, std::io::ErrorKind::FileTooLarge.into()));
+    }
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}

@@ -220,7 +220,7 @@ pub struct JournalFile {
     live_bytes: AtomicU64,
     bytes: AtomicU64,
     finished: AtomicBool,
-    releasing: AtomicBool,
+    damaged: AtomicBool,
 }
 
 impl JournalFile {
@@ -237,7 +237,7 @@ impl JournalFile {
             live_bytes: 0.into(),
             bytes: 0.into(),
             finished: false.into(),
-            releasing: false.into(),
+            damaged: false.into(),
         }
     }
 
@@ -295,15 +295,15 @@ impl JournalFile {
         self.is_finished() && self.live_runs() == 0
     }
 
-    /// Claims the release for the caller; false where somebody else has it.
-    #[must_use]
-    pub fn claim_release(&self) -> bool {
-        !self.releasing.swap(true, Ordering::AcqRel)
+    /// Bytes of it were lost: it is evidence, and set aside instead of used again.
+    pub fn note_damage(&self) {
+        self.damaged.store(true, Ordering::Release);
     }
 
-    /// Gives a claimed release back, after it failed.
-    pub fn unclaim_release(&self) {
-        self.releasing.store(false, Ordering::Release);
+    /// Whether bytes of it were lost.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire)
     }
 }
 

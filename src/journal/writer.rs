@@ -94,7 +94,7 @@ pub(super) struct CommitterState {
 struct Writer {
     active: Option<Active>,
     next_len: u64,
-    predecessors: Vec<Predecessor>,
+    predecessors: Vec<(Predecessor, Arc<JournalFile>)>,
     unsynced: Vec<(Arc<dyn Member>, Sequence)>,
     table: HeldTable,
     held_before: HeldTable,
@@ -126,7 +126,7 @@ pub struct JournalOptions {
     /// Newest change of the catalog, kept up to date by the log (C3).
     pub change_number: Arc<AtomicU64>,
     /// The unreleased journals of earlier runs, as recovery judged them.
-    pub predecessors: Vec<Predecessor>,
+    pub predecessors: Vec<(Predecessor, Arc<JournalFile>)>,
     /// What the last group of the newest of them held.
     pub last_held: Vec<HeldBefore>,
     /// When the committer syncs what was written without a sync.
@@ -356,7 +356,13 @@ impl Journal {
 
     /// Forgets a released journal, so that OPEN no longer tells of it.
     pub fn forget(&self, file: &JournalFile) {
-        self.0.writer().predecessors.retain(|before| before.file_id != file.file_id);
+        self.0.writer().predecessors.retain(|(before, _)| before.file_id != file.file_id);
+    }
+
+    /// The journals of this directory that are not released, but for the active one; oldest first.
+    #[must_use]
+    pub fn finished(&self) -> Vec<Arc<JournalFile>> {
+        self.0.writer().predecessors.iter().map(|(_, file)| Arc::clone(file)).collect()
     }
 
     /// Ends the active journal and begins another, so that the old one can be released: for journals that are little
@@ -661,7 +667,7 @@ impl Shared {
         {
             self.sync_active(writer)?;
         }
-        let mut predecessors = writer.predecessors.clone();
+        let mut predecessors: Vec<_> = writer.predecessors.iter().map(|(before, _)| before.clone()).collect();
         predecessors.extend(writer.active.as_ref().map(|old| old.as_predecessor(writer.checksum)));
         let open = Open { change_number: self.change_number(), predecessors };
         let (bytes, checksum) = Control::Open(open).encode(self.clock.now().micros());
@@ -675,7 +681,7 @@ impl Shared {
         })?;
         writer.next_len = (writer.next_len * 2).min(self.files.journal_bytes());
         if let Some(old) = writer.active.take() {
-            writer.predecessors.push(old.as_predecessor(writer.checksum));
+            writer.predecessors.push((old.as_predecessor(writer.checksum), Arc::clone(&old.file)));
             old.file.finish();
         }
         let (offset, durable_to) = (HEADER_BYTES, HEADER_BYTES);

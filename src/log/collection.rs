@@ -1,0 +1,245 @@
+//! One collection while the log is open: its next sequence, its marks, its unsealed records.
+//!
+//! Owns: the order of sequences, the two marks (D1), who waits for new records. Its lock is held while an append takes a
+//! sequence and a place in the queue (J8), and never during I/O.
+//!
+//! `durable <= written < next` always; each is only raised, but `next` goes back to `written + 1` when the journal refuses.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::budget::Budget;
+use crate::avro::record::Seed;
+use crate::journal::{Journal, Member, Written};
+use crate::memtable::{Run, Unsealed};
+use crate::types::{CollectionName, Sequence};
+
+/// A collection of an open log.
+pub struct Collection {
+    name: CollectionName,
+    /// Where its records' checksums start.
+    pub(super) seed: Seed,
+    /// Which of the log's directories it is assigned to.
+    pub(super) directory: usize,
+    pub(super) journal: Option<Journal>,
+    budget: Arc<Budget>,
+    state: Mutex<CollectionState>,
+    /// The catalog has its row and its assignment.
+    pub(super) catalogued: AtomicBool,
+}
+
+/// What changes.
+#[derive(Debug)]
+pub struct CollectionState {
+    /// The sequence that the next record gets.
+    pub next: Sequence,
+    /// Last sequence that readers may see.
+    pub written: Sequence,
+    /// Last sequence that a power cut cannot take.
+    pub durable: Sequence,
+    /// First sequence still promised.
+    pub floor: Sequence,
+    /// Everything up to here is in segments, or was lost on record.
+    pub sealed_through: Sequence,
+    /// Records in no segment yet.
+    pub unsealed: Unsealed,
+    /// A seal is under way.
+    pub sealing: bool,
+    /// When the oldest unsealed record came, on the monotonic clock.
+    pub unsealed_since: Option<Duration>,
+    /// Why it takes no appends, where it takes none.
+    pub refuses: Option<String>,
+    waiters: Vec<Arc<Waiter>>,
+}
+
+/// Somebody who waits for new records of one collection.
+#[derive(Debug, Default)]
+pub struct Waiter {
+    woken: Mutex<Wake>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Wake {
+    woken: bool,
+    waker: Option<std::task::Waker>,
+}
+
+impl Waiter {
+    fn wake(&self) {
+        let mut wake = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        wake.woken = true;
+        self.changed.notify_all();
+        if let Some(waker) = wake.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Sleeps until woken, or until `timeout` has passed; whether it was woken. Makes no system call but the one it
+    /// sleeps in.
+    pub fn sleep(&self, timeout: Option<Duration>) -> bool {
+        let wake = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        match timeout {
+            None => self.changed.wait_while(wake, |wake| !wake.woken).unwrap_or_else(PoisonError::into_inner).woken,
+            Some(timeout) => {
+                self.changed
+                    .wait_timeout_while(wake, timeout, |wake| !wake.woken)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+                    .woken
+            }
+        }
+    }
+
+    /// For a task instead of a thread: whether it was woken; if not, `waker` is called when it is.
+    pub fn poll(&self, waker: &std::task::Waker) -> bool {
+        let mut wake = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        if !wake.woken {
+            wake.waker = Some(waker.clone());
+        }
+        wake.woken
+    }
+}
+
+/// Where a collection stands when it is opened.
+#[derive(Debug)]
+pub struct Standing {
+    /// Last sequence that is there or was ever given.
+    pub last: Sequence,
+    /// First sequence still promised.
+    pub floor: Sequence,
+    /// Everything up to here is in segments, or was lost on record.
+    pub sealed_through: Sequence,
+    /// Records in no segment yet, all durable.
+    pub unsealed: Unsealed,
+    /// Why it takes no appends, where it takes none.
+    pub refuses: Option<String>,
+}
+
+impl Standing {
+    /// Of a collection that has no records yet.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            last: Sequence(0),
+            floor: Sequence::FIRST,
+            sealed_through: Sequence(0),
+            unsealed: Unsealed::default(),
+            refuses: None,
+        }
+    }
+}
+
+impl Collection {
+    pub(super) fn new(
+        name: CollectionName,
+        directory: usize,
+        journal: Option<Journal>,
+        budget: Arc<Budget>,
+        standing: Standing,
+        now: Duration,
+    ) -> Self {
+        let seed = Seed::of(&name);
+        let unsealed_since = (!standing.unsealed.is_empty()).then_some(now);
+        let state = CollectionState {
+            next: standing.last.next(),
+            written: standing.last,
+            durable: standing.last,
+            floor: standing.floor,
+            sealed_through: standing.sealed_through,
+            unsealed: standing.unsealed,
+            sealing: false,
+            unsealed_since,
+            refuses: standing.refuses,
+            waiters: Vec::new(),
+        };
+        Self { name, seed, directory, journal, budget, state: Mutex::new(state), catalogued: AtomicBool::new(false) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &CollectionName {
+        &self.name
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, CollectionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_catalogued(&self) -> bool {
+        self.catalogued.load(Ordering::Acquire)
+    }
+
+    /// Registers for the next durable record, unless one after `seen` is there already: looked at and registered under
+    /// one lock, so that no wake-up falls between the two.
+    pub fn wait_behind(&self, seen: Sequence) -> Option<Arc<Waiter>> {
+        let mut state = self.state();
+        if state.durable > seen {
+            return None;
+        }
+        let waiter = Arc::new(Waiter::default());
+        // Those who gave up waiting hold no waiter any more.
+        state.waiters.retain(|waiter| Arc::strong_count(waiter) > 1);
+        state.waiters.push(Arc::clone(&waiter));
+        Some(waiter)
+    }
+
+    /// Wakes everybody who waits: the log closes.
+    pub(super) fn wake_all(&self) {
+        for waiter in std::mem::take(&mut self.state().waiters) {
+            waiter.wake();
+        }
+    }
+
+    /// Lets runs go that are durable elsewhere now: they count in their journals and in the budget no more.
+    pub(super) fn let_go(&self, runs: &[Run]) {
+        for run in runs {
+            run.file.drop_run(run.len);
+        }
+        let memory = runs.iter().map(Run::memory_bytes).sum();
+        self.budget.give_back(memory, runs.iter().map(|run| run.len).sum());
+    }
+}
+
+impl CollectionState {
+    fn raise_durable(&mut self, last: Sequence) -> Vec<Arc<Waiter>> {
+        if last <= self.durable {
+            return Vec::new();
+        }
+        self.durable = last;
+        std::mem::take(&mut self.waiters)
+    }
+}
+
+impl Member for Collection {
+    fn name(&self) -> &CollectionName {
+        &self.name
+    }
+
+    fn written(&self, batch: Written, durable: bool) {
+        let last = Sequence(batch.first.0 + batch.count - 1);
+        let mut state = self.state();
+        debug_assert!(state.written < batch.first && last < state.next);
+        state.unsealed.push(Run::in_memory(batch.first, batch.count, batch.bytes, batch.file, batch.offset));
+        state.written = last;
+        let woken = if durable { state.raise_durable(last) } else { Vec::new() };
+        drop(state);
+        woken.iter().for_each(|waiter| waiter.wake());
+    }
+
+    fn durable(&self, last: Sequence) {
+        let woken = self.state().raise_durable(last);
+        woken.iter().for_each(|waiter| waiter.wake());
+    }
+
+    fn refused(&self, first: Sequence) {
+        let mut state = self.state();
+        state.next = state.next.min(first);
+    }
+}
+
+impl std::fmt::Debug for Collection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Collection").field("name", &self.name).finish_non_exhaustive()
+    }
+}

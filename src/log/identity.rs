@@ -1,0 +1,116 @@
+//! Who a directory belongs to: `{directory}/.icecore/identity.json` (F6, A1).
+//!
+//! Owns: log id, directory id, the siblings by which one directory finds the rest, the epoch. The epoch is durable in
+//! every directory before the first group that names it, so that no two openings ever share one.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{FileSystem, durable};
+use crate::types::{Epoch, LogId};
+
+/// The folder of icecore's own things in a directory.
+pub const FOLDER: &str = ".icecore";
+const FILE: &str = "identity.json";
+const BYTES_MAX: usize = 1 << 20;
+const FORMAT: u32 = 1;
+
+/// Identity of one directory.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Identity {
+    /// Version of this file.
+    pub format: u32,
+    /// The log, as 32 hexadecimal digits.
+    pub log: String,
+    /// This directory: short, random, the same wherever the directory is mounted or copied to.
+    pub directory: String,
+    /// All directories of the log, this one too, in order; the catalog lies in the first.
+    pub directories: Vec<Sibling>,
+    /// The newest epoch that this directory took part in.
+    pub epoch: u64,
+}
+
+/// A directory of the same log.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Sibling {
+    /// Its id.
+    pub directory: String,
+    /// Where it was when this was written.
+    pub path: PathBuf,
+}
+
+impl Identity {
+    /// Where the file is.
+    #[must_use]
+    pub fn path(directory: &Path) -> PathBuf {
+        directory.join(FOLDER).join(FILE)
+    }
+
+    /// The log's id.
+    ///
+    /// # Errors
+    /// `Corrupt` where it is none.
+    pub fn log_id(&self, directory: &Path) -> Result<LogId> {
+        self.log.parse().map_err(|what: &str| damaged(directory, what))
+    }
+
+    /// Reads a directory's identity; `None` where it has none.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unsupported` for a newer format, or what the system said.
+    pub fn read(fs: &dyn FileSystem, directory: &Path) -> Result<Option<Self>> {
+        let bytes = match durable::read_small(fs, &Self::path(directory), BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let identity: Self = serde_json::from_slice(&bytes).map_err(|error| damaged(directory, &error.to_string()))?;
+        if identity.format > FORMAT {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "the directory is of a newer icecore: directory=`{}`, format=`{}`, newest known=`{FORMAT}`",
+                    directory.display(),
+                    identity.format
+                ),
+            ));
+        }
+        Ok(Some(identity))
+    }
+
+    /// Writes it durably, in place of the one before.
+    ///
+    /// # Errors
+    /// What the system said; the old one, or the new one, is there.
+    pub fn write(&self, fs: &dyn FileSystem, directory: &Path) -> Result<()> {
+        let mut json = serde_json::to_vec_pretty(self).expect("plain text and numbers");
+        json.push(b'\n');
+        Ok(durable::replace_small(fs, &Self::path(directory), &json)?)
+    }
+
+    /// Identities for the directories of a new log.
+    #[must_use]
+    pub fn new_log(directories: &[PathBuf], mut random: impl FnMut() -> [u8; 16]) -> Vec<Self> {
+        let log = LogId(random()).to_string();
+        let siblings: Vec<Sibling> = directories
+            .iter()
+            .map(|path| Sibling { directory: crate::types::ids::hex(&random()[..4]), path: path.clone() })
+            .collect();
+        let identity = |sibling: &Sibling| Self {
+            format: FORMAT,
+            log: log.clone(),
+            directory: sibling.directory.clone(),
+            directories: siblings.clone(),
+            epoch: Epoch(0).0,
+        };
+        siblings.iter().map(identity).collect()
+    }
+}
+
+fn damaged(directory: &Path, what: &str) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        format!("identity of a directory is damaged: path=`{}`, what=`{what}`", Identity::path(directory).display()),
+    )
+    .with_hint("put back the identity.json of a sibling, with this directory's own id")
+}

@@ -1,0 +1,158 @@
+//! What a log is opened with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::fs::{FileSystem, OsFileSystem};
+use crate::journal::PeriodicSync;
+use crate::segment::Codec;
+use crate::testing::Sabotage;
+use crate::types::Sequence;
+
+/// When an append returns, and so what a power cut can lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum SyncMode {
+    /// Synced, in a group of its own. A power cut loses nothing acknowledged.
+    Always,
+    /// Synced; concurrent batches share one sync. A power cut loses nothing acknowledged.
+    #[default]
+    PerBatch,
+    /// Written; synced at the interval. A power cut loses at most the interval.
+    Periodic,
+    /// Written to the page cache. A power cut loses everything since the system wrote it.
+    Never,
+}
+
+impl SyncMode {
+    /// The words of the settings.
+    pub const WORDS: [&str; 4] = ["always", "per-batch", "periodic", "never"];
+
+    /// Whether an append waits for a sync.
+    #[must_use]
+    pub const fn is_synced(self) -> bool {
+        matches!(self, Self::Always | Self::PerBatch)
+    }
+
+    const ALL: [Self; 4] = [Self::Always, Self::PerBatch, Self::Periodic, Self::Never];
+}
+
+impl std::fmt::Display for SyncMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(Self::WORDS[*self as usize])
+    }
+}
+
+impl std::str::FromStr for SyncMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let at = Self::WORDS.iter().position(|word| *word == text);
+        at.map(|at| Self::ALL[at])
+            .ok_or_else(|| format!("no sync mode: mode=`{text}`, modes=`{}`", Self::WORDS.join(", ")))
+    }
+}
+
+/// Limits; above each, an append is refused with an error that names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Payload of a record, in bytes.
+    pub record_bytes: u64,
+    /// Key of a record, in bytes.
+    pub key_bytes: u64,
+    /// Headers of a record together, in bytes.
+    pub headers_bytes: u64,
+    /// Encoded records of a batch, in bytes.
+    pub batch_bytes: u64,
+    /// A journal file, in bytes.
+    pub journal_bytes: u64,
+    /// Encoded records of a segment, in bytes.
+    pub segment_bytes: u64,
+    /// Unsealed records in memory, in bytes.
+    pub memtable_bytes: u64,
+    /// Unsealed records in journals, in bytes (R1).
+    pub unsealed_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            record_bytes: 16 << 20,
+            key_bytes: 64 << 10,
+            headers_bytes: 64 << 10,
+            batch_bytes: 32 << 20,
+            journal_bytes: 64 << 20,
+            segment_bytes: 64 << 20,
+            memtable_bytes: 256 << 20,
+            unsealed_bytes: 1 << 30,
+        }
+    }
+}
+
+/// Everything a log is opened with. Start from [`LogOptions::new`] and change what differs.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// The directories of the log, at least one; the catalog lies in the first.
+    pub directories: Vec<PathBuf>,
+    /// When appends return, unless they say otherwise.
+    pub sync: SyncMode,
+    /// When mode `periodic` syncs.
+    pub periodic: PeriodicSync,
+    /// Limits.
+    pub limits: Limits,
+    /// How segments are compressed.
+    pub codec: Codec,
+    /// Bytes of records in a segment's block, before compression.
+    pub block_bytes: usize,
+    /// Remainders smaller than this go to a cold journal instead of a segment of their own (R2), in bytes.
+    pub cold_bytes: u64,
+    /// Records older than this are sealed.
+    pub seal_age: Duration,
+    /// Whether appending to a new name creates the collection.
+    pub auto_create: bool,
+    /// Where files are.
+    pub fs: Arc<dyn FileSystem>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// The catalog to use instead of the one in the first directory.
+    pub catalog: Option<Arc<dyn crate::catalog::Catalog>>,
+    /// Whether the log runs threads of its own. Without them, all work is done inside the calls, in a fixed order, and
+    /// [`Log::maintain`](super::Log::maintain) does what threads would: for tests.
+    pub background: bool,
+    /// A rule to break, in tests.
+    pub sabotage: Sabotage,
+}
+
+impl LogOptions {
+    /// The defaults, for these directories.
+    #[must_use]
+    pub fn new(directories: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        Self {
+            directories: directories.into_iter().map(Into::into).collect(),
+            sync: SyncMode::default(),
+            periodic: PeriodicSync { interval: Duration::from_millis(50), bytes: 64 << 20, records: 1_000_000 },
+            limits: Limits::default(),
+            codec: Codec::default(),
+            block_bytes: 256 << 10,
+            cold_bytes: 1 << 20,
+            seal_age: Duration::from_secs(24 * 3600),
+            auto_create: true,
+            fs: Arc::new(OsFileSystem::new()),
+            clock: Arc::new(SystemClock::new()),
+            catalog: None,
+            background: true,
+            sabotage: Sabotage::default(),
+        }
+    }
+}
+
+/// How one append differs from the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppendOptions {
+    /// Another durability mode than the log's.
+    pub sync: Option<SyncMode>,
+    /// The sequence that the first record must get; else the append is refused as a conflict. With it, an append whose
+    /// outcome is unknown can be tried again without doubling.
+    pub expected_next: Option<Sequence>,
+}

@@ -1,0 +1,254 @@
+//! Does what an examination decided.
+//!
+//! Owns: the order in which rows and files change. Every step can be repeated: a crash leaves the rest to be decided again.
+//!
+//! - Adopt: only a row is added. Before it, the file is there and whole, and its records are still in the journals.
+//! - Set aside: the damaged file moves to the quarantine. No row names it.
+//! - Quarantine: the row first, with the loss, then the file moves. A crash between leaves a Quarantined row with a file, which is kept.
+//! - Remove: the row says already that the file is not wanted.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::segments::SegmentFinding;
+use super::table::Action;
+use super::{COMPONENT, Examination};
+use crate::catalog::{Catalog, Mutation, SegmentRow, SegmentStatus};
+use crate::error::Result;
+use crate::fs::{FileSystem, OpenMode, durable};
+use crate::log::identity;
+use crate::segment::{self, SegmentReader};
+use crate::types::{ChangeNumber, Epoch, Sequence, Timestamp};
+
+/// Mutations given to the catalog at once.
+const GROUP: usize = 1000;
+/// Pieces in which a dropped tail is copied.
+const COPY_BYTES: usize = 1 << 20;
+
+/// What acting needs.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// Where files are.
+    pub fs: &'a dyn FileSystem,
+    /// Ids and paths.
+    pub directories: &'a [(String, PathBuf)],
+    /// The catalog.
+    pub catalog: &'a dyn Catalog,
+    /// This opening.
+    pub epoch: Epoch,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Does it.
+///
+/// # Errors
+/// The catalog or the disk refuses something that cannot be done without.
+pub fn act(context: &Context<'_>, examination: &mut Examination) -> Result<()> {
+    sync_journals(examination)?;
+    for finding in &examination.segments.findings {
+        act_on_segment(context, finding)?;
+    }
+    set_tails_aside(context, examination);
+    note_collections(context, examination)
+}
+
+/// What a killed process wrote may be in the page cache only; before it counts, it is synced. A power cut later could
+/// otherwise take what was judged to be there (J4).
+fn sync_journals(examination: &Examination) -> Result<()> {
+    for journal in examination.journals.iter().flat_map(|found| &found.journals) {
+        journal.file.file().sync_data()?;
+        if !journal.scan.damage.is_empty() {
+            journal.file.note_damage();
+        }
+    }
+    Ok(())
+}
+
+fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding) -> Result<()> {
+    let transition = |from, to| Mutation::Transition { key: finding.key.clone(), from, to, archive_key: None };
+    let apply = |mutations: &[Mutation]| {
+        context.catalog.apply(mutations, context.now, &format!("recovery: {}", finding.action.label()))
+    };
+    tracing::info!(action = finding.action.label(), path = %finding.path.display(), reason = finding.reason, "recovery");
+    let status = finding.row.as_ref().map(|row| row.status);
+    match finding.action {
+        Action::Keep | Action::Nothing | Action::Report => {}
+        Action::Adopt => {
+            apply(&[Mutation::InsertSegment(adopted_row(context, finding)?)])?;
+        }
+        Action::SetAside => set_aside(context, finding.directory, &finding.path)?,
+        Action::BackToSealed => {
+            apply(&[transition(SegmentStatus::Archiving, SegmentStatus::Sealed)])?;
+        }
+        Action::ReadFromArchive => {
+            apply(&to_evicted(status, transition))?;
+            set_aside(context, finding.directory, &finding.path)?;
+        }
+        Action::Quarantine => {
+            let mut mutations = Vec::new();
+            if status == Some(SegmentStatus::Archiving) {
+                mutations.push(transition(SegmentStatus::Archiving, SegmentStatus::Sealed));
+            }
+            let from = if status == Some(SegmentStatus::Archived) { SegmentStatus::Archived } else { SegmentStatus::Sealed };
+            mutations.push(transition(from, SegmentStatus::Quarantined));
+            mutations.push(Mutation::RecordLoss {
+                collection: finding.key.collection.clone(),
+                first: finding.key.first,
+                last: finding.key.last,
+            });
+            apply(&mutations)?;
+            set_aside(context, finding.directory, &finding.path)?;
+        }
+        Action::RemoveFile => remove(context.fs, &finding.path)?,
+        Action::FinishPurge => {
+            remove(context.fs, &finding.path)?;
+            if finding.row.as_ref().is_some_and(|row| row.archive_key.is_none()) {
+                apply(&[transition(SegmentStatus::Purging, SegmentStatus::Purged)])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn to_evicted(
+    status: Option<SegmentStatus>,
+    transition: impl Fn(SegmentStatus, SegmentStatus) -> Mutation,
+) -> Vec<Mutation> {
+    use SegmentStatus::{Archived, Archiving, Evicted, Quarantined, Sealed};
+    match status {
+        Some(Archived) => vec![transition(Archived, Evicted)],
+        Some(Archiving) => {
+            vec![transition(Archiving, Sealed), transition(Sealed, Quarantined), transition(Quarantined, Evicted)]
+        }
+        _ => vec![transition(Sealed, Quarantined), transition(Quarantined, Evicted)],
+    }
+}
+
+fn adopted_row(context: &Context<'_>, finding: &SegmentFinding) -> Result<SegmentRow> {
+    let file = context.fs.open(&finding.path, OpenMode::Read)?;
+    let source = Arc::new(segment::source::FileRange(Arc::clone(&file)));
+    let sha256 = segment::verify::file_sha256(&*source)?;
+    let bytes = file.len()?;
+    // The name may not be durable yet: the rename is older than the crash, its sync maybe not.
+    file.sync_all()?;
+    durable::sync_parent(context.fs, &finding.path)?;
+    let reader = SegmentReader::open(file)?;
+    let id = &context.directories[finding.directory].0;
+    Ok(crate::log::seal::row(id, reader.footer(), bytes, sha256))
+}
+
+fn remove(fs: &dyn FileSystem, path: &Path) -> Result<()> {
+    match durable::remove(fs, path) {
+        Err(error) if error.is_not_found() => Ok(()),
+        removed => Ok(removed?),
+    }
+}
+
+/// Moves a file to its directory's quarantine, under a name that tells where it was; absent is fine.
+///
+/// # Errors
+/// What the system said; the file is where it was.
+pub fn set_aside(context: &Context<'_>, directory: usize, path: &Path) -> Result<()> {
+    let root = &context.directories[directory].1;
+    let quarantine = root.join(identity::FOLDER).join("quarantine");
+    durable::create_dir_all(context.fs, &quarantine)?;
+    let flat = path.strip_prefix(root).unwrap_or(path).to_string_lossy().replace(['/', '\\'], "+");
+    for number in 0..1000 {
+        let name = if number == 0 { flat.clone() } else { format!("{flat}.{number}") };
+        match context.fs.rename_new(path, &quarantine.join(name)) {
+            Ok(()) => {
+                context.fs.sync_dir(&quarantine)?;
+                return Ok(durable::sync_parent(context.fs, path)?);
+            }
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) if error.is_already_exists() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(crate::Error::new(crate::ErrorKind::Conflict, format!("the quarantine is full of `{flat}`")))
+}
+
+/// Copies dropped tails to the quarantine, as far as there is room: evidence, not needed to go on.
+fn set_tails_aside(context: &Context<'_>, examination: &Examination) {
+    for (directory, found) in examination.journals.iter().enumerate() {
+        for journal in &found.journals {
+            let bytes = journal.unproven_bytes();
+            if bytes == 0 || journal.judged.is_some() {
+                continue;
+            }
+            if let Err(error) = copy_tail(context, directory, journal, bytes) {
+                tracing::warn!(%error, path = %journal.file.path.display(), "a dropped tail could not be set aside");
+            }
+        }
+    }
+}
+
+fn copy_tail(
+    context: &Context<'_>,
+    directory: usize,
+    journal: &super::journals::FoundJournal,
+    bytes: u64,
+) -> Result<()> {
+    let quarantine = context.directories[directory].1.join(identity::FOLDER).join("quarantine");
+    durable::create_dir_all(context.fs, &quarantine)?;
+    let name = format!("{}.tail-{}", journal.file.journal, journal.scan.end);
+    let (path, temporary) = (quarantine.join(&name), quarantine.join(format!("{name}.tmp")));
+    if context.fs.metadata(&path).is_ok() {
+        return Ok(());
+    }
+    remove(context.fs, &temporary)?;
+    let copy = context.fs.open(&temporary, OpenMode::CreateNew)?;
+    let mut piece = vec![0; COPY_BYTES];
+    let mut done = 0;
+    while done < bytes {
+        let want = usize::try_from(bytes - done).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+        journal.file.file().read_exact_at(&mut piece[..want], journal.scan.end + done)?;
+        copy.write_all_at(&piece[..want], done)?;
+        done += want as u64;
+    }
+    copy.sync_all()?;
+    Ok(durable::publish(context.fs, &temporary, &path)?)
+}
+
+/// Writes down what the catalog did not know: collections, assignments, losses, how far sealing has come.
+fn note_collections(context: &Context<'_>, examination: &mut Examination) -> Result<()> {
+    let mut mutations = Vec::new();
+    for (name, standing) in &mut examination.standings {
+        if !standing.catalogued {
+            mutations.push(Mutation::PutCollection { name: name.clone(), settings: "{}".into() });
+            mutations.push(Mutation::Assign {
+                component: COMPONENT.into(),
+                collection: name.clone(),
+                directory: context.directories[standing.directory].0.clone(),
+                epoch: context.epoch,
+                from: Sequence::FIRST,
+            });
+            standing.catalogued = true;
+        }
+        for &(first, last) in &standing.merged.losses {
+            mutations.push(Mutation::RecordLoss { collection: name.clone(), first, last });
+        }
+        if mutations.len() >= GROUP {
+            apply_group(context, &mut mutations)?;
+        }
+    }
+    apply_group(context, &mut mutations)?;
+    for (name, standing) in &examination.standings {
+        let through = standing.known.sealed_through;
+        if through > standing.sealed_through_on_record {
+            mutations.push(Mutation::RaiseSealedThrough { collection: name.clone(), sequence: through });
+        }
+        if mutations.len() >= GROUP {
+            apply_group(context, &mut mutations)?;
+        }
+    }
+    apply_group(context, &mut mutations)?;
+    Ok(())
+}
+
+fn apply_group(context: &Context<'_>, mutations: &mut Vec<Mutation>) -> Result<ChangeNumber> {
+    let number = context.catalog.apply(mutations, context.now, "recovery")?;
+    mutations.clear();
+    Ok(number)
+}

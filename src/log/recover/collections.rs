@@ -1,0 +1,152 @@
+//! From runs in many journals to where each collection stands (R3, C7, J6).
+//!
+//! Owns: putting runs in order, dropping what is sealed already, finding holes, the next sequence. Pure but for reading
+//! runs that overlap.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::avro::record::Seed;
+use crate::error::Result;
+use crate::journal::{JournalFile, JournalKind};
+use crate::memtable::{Run, Unsealed};
+use crate::types::{CollectionName, Sequence};
+
+/// What the journals say of one collection.
+#[derive(Debug, Default)]
+pub struct Pieces {
+    /// Runs, in no order, of any journal.
+    pub runs: Vec<Run>,
+    /// Highest sequence that a table says was there and that may be lost.
+    pub lost_through: Sequence,
+    /// Records that may have been there and of which no table tells.
+    pub room: u64,
+}
+
+/// What the catalog says of one collection.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Everything up to here is in committed segments, below the floor, or lost on record.
+    pub sealed_through: Sequence,
+    /// First sequence still promised.
+    pub floor: Sequence,
+    /// Highest sequence that the catalog knows of.
+    pub last: Sequence,
+    /// Ranges that are on record as missing, in order.
+    pub missing: Vec<(Sequence, Sequence)>,
+}
+
+/// Where a collection stands after recovery.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// Records in no segment.
+    pub unsealed: Unsealed,
+    /// Last sequence there is, or was.
+    pub last: Sequence,
+    /// Ranges that are missing and not on record yet.
+    pub losses: Vec<(Sequence, Sequence)>,
+    /// Runs of the same sequences with other bytes: which journals disagree, and on what.
+    pub conflicts: Vec<String>,
+}
+
+/// Everything the journals say, by collection.
+pub type AllPieces = BTreeMap<CollectionName, Pieces>;
+
+/// Puts one collection together. The runs kept count in their journals afterwards; the others do not.
+///
+/// # Errors
+/// A journal that was readable a moment ago cannot be read.
+pub fn merge(name: &CollectionName, mut pieces: Pieces, known: &Known) -> Result<Merged> {
+    let seed = Seed::of(name);
+    // Cold journals first: where a hot one holds the same, the cold one lets it go.
+    pieces.runs.sort_by_key(|run| (run.first, run.file.kind != JournalKind::Cold, run.file.journal));
+    let mut merged = Merged::default();
+    let mut expected = known.sealed_through.next().max(known.floor);
+    for run in pieces.runs {
+        if run.last() < expected {
+            if let Some(kept) = merged.unsealed.at_or_after(run.first)
+                && let Some(conflict) = compare(kept, &run, seed)?
+            {
+                merged.conflicts.push(conflict);
+            }
+            continue;
+        }
+        if run.first > expected {
+            note_missing(&mut merged.losses, known, expected, run.first.previous());
+        }
+        let run = if run.first < expected {
+            if let Some(kept) = merged.unsealed.at_or_after(run.first)
+                && let Some(conflict) = compare(kept, &run, seed)?
+            {
+                merged.conflicts.push(conflict);
+            }
+            run.from(expected, seed).map_err(damaged)?
+        } else {
+            run
+        };
+        expected = run.last().next();
+        run.file.add_run(run.len);
+        merged.unsealed.push(run);
+    }
+    let seen = expected.previous();
+    let claimed = known.last.max(pieces.lost_through);
+    let mut last = seen.max(claimed);
+    if pieces.room > 0 {
+        // What the lost bytes may have held still fits in (J6).
+        last = Sequence(last.0.saturating_add(pieces.room).min(Sequence::MAX.0));
+    }
+    if last > seen {
+        note_missing(&mut merged.losses, known, expected, last);
+    }
+    merged.last = last;
+    Ok(merged)
+}
+
+/// Adds what of `first..=last` is not on record yet.
+fn note_missing(losses: &mut Vec<(Sequence, Sequence)>, known: &Known, first: Sequence, last: Sequence) {
+    let mut at = first;
+    for &(known_first, known_last) in &known.missing {
+        if known_last < at {
+            continue;
+        }
+        if known_first > last {
+            break;
+        }
+        if known_first > at {
+            losses.push((at, known_first.previous()));
+        }
+        at = known_last.next();
+    }
+    if at <= last {
+        losses.push((at, last));
+    }
+}
+
+/// Whether two runs that overlap differ where they do; says how.
+fn compare(kept: &Run, other: &Run, seed: Seed) -> Result<Option<String>> {
+    if Arc::ptr_eq(&kept.file, &other.file) && kept.offset == other.offset {
+        return Ok(None);
+    }
+    let from = kept.first.max(other.first);
+    let part = |run: &Run| -> Result<bytes::Bytes> {
+        let run = if run.first < from { run.from(from, seed).map_err(damaged)? } else { run.clone() };
+        Ok(run.load()?)
+    };
+    let (kept_bytes, other_bytes) = (part(kept)?, part(other)?);
+    let common = kept_bytes.len().min(other_bytes.len());
+    let name = |file: &JournalFile| file.path.display().to_string();
+    Ok((kept_bytes[..common] != other_bytes[..common]).then(|| {
+        format!(
+            "two journals hold sequence `{from}` with other bytes: path=`{}`, path=`{}`",
+            name(&kept.file),
+            name(&other.file)
+        )
+    }))
+}
+
+fn damaged(error: crate::memtable::RunError) -> crate::Error {
+    match error {
+        crate::memtable::RunError::Fs(error) => error.into(),
+        damaged => crate::Error::new(crate::ErrorKind::Corrupt, damaged.to_string()),
+    }
+}

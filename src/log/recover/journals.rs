@@ -1,0 +1,162 @@
+//! What the journals of one directory hold, judged (J4, J5).
+//!
+//! Owns: the order of judging: newest first, since each journal's OPEN says where those before it end. Only reads.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::fs::{EntryKind, FileSystem, OpenMode};
+use crate::journal::file::{self, FileId, JournalFile, JournalKind, JournalNumber};
+use crate::journal::{self, Predecessor, Scan, ScanError, Tail, Verdict};
+
+/// A journal as it was found.
+#[derive(Debug)]
+pub struct FoundJournal {
+    /// The handle; no run counts in it yet.
+    pub file: Arc<JournalFile>,
+    /// What it holds.
+    pub scan: Scan,
+    /// What a later OPEN said of it.
+    pub judged: Option<Predecessor>,
+}
+
+/// A journal that cannot be read now.
+#[derive(Clone, Debug)]
+pub struct UnreadableJournal {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Why it cannot be read.
+    pub reason: String,
+}
+
+/// Everything in a directory's journal folder.
+#[derive(Debug, Default)]
+pub struct FoundJournals {
+    /// Oldest first.
+    pub journals: Vec<FoundJournal>,
+    /// Those that cannot be read now.
+    pub unreadable: Vec<UnreadableJournal>,
+}
+
+impl FoundJournal {
+    /// How the journal is told of in the next OPEN.
+    #[must_use]
+    pub fn as_predecessor(&self) -> Predecessor {
+        // An end that was judged once stays (J4).
+        if let Some(judged) = &self.judged {
+            return judged.clone();
+        }
+        let (verdict, dropped_bytes) = match (self.scan.damage.is_empty(), self.scan.tail) {
+            (false, _) => (Verdict::Damaged, 0),
+            (true, Tail::Clean) => (Verdict::Whole, 0),
+            (true, Tail::Torn { bytes }) => (Verdict::Dropped, bytes),
+        };
+        Predecessor {
+            journal: self.file.journal,
+            file_id: self.scan.file_id,
+            end: self.scan.end,
+            checksum: self.scan.checksum,
+            groups: self.scan.groups,
+            verdict,
+            dropped_bytes,
+        }
+    }
+
+    /// Bytes dropped behind the end, by this recovery or an earlier one.
+    #[must_use]
+    pub fn dropped_bytes(&self) -> u64 {
+        self.judged.as_ref().map_or(0, |judged| judged.dropped_bytes)
+    }
+
+    /// Bytes behind the end that nobody has judged yet: torn, or damaged before anything proved them synced.
+    #[must_use]
+    pub const fn unproven_bytes(&self) -> u64 {
+        match self.scan.tail {
+            Tail::Torn { bytes } => bytes,
+            Tail::Clean => 0,
+        }
+    }
+}
+
+/// Reads every journal below `directory`.
+///
+/// # Errors
+/// The folder cannot be listed, or holds a journal of a newer format.
+pub fn find(fs: &dyn FileSystem, directory: &Path, writable: bool) -> Result<FoundJournals> {
+    let folder = directory.join(file::JOURNAL_FOLDER);
+    let entries = match fs.list(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.is_not_found() => return Ok(FoundJournals::default()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut names: Vec<(JournalNumber, JournalKind)> = entries
+        .iter()
+        .filter(|entry| entry.kind == EntryKind::File)
+        .filter_map(|entry| file::parse_file_name(&entry.name).map(|(kind, journal)| (journal, kind)))
+        .collect();
+    names.sort_unstable();
+    let mut judged: HashMap<FileId, Predecessor> = HashMap::new();
+    let mut judged_by_number: HashMap<JournalNumber, Predecessor> = HashMap::new();
+    let mut found = FoundJournals::default();
+    for &(journal, kind) in names.iter().rev() {
+        let path = folder.join(file::file_name(kind, journal));
+        let mode = if writable { OpenMode::ReadWrite } else { OpenMode::Read };
+        let opened = fs.open(&path, mode).and_then(|file| Ok((file.len()?, file)));
+        let (len, handle) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                found.unreadable.push(UnreadableJournal { path, reason: chain(&error) });
+                continue;
+            }
+        };
+        // A cold journal was synced whole before it got its name: all of it counts.
+        let cold = Predecessor {
+            journal,
+            file_id: FileId([0; 16]),
+            end: len,
+            checksum: 0,
+            groups: 0,
+            verdict: Verdict::Whole,
+            dropped_bytes: 0,
+        };
+        let by_number = if kind == JournalKind::Cold { Some(&cold) } else { judged_by_number.get(&journal) };
+        let scan = match journal::scan(&*handle, by_number) {
+            Ok(scan) => scan,
+            Err(ScanError::Newer(error)) => {
+                let message = format!("a journal cannot be read: path=`{}`, {error}", path.display());
+                return Err(crate::Error::new(crate::ErrorKind::Unsupported, message)
+                    .with_hint("use the icecore that wrote it, or a newer one"));
+            }
+            Err(ScanError::Fs(error)) => {
+                found.unreadable.push(UnreadableJournal { path, reason: chain(&error) });
+                continue;
+            }
+        };
+        if let Some(open) = &scan.open {
+            for before in &open.predecessors {
+                judged.entry(before.file_id).or_insert_with(|| before.clone());
+                judged_by_number.entry(before.journal).or_insert_with(|| before.clone());
+            }
+        }
+        let file = Arc::new(JournalFile::new(kind, journal, scan.file_id, &path, handle));
+        file.finish();
+        let judged = (kind == JournalKind::Hot).then(|| judged.get(&scan.file_id).cloned()).flatten();
+        found.journals.push(FoundJournal { file, scan, judged });
+    }
+    found.journals.reverse();
+    Ok(found)
+}
+
+/// An error and its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}

@@ -1,0 +1,385 @@
+//! What a crash, a disk or an operator left, and what to do about it (DESIGN section 8).
+//!
+//! - [`journals`]: what the journals hold
+//! - [`segments`]: files against rows
+//! - [`table`]: the decision for each segment
+//! - [`collections`]: where each collection stands
+//! - [`act`]: doing it
+//!
+//! [`examine`] reads and decides, and changes nothing: `recover --dry-run` prints its [`Report`]. [`act`] then does what
+//! was decided. Both are idempotent: a crash in the middle of acting leaves a state from which the same is decided again for
+//! what is left. Evidence is set aside, never truncated or deleted.
+
+pub mod act;
+pub mod collections;
+pub mod journals;
+pub mod segments;
+pub mod table;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use self::collections::{AllPieces, Known, Merged, Pieces};
+use self::journals::FoundJournals;
+use self::segments::{CollectionFiles, FoundSegments};
+use crate::catalog::{Catalog, CollectionRow};
+use crate::error::Result;
+use crate::fs::FileSystem;
+use crate::memtable::Run;
+use crate::types::{ChangeNumber, CollectionName, Sequence};
+
+/// The component whose assignments say where a collection is journalled and sealed.
+pub const COMPONENT: &str = "wal";
+/// The smallest record: what lost bytes may have held at most is counted by it (J6).
+const RECORD_BYTES_MIN: u64 = 13;
+const PAGE_ROWS: usize = 4096;
+
+/// Damage that recovery found, and what it cost.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct DamageReport {
+    /// The file.
+    pub path: PathBuf,
+    /// The collection, where one is known.
+    pub collection: Option<CollectionName>,
+    /// First sequence that was there, where it is known.
+    pub first_sequence: Option<Sequence>,
+    /// Last sequence that was there, where it is known.
+    pub last_sequence: Option<Sequence>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// Sequences that are missing and were not on record.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LossReport {
+    /// The collection.
+    pub collection: CollectionName,
+    /// First missing sequence.
+    pub first_sequence: Sequence,
+    /// Last missing sequence.
+    pub last_sequence: Sequence,
+}
+
+/// One thing to do, with the label of the recovery table.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Step {
+    /// The table's label.
+    pub action: &'static str,
+    /// The file it is about.
+    pub path: PathBuf,
+    /// The collection.
+    pub collection: CollectionName,
+    /// First sequence.
+    pub first_sequence: Sequence,
+    /// Last sequence.
+    pub last_sequence: Sequence,
+    /// Why.
+    pub reason: String,
+}
+
+/// What recovery found and does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Report {
+    /// Journals read.
+    pub journals: u64,
+    /// Rows of segments compared with their files.
+    pub segments: u64,
+    /// Collections known.
+    pub collections: u64,
+    /// Records in journals that are in no segment yet.
+    pub unsealed_records: u64,
+    /// Things to do.
+    pub steps: Vec<Step>,
+    /// Damage, old and new.
+    pub damaged: Vec<DamageReport>,
+    /// Losses that were not on record.
+    pub losses: Vec<LossReport>,
+    /// Bytes behind the last proven group of a journal, not judged by an earlier recovery: a write that a crash cut
+    /// short, or damage where nothing had proved a sync yet (J5).
+    pub unproven_tail_bytes: u64,
+    /// Bytes that earlier recoveries dropped behind the ends of journals that are still there.
+    pub dropped_tail_bytes: u64,
+    /// The catalog is older than the journals say: an old copy was put back (C3).
+    pub catalog_is_old: bool,
+}
+
+/// Everything found and decided.
+#[derive(Debug)]
+pub struct Examination {
+    /// By directory.
+    pub journals: Vec<FoundJournals>,
+    /// Segments.
+    pub segments: FoundSegments,
+    /// Where each collection stands, and in which directory.
+    pub standings: BTreeMap<CollectionName, Standing>,
+    /// For people.
+    pub report: Report,
+}
+
+/// Where a collection stands.
+#[derive(Debug)]
+pub struct Standing {
+    /// Which of the log's directories.
+    pub directory: usize,
+    /// Whether the catalog has its row and its assignment.
+    pub catalogued: bool,
+    /// How far the catalog says that sealing has come; files without rows may have come further.
+    pub sealed_through_on_record: Sequence,
+    /// The catalog's word.
+    pub known: Known,
+    /// The journals' word, merged with it.
+    pub merged: Merged,
+    /// Why it takes no appends, where it takes none.
+    pub refuses: Option<String>,
+}
+
+/// The catalog's word on collections, read in bulk.
+#[derive(Default)]
+struct CatalogWord {
+    rows: HashMap<CollectionName, CollectionRow>,
+    assigned: HashMap<CollectionName, String>,
+    missing: HashMap<CollectionName, Vec<(Sequence, Sequence)>>,
+}
+
+/// Reads everything and decides, and changes nothing.
+///
+/// Journals are read before the catalog: a record that a seal moves meanwhile is then seen in one or both, never in
+/// neither.
+///
+/// # Errors
+/// A directory or the catalog cannot be read at all, or holds a newer format.
+pub fn examine(
+    fs: &dyn FileSystem,
+    directories: &[(String, PathBuf)],
+    catalog: &dyn Catalog,
+    writable: bool,
+) -> Result<Examination> {
+    let journals = find_journals(fs, directories, writable)?;
+    let segments = segments::find(fs, directories, catalog)?;
+    let word = read_catalog(catalog)?;
+    let mut report = Report {
+        segments: segments.rows,
+        catalog_is_old: newest_change(&journals) > catalog.change_number()?,
+        ..Report::default()
+    };
+    report_journals(&journals, &mut report);
+    report_segments(&segments, &mut report);
+    let standings = stand(directories, &journals, &segments, &word, &mut report)?;
+    report.collections = standings.len() as u64;
+    Ok(Examination { journals, segments, standings, report })
+}
+
+fn find_journals(
+    fs: &dyn FileSystem,
+    directories: &[(String, PathBuf)],
+    writable: bool,
+) -> Result<Vec<FoundJournals>> {
+    // One thread a directory, each on its own disk.
+    std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for (_, directory) in directories.iter().skip(1) {
+            threads.push(scope.spawn(move || journals::find(fs, directory, writable)));
+        }
+        let mut found = vec![journals::find(fs, &directories[0].1, writable)?];
+        for thread in threads {
+            found.push(thread.join().map_err(|_| {
+                crate::Error::new(crate::ErrorKind::Internal, "reading the journals of a directory panicked")
+            })??);
+        }
+        Ok(found)
+    })
+}
+
+fn newest_change(journals: &[FoundJournals]) -> ChangeNumber {
+    let scans = journals.iter().flat_map(|found| &found.journals);
+    scans.map(|found| found.scan.change_number).max().unwrap_or_default()
+}
+
+fn read_catalog(catalog: &dyn Catalog) -> Result<CatalogWord> {
+    let mut word = CatalogWord::default();
+    let mut after = None;
+    loop {
+        let rows = catalog.collections(after.as_ref(), PAGE_ROWS)?;
+        let Some(last) = rows.last() else { break };
+        after = Some(last.name.clone());
+        word.rows.extend(rows.into_iter().map(|row| (row.name.clone(), row)));
+    }
+    let mut after: Option<CollectionName> = None;
+    loop {
+        let page = after.as_ref().map(|name| (COMPONENT, name));
+        let assignments = catalog.assignments(Some(COMPONENT), page, PAGE_ROWS)?;
+        let Some(last) = assignments.last() else { break };
+        after = Some(last.collection.clone());
+        word.assigned.extend(assignments.into_iter().map(|found| (found.collection, found.directory)));
+    }
+    for loss in catalog.losses(None)? {
+        word.missing.entry(loss.collection).or_default().push((loss.first, loss.last));
+    }
+    Ok(word)
+}
+
+fn report_journals(journals: &[FoundJournals], report: &mut Report) {
+    for found in journals {
+        report.journals += found.journals.len() as u64;
+        for unreadable in &found.unreadable {
+            report.damaged.push(DamageReport {
+                path: unreadable.path.clone(),
+                collection: None,
+                first_sequence: None,
+                last_sequence: None,
+                reason: format!("cannot be read: {}", unreadable.reason),
+            });
+        }
+        for journal in &found.journals {
+            report.dropped_tail_bytes += journal.dropped_bytes();
+            report.unproven_tail_bytes += journal.unproven_bytes();
+            for damage in &journal.scan.damage {
+                let at = |collection, first_sequence, last_sequence| DamageReport {
+                    path: journal.file.path.clone(),
+                    collection,
+                    first_sequence,
+                    last_sequence,
+                    reason: format!("{}, offset=`{}`, bytes=`{}`", damage.reason, damage.offset, damage.bytes),
+                };
+                if damage.lost.is_empty() {
+                    report.damaged.push(at(None, None, None));
+                }
+                for lost in &damage.lost {
+                    report.damaged.push(at(Some(lost.collection.clone()), Some(lost.first), Some(lost.last())));
+                }
+            }
+        }
+    }
+}
+
+fn report_segments(segments: &FoundSegments, report: &mut Report) {
+    for finding in &segments.findings {
+        report.steps.push(Step {
+            action: finding.action.label(),
+            path: finding.path.clone(),
+            collection: finding.key.collection.clone(),
+            first_sequence: finding.key.first,
+            last_sequence: finding.key.last,
+            reason: finding.reason.clone(),
+        });
+        if matches!(finding.action, table::Action::Quarantine | table::Action::SetAside | table::Action::Report) {
+            report.damaged.push(DamageReport {
+                path: finding.path.clone(),
+                collection: Some(finding.key.collection.clone()),
+                first_sequence: Some(finding.key.first),
+                last_sequence: Some(finding.key.last),
+                reason: finding.reason.clone(),
+            });
+        }
+    }
+}
+
+fn pieces_of(journals: &[FoundJournals]) -> (AllPieces, HashMap<CollectionName, usize>) {
+    let mut all = AllPieces::new();
+    let mut home = HashMap::new();
+    for (directory, found) in journals.iter().enumerate() {
+        for journal in &found.journals {
+            for run in &journal.scan.runs {
+                let pieces = match all.get_mut(&run.collection) {
+                    Some(pieces) => pieces,
+                    None => {
+                        home.insert(run.collection.clone(), directory);
+                        all.entry(run.collection.clone()).or_default()
+                    }
+                };
+                let file = std::sync::Arc::clone(&journal.file);
+                pieces.runs.push(Run::on_disk(run.first, run.count, run.bytes, file, run.offset));
+            }
+            for lost in journal.scan.damage.iter().flat_map(|damage| &damage.lost) {
+                home.entry(lost.collection.clone()).or_insert(directory);
+                let pieces = all.entry(lost.collection.clone()).or_default();
+                pieces.lost_through = pieces.lost_through.max(lost.last());
+            }
+        }
+    }
+    (all, home)
+}
+
+fn stand(
+    directories: &[(String, PathBuf)],
+    journals: &[FoundJournals],
+    segments: &FoundSegments,
+    word: &CatalogWord,
+    report: &mut Report,
+) -> Result<BTreeMap<CollectionName, Standing>> {
+    let (mut pieces, home) = pieces_of(journals);
+    let names = word.rows.keys().chain(segments.collections.keys()).chain(word.missing.keys());
+    for name in names {
+        pieces.entry(name.clone()).or_default();
+    }
+    let rooms: Vec<u64> = journals.iter().map(|found| room(found)).collect();
+    let adopted = adoptable(segments);
+    let none = CollectionFiles::default();
+    let mut standings = BTreeMap::new();
+    for (name, mut pieces) in pieces {
+        let files = segments.collections.get(&name).unwrap_or(&none);
+        let assigned = word.assigned.get(&name).and_then(|id| directories.iter().position(|(known, _)| known == id));
+        let directory = assigned.or_else(|| home.get(&name).copied()).or(files.directory).unwrap_or(0);
+        let mut known = known(word, files, &name);
+        for &(first, last) in adopted.get(&name).into_iter().flatten() {
+            if first <= known.sealed_through.next() {
+                known.sealed_through = known.sealed_through.max(last);
+            }
+        }
+        pieces.room = rooms[directory];
+        let merged = collections::merge(&name, pieces, &known)?;
+        for conflict in &merged.conflicts {
+            report.damaged.push(DamageReport {
+                path: directories[directory].1.clone(),
+                collection: Some(name.clone()),
+                first_sequence: None,
+                last_sequence: None,
+                reason: conflict.clone(),
+            });
+        }
+        for &(first_sequence, last_sequence) in &merged.losses {
+            report.losses.push(LossReport { collection: name.clone(), first_sequence, last_sequence });
+        }
+        report.unsealed_records += merged.unsealed.records();
+        // Where the end may be in a file that cannot be read now, no sequence can be given out (DESIGN section 8).
+        let refuses = journals[directory].unreadable.first().map(|unreadable| {
+            format!(
+                "the end of the collection may be in a journal that cannot be read: collection=`{name}`, path=`{}`",
+                unreadable.path.display()
+            )
+        });
+        let catalogued = word.rows.contains_key(&name) && assigned.is_some();
+        let sealed_through_on_record = word.rows.get(&name).map_or(Sequence(0), |row| row.sealed_through);
+        standings
+            .insert(name, Standing { directory, catalogued, sealed_through_on_record, known, merged, refuses });
+    }
+    Ok(standings)
+}
+
+/// How many records may have been in bytes of which no table tells. Every collection of the directory leaves room for
+/// so many.
+fn room(found: &FoundJournals) -> u64 {
+    let damage = found.journals.iter().flat_map(|journal| &journal.scan.damage);
+    damage.map(|damage| damage.unknown_bytes.div_ceil(RECORD_BYTES_MIN)).sum()
+}
+
+/// Ranges of whole files without a row, in order: they are sealed, though the catalog does not say so yet.
+fn adoptable(segments: &FoundSegments) -> HashMap<CollectionName, Vec<(Sequence, Sequence)>> {
+    let mut adopted: HashMap<_, Vec<_>> = HashMap::new();
+    for finding in &segments.findings {
+        if finding.action == table::Action::Adopt {
+            adopted.entry(finding.key.collection.clone()).or_default().push((finding.key.first, finding.key.last));
+        }
+    }
+    adopted
+}
+
+fn known(word: &CatalogWord, files: &CollectionFiles, name: &CollectionName) -> Known {
+    let row = word.rows.get(name);
+    let mut missing = word.missing.get(name).cloned().unwrap_or_default();
+    missing.sort_unstable();
+    let sealed_through = row.map_or(Sequence(0), |row| row.sealed_through);
+    let floor = row.map_or(Sequence::FIRST, |row| row.floor.max(Sequence::FIRST));
+    let lost = missing.iter().map(|&(_, last)| last).max().unwrap_or_default();
+    Known { sealed_through, floor, last: sealed_through.max(floor.previous()).max(files.last).max(lost), missing }
+}

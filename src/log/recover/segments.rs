@@ -1,0 +1,201 @@
+//! Segments on disk against rows in the catalog (DESIGN section 8).
+//!
+//! Owns: listing directories, finding which file has no row and which row no file. Decides by [`table`](super::table), changes
+//! nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::journals::chain;
+use super::table::{Action, FileState, decide};
+use crate::catalog::{Catalog, SegmentKey, SegmentRow};
+use crate::error::Result;
+use crate::fs::{EntryKind, FileSystem, OpenMode};
+use crate::segment::names::{FileKind, SegmentName};
+use crate::segment::{self, SegmentReader};
+use crate::types::{CollectionName, Sequence};
+
+/// Rows read at once.
+const PAGE_ROWS: usize = 4096;
+
+/// A segment that needs something done, or that is worth a word.
+#[derive(Clone, Debug)]
+pub struct SegmentFinding {
+    /// Which segment.
+    pub key: SegmentKey,
+    /// Which of the log's directories.
+    pub directory: usize,
+    /// The file's path, whether it is there or not.
+    pub path: PathBuf,
+    /// The catalog's row.
+    pub row: Option<SegmentRow>,
+    /// What the disk says.
+    pub file: FileState,
+    /// What to do.
+    pub action: Action,
+    /// Why, where there is more to say.
+    pub reason: String,
+}
+
+/// What the listing and the rows say of one collection.
+#[derive(Clone, Debug, Default)]
+pub struct CollectionFiles {
+    /// The directory where its newest segment lies.
+    pub directory: Option<usize>,
+    /// Highest sequence of any segment, row or stub.
+    pub last: Sequence,
+}
+
+/// Everything found of segments.
+#[derive(Debug, Default)]
+pub struct FoundSegments {
+    /// In order of keys; those that need nothing are left out.
+    pub findings: Vec<SegmentFinding>,
+    /// By collection.
+    pub collections: BTreeMap<CollectionName, CollectionFiles>,
+    /// How many rows the catalog has.
+    pub rows: u64,
+}
+
+type Files = BTreeMap<SegmentKey, usize>;
+
+/// Compares directories and catalog.
+///
+/// # Errors
+/// A directory cannot be listed, or the catalog cannot be read.
+pub fn find(fs: &dyn FileSystem, directories: &[(String, PathBuf)], catalog: &dyn Catalog) -> Result<FoundSegments> {
+    let mut found = FoundSegments::default();
+    let mut files = Files::new();
+    for (index, (_, directory)) in directories.iter().enumerate() {
+        list(fs, index, directory, &mut files, &mut found)?;
+    }
+    let mut after: Option<SegmentKey> = None;
+    loop {
+        let rows = catalog.segments(None, after.as_ref(), PAGE_ROWS)?;
+        let Some(last) = rows.last() else { break };
+        after = Some(last.key.clone());
+        for row in rows {
+            found.rows += 1;
+            let listed = files.remove(&row.key);
+            let directory = listed.or_else(|| directories.iter().position(|(id, _)| *id == row.directory)).unwrap_or(0);
+            found.note(&row.key.collection, directory, row.key.last);
+            let file = if listed.is_some() { FileState::Present } else { FileState::Absent };
+            let action = decide(Some(row.status), file, row.archive_key.is_some());
+            if action != Action::Keep {
+                let path = segment_path(&directories[directory].1, &row.key);
+                let reason = format!("the row says {:?}, the file is {}", row.status, file.label());
+                found.findings.push(SegmentFinding {
+                    key: row.key.clone(),
+                    directory,
+                    path,
+                    row: Some(row),
+                    file,
+                    action,
+                    reason,
+                });
+            }
+        }
+    }
+    for (key, directory) in files {
+        let path = segment_path(&directories[directory].1, &key);
+        let (file, reason) = judge_file(fs, &path);
+        let action = decide(None, file, false);
+        found.findings.push(SegmentFinding { key, directory, path, row: None, file, action, reason });
+    }
+    found.findings.sort_by(|one, other| one.key.cmp(&other.key));
+    Ok(found)
+}
+
+/// Where a segment's file is.
+#[must_use]
+pub fn segment_path(directory: &Path, key: &SegmentKey) -> PathBuf {
+    SegmentName::of_key(key).path(directory, &key.collection)
+}
+
+impl FoundSegments {
+    fn note(&mut self, collection: &CollectionName, directory: usize, last: Sequence) {
+        let files = match self.collections.get_mut(collection) {
+            Some(files) => files,
+            None => self.collections.entry(collection.clone()).or_default(),
+        };
+        if last >= files.last {
+            files.last = last;
+            files.directory = Some(directory);
+        }
+    }
+}
+
+fn list(
+    fs: &dyn FileSystem,
+    index: usize,
+    directory: &Path,
+    files: &mut Files,
+    found: &mut FoundSegments,
+) -> Result<()> {
+    for entry in fs.list(directory)? {
+        if entry.kind != EntryKind::Directory || entry.name.starts_with('.') {
+            continue;
+        }
+        let folder = directory.join(&entry.name);
+        let names: Vec<(String, SegmentName)> = fs
+            .list(&folder)?
+            .into_iter()
+            .filter(|file| file.kind == EntryKind::File)
+            .filter_map(|file| SegmentName::parse(&file.name).map(|name| (file.name, name)))
+            .collect();
+        let Some(collection) = collection_of(fs, &folder, &entry.name, &names) else {
+            if !names.is_empty() {
+                tracing::warn!(folder = %folder.display(), "segments of an unknown collection are left alone");
+            }
+            continue;
+        };
+        for (_, name) in names {
+            found.note(&collection, index, name.covers.last);
+            if name.kind == FileKind::Segment {
+                files.insert(
+                    SegmentKey {
+                        collection: collection.clone(),
+                        first: name.covers.first,
+                        last: name.covers.last,
+                        generation: name.generation,
+                    },
+                    index,
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The collection behind a folder: from its name, or, where that is cut, from a file's metadata (F5).
+fn collection_of(
+    fs: &dyn FileSystem,
+    folder: &Path,
+    name: &str,
+    files: &[(String, SegmentName)],
+) -> Option<CollectionName> {
+    CollectionName::from_directory_name(name).or_else(|| {
+        files.iter().find_map(|(file, _)| {
+            let reader = SegmentReader::open(fs.open(&folder.join(file), OpenMode::Read).ok()?).ok()?;
+            let collection = reader.footer().collection.clone();
+            (collection.directory_name() == name).then_some(collection)
+        })
+    })
+}
+
+/// A file without a row is read through before it is trusted: with the row, journals may be released.
+fn judge_file(fs: &dyn FileSystem, path: &Path) -> (FileState, String) {
+    let file = match fs.open(path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.is_not_found() => return (FileState::Absent, String::new()),
+        Err(error) => return (FileState::Unreadable, chain(&error)),
+    };
+    match segment::verify::verify_deep(std::sync::Arc::new(segment::source::FileRange(file)), None) {
+        Ok(verdict) if verdict.is_ok() => (FileState::Present, "a whole file without a row".into()),
+        Ok(verdict) => {
+            (FileState::Damaged, verdict.damaged.first().map_or_else(String::new, std::string::ToString::to_string))
+        }
+        Err(segment::SegmentError::Fs(error)) => (FileState::Unreadable, chain(&error)),
+        Err(error) => (FileState::Damaged, chain(&error)),
+    }
+}

@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod clock;
 pub mod error;
 pub mod fs;
+pub mod segment;
 pub mod types;
 
 pub use error::{Error, ErrorKind, Result};

@@ -293,9 +293,7 @@ fn unzstd(stored: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
         None => {
             let mut out = Vec::new();
             let zstd = zstd::stream::read::Decoder::with_buffer(stored).map_err(|source| broken(Some(source)))?;
-            zstd.take((limit as u64).saturating_add(1))
-                .read_to_end(&mut out)
-                .map_err(|source| broken(Some(source)))?;
+            zstd.take((limit as u64).saturating_add(1)).read_to_end(&mut out).map_err(|source| broken(Some(source)))?;
             if out.len() > limit { Err(CodecError::TooLarge { limit }) } else { Ok(out) }
         }
     }
@@ -386,7 +384,11 @@ mod tests {
                 let mut stored = Vec::new();
                 plan.write(&mut stored, content);
                 assert_eq!(stored.len(), plan.len(), "{codec:?} {len}");
-                assert_eq!(&stored[stored.len() - 48..], &content[len - 48..], "{codec:?} {len}: the tail is in one piece");
+                assert_eq!(
+                    &stored[stored.len() - 48..],
+                    &content[len - 48..],
+                    "{codec:?} {len}: the tail is in one piece"
+                );
                 for at in (0..len).step_by(1009).chain([0, len - 48, len - 1]) {
                     assert_eq!(stored[plan.position(at)], content[at], "{codec:?} {len}: byte {at}");
                 }

@@ -6,10 +6,14 @@ pub mod clock;
 pub mod error;
 pub mod fs;
 pub mod journal;
+pub mod log;
+pub mod memtable;
+pub mod segment;
 pub mod testing;
 pub mod types;
 
 pub use error::{Error, ErrorKind, Result};
+pub use log::{AppendOptions, Limits, Log, LogOptions, Receipt, SyncMode};
 pub use types::{
     ChangeNumber, CollectionName, Epoch, Generation, Header, LogId, NewRecord, Record, RecordKind, Sequence, Timestamp,
 };

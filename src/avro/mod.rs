@@ -1,8 +1,9 @@
 //! Avro object container files (F1 to F3).
 //!
 //! Owns: the encodings of Avro's primitives ([`varint`]), of the one hot schema ([`record`]), and of container files
-//! ([`container`]). Knows nothing of journals, segments, or where bytes come from.
+//! ([`container`]), and of compressed blocks ([`codec`]). Knows nothing of journals, segments, or where bytes come from.
 
+pub mod codec;
 pub mod container;
 pub mod record;
 pub mod varint;

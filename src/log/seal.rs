@@ -1,0 +1,238 @@
+//! Seals: cuts a collection's unsealed records into a segment.
+//!
+//! Owns: the order of a seal, and who may seal what.
+//!
+//! # Order of operations, and why a crash between any two is safe
+//!
+//! 1. The runs are durable in a journal before they are read here.
+//! 2. The segment is written in staging and synced. A crash leaves a file in staging, removed when the log opens.
+//! 3. It is renamed to its name, which must be free, and the folder synced. A crash leaves a whole file without a row:
+//!    it is adopted, never cut again (R3).
+//! 4. The row and `sealed_through` are committed, in one transaction. From here on readers find the records in the segment.
+//! 5. The runs leave the memtable and count in their journals no more. Journals are released only by that count (R1), so
+//!    none goes before the row is durable.
+
+use std::sync::Arc;
+
+use super::Inner;
+use super::collection::Collection;
+use super::recover::COMPONENT;
+use super::recover::segments::segment_path;
+use crate::catalog::{Mutation, SegmentKey, SegmentRow, SegmentStatus};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{OpenMode, durable};
+use crate::memtable::Run;
+use crate::segment::footer::Footer;
+use crate::segment::write::{Sealed, SegmentMeta, SegmentWriter, WriteOptions};
+use crate::segment::{self, SegmentReader};
+use crate::types::{ChangeNumber, Generation, Sequence};
+
+/// The folder of unfinished files below [`identity::FOLDER`](super::identity::FOLDER).
+pub const STAGING: &str = "staging";
+
+/// The row of a segment that lies in the directory `id`.
+#[must_use]
+pub fn row(id: &str, footer: &Footer, bytes: u64, sha256: [u8; 32]) -> SegmentRow {
+    let key = SegmentKey {
+        collection: footer.collection.clone(),
+        first: footer.covers.first,
+        last: footer.covers.last,
+        generation: footer.generation,
+    };
+    SegmentRow {
+        path: crate::segment::names::SegmentName::of_key(&key).relative(&key.collection),
+        key,
+        status: SegmentStatus::Sealed,
+        epoch: footer.epoch,
+        directory: id.into(),
+        records: footer.records,
+        bytes,
+        sha256,
+        content_digest: footer.content_digest,
+        timestamp_min: footer.timestamp_min,
+        timestamp_max: footer.timestamp_max,
+        sealed_at: footer.created_at,
+        sealed_change: ChangeNumber(0),
+        flushed_at: None,
+        archive_key: None,
+    }
+}
+
+/// A claim on a collection's unsealed records: nobody else seals or cools it meanwhile.
+pub(super) struct Claim<'a> {
+    collection: &'a Collection,
+    pub runs: Vec<Run>,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.collection.state().sealing = false;
+    }
+}
+
+impl<'a> Claim<'a> {
+    /// Claims the durable runs in front, without a hole and up to `bytes_max` (at least one run); `None` where there are none, or
+    /// somebody else has the claim.
+    pub fn take(collection: &'a Collection, bytes_max: u64) -> Option<Self> {
+        let mut state = collection.state();
+        if state.sealing {
+            return None;
+        }
+        let mut bytes = 0;
+        let mut runs: Vec<Run> = Vec::new();
+        for run in state.unsealed.runs() {
+            let fits = runs.last().is_none_or(|last| last.last().next() == run.first && bytes + run.len <= bytes_max);
+            if !fits || run.last() > state.durable {
+                break;
+            }
+            bytes += run.len;
+            runs.push(run.clone());
+        }
+        if runs.is_empty() {
+            return None;
+        }
+        state.sealing = true;
+        drop(state);
+        Some(Self { collection, runs })
+    }
+}
+
+impl Inner {
+    /// Seals what is durable of a collection, in segments of at most the limit; returns how many were made.
+    pub(super) fn seal_collection(&self, collection: &Collection) -> Result<u64> {
+        let mut sealed = 0;
+        while let Some(claim) = Claim::take(collection, self.options.limits.segment_bytes) {
+            self.seal_claim(collection, &claim)?;
+            sealed += 1;
+        }
+        Ok(sealed)
+    }
+
+    fn seal_claim(&self, collection: &Collection, claim: &Claim<'_>) -> Result<()> {
+        let (first, last) = (claim.runs[0].first, claim.runs[claim.runs.len() - 1].last());
+        let key = SegmentKey { collection: collection.name().clone(), first, last, generation: Generation(0) };
+        let (footer, bytes, sha256) = self.write_segment(collection, &claim.runs, &key)?;
+        if self.options.sabotage.releases_before_row() {
+            self.drop_sealed(collection, last);
+            self.release_finished();
+        }
+        let id = &self.directories[collection.directory].id;
+        let mut mutations = self.introduce(collection);
+        mutations.push(Mutation::InsertSegment(row(id, &footer, bytes, sha256)));
+        mutations.push(Mutation::RaiseSealedThrough { collection: key.collection.clone(), sequence: last });
+        self.apply(&mutations, "sealed")?;
+        collection.catalogued.store(true, std::sync::atomic::Ordering::Release);
+        self.drop_sealed(collection, last);
+        self.release_finished();
+        tracing::debug!(collection = %collection.name(), %first, %last, bytes, "sealed");
+        Ok(())
+    }
+
+    /// What the catalog must learn of a collection before its first segment.
+    pub(super) fn introduce(&self, collection: &Collection) -> Vec<Mutation> {
+        if collection.is_catalogued() {
+            return Vec::new();
+        }
+        vec![
+            Mutation::PutCollection { name: collection.name().clone(), settings: "{}".into() },
+            Mutation::Assign {
+                component: COMPONENT.into(),
+                collection: collection.name().clone(),
+                directory: self.directories[collection.directory].id.clone(),
+                epoch: self.epoch,
+                from: Sequence::FIRST,
+            },
+        ]
+    }
+
+    fn drop_sealed(&self, collection: &Collection, last: Sequence) {
+        let runs = {
+            let mut state = collection.state();
+            state.sealed_through = state.sealed_through.max(last);
+            let runs = state.unsealed.take_through(last);
+            state.unsealed_since = (!state.unsealed.is_empty()).then(|| self.clock.monotonic());
+            runs
+        };
+        collection.let_go(&runs);
+    }
+
+    fn write_segment(
+        &self,
+        collection: &Collection,
+        runs: &[Run],
+        key: &SegmentKey,
+    ) -> Result<(Footer, u64, [u8; 32])> {
+        let directory = &self.directories[collection.directory];
+        let path = segment_path(&directory.path, key);
+        let staging = directory.staging().join(format!("seal-{}.tmp", self.next_temporary()));
+        let outcome = self.write_staged(collection, runs, key, &staging);
+        let sealed = match outcome {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                // What is half-written is of no use; where it cannot be removed now, opening the log does.
+                let _ = self.fs.remove_file(&staging);
+                return Err(error);
+            }
+        };
+        if let Some(folder) = path.parent() {
+            durable::create_dir_all(&*self.fs, folder)?;
+        }
+        let published =
+            if self.options.sabotage.skips_directory_sync() { self.fs.rename_new(&staging, &path) } else { durable::publish(&*self.fs, &staging, &path) };
+        match published {
+            Ok(()) => Ok((sealed.footer, sealed.bytes, sealed.sha256)),
+            Err(error) if error.is_already_exists() => {
+                let existing = self.same_segment(&path, &sealed)?;
+                let _ = self.fs.remove_file(&staging);
+                Ok(existing)
+            }
+            Err(error) => {
+                let _ = self.fs.remove_file(&staging);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn write_staged(
+        &self,
+        collection: &Collection,
+        runs: &[Run],
+        key: &SegmentKey,
+        staging: &std::path::Path,
+    ) -> Result<Sealed> {
+        let meta = SegmentMeta {
+            log: self.log_id,
+            collection: key.collection.clone(),
+            epoch: self.epoch,
+            generation: key.generation,
+            first: key.first,
+            inputs: Vec::new(),
+            created_at: self.clock.now(),
+        };
+        let options = WriteOptions { codec: self.options.codec, block_bytes: self.options.block_bytes };
+        let mut writer = SegmentWriter::create(&*self.fs, staging, meta, options)?;
+        for run in runs {
+            let bytes = run.load()?;
+            run.for_each(&bytes, collection.seed, |view| writer.push(view).map_err(Error::from))?;
+        }
+        Ok(writer.finish()?)
+    }
+
+    /// A seal that failed behind its rename left the file: the same content under the same name is the same segment (F4).
+    fn same_segment(&self, path: &std::path::Path, sealed: &Sealed) -> Result<(Footer, u64, [u8; 32])> {
+        let file = self.fs.open(path, OpenMode::Read)?;
+        let bytes = file.len()?;
+        let sha256 = segment::verify::file_sha256(&segment::source::FileRange(Arc::clone(&file)))?;
+        file.sync_all()?;
+        durable::sync_parent(&*self.fs, path)?;
+        let footer = SegmentReader::open(file)?.footer().clone();
+        if footer.content_digest != sealed.footer.content_digest {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("a segment with other content has the name already: path=`{}`", path.display()),
+            )
+            .with_hint("run `recover`; the file is set aside where it is damaged"));
+        }
+        Ok((footer, bytes, sha256))
+    }
+}

@@ -1,0 +1,78 @@
+//! Where a segment's bytes are read from: a file, or later an object in a store (O6).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::SegmentError;
+use crate::fs::File;
+
+/// Bytes that can be read by range.
+pub trait ReadRange: Send + Sync + std::fmt::Debug {
+    /// The file's path, or the object's name, for errors.
+    fn path(&self) -> &Path;
+
+    /// Length in bytes.
+    ///
+    /// # Errors
+    /// What the file system or the store said.
+    fn len(&self) -> Result<u64, SegmentError>;
+
+    /// Whether there are no bytes at all.
+    ///
+    /// # Errors
+    /// As [`len`](Self::len).
+    fn is_empty(&self) -> Result<bool, SegmentError> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Exactly `bytes` bytes from `offset` on.
+    ///
+    /// # Errors
+    /// What the file system or the store said; an end before that is an error too.
+    fn read(&self, offset: u64, bytes: usize) -> Result<Bytes, SegmentError>;
+}
+
+/// A file, read by range.
+#[derive(Clone, Debug)]
+pub struct FileRange(pub Arc<dyn File>);
+
+impl ReadRange for FileRange {
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn len(&self) -> Result<u64, SegmentError> {
+        Ok(self.0.len()?)
+    }
+
+    fn read(&self, offset: u64, bytes: usize) -> Result<Bytes, SegmentError> {
+        let mut buffer = vec![0; bytes];
+        self.0.read_exact_at(&mut buffer, offset)?;
+        Ok(buffer.into())
+    }
+}
+
+/// Another source, whose reads are counted.
+#[derive(Debug)]
+pub(super) struct Counted {
+    pub inner: Arc<dyn ReadRange>,
+    pub reads: AtomicU64,
+}
+
+impl ReadRange for Counted {
+    fn path(&self) -> &Path {
+        self.inner.path()
+    }
+
+    fn len(&self) -> Result<u64, SegmentError> {
+        self.inner.len()
+    }
+
+    fn read(&self, offset: u64, bytes: usize) -> Result<Bytes, SegmentError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.inner.read(offset, bytes)
+    }
+}

@@ -133,8 +133,7 @@ impl FileSystem for OsFileSystem {
 
     fn try_lock(&self, path: &Path) -> FsResult<Option<Box<dyn LockGuard>>> {
         let failed = |error| FsError::new("lock", path, error);
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(OsLock { _file: file }))),
             Err(fs::TryLockError::WouldBlock) => Ok(None),

@@ -156,11 +156,16 @@ impl Inner {
     ) -> Result<Queued> {
         let bytes = check(records, &self.limits)?;
         let collection = self.collection_for_append(name)?;
+        self.stir();
         let memory = bytes + RUN_OVERHEAD_BYTES;
         self.budget.reserve(memory, bytes, || self.relieve()).map_err(|refused| {
             Error::new(
                 ErrorKind::Full,
-                format!("limit of unsealed records reached: setting=`{}`, why=`{}`", refused.limit.setting(), refused.why),
+                format!(
+                    "limit of unsealed records reached: setting=`{}`, why=`{}`",
+                    refused.limit.setting(),
+                    refused.why
+                ),
             )
             .with_hint("wait for sealing to catch up, or raise the limit")
         })?;
@@ -229,10 +234,9 @@ impl Inner {
         let (kind, hint) = match &error {
             JournalError::Full(_) => (ErrorKind::Full, "free some space; nothing of this append was written"),
             JournalError::Rotation(_) => (ErrorKind::Unavailable, "nothing of this append was written; try again"),
-            JournalError::OutcomeUnknown(_) => (
-                ErrorKind::OutcomeUnknown,
-                "reopen the log, look, and append again with the expected next sequence",
-            ),
+            JournalError::OutcomeUnknown(_) => {
+                (ErrorKind::OutcomeUnknown, "reopen the log, look, and append again with the expected next sequence")
+            }
             JournalError::Poisoned(_) => (ErrorKind::Unavailable, "check the disk, then reopen the log"),
             JournalError::Closed => (ErrorKind::Closed, "open the log again"),
         };
@@ -277,13 +281,7 @@ impl CollectionState {
 }
 
 /// Encodes a batch; returns the CRC32C over its records' checksums.
-fn encode(
-    out: &mut Vec<u8>,
-    collection: &Collection,
-    first: Sequence,
-    records: &[NewRecord],
-    now: Timestamp,
-) -> u32 {
+fn encode(out: &mut Vec<u8>, collection: &Collection, first: Sequence, records: &[NewRecord], now: Timestamp) -> u32 {
     let mut checksums = Vec::with_capacity(records.len() * 4);
     for (sequence, record) in (first.0..).zip(records) {
         let fields = Fields {
@@ -314,7 +312,9 @@ fn check(records: &[NewRecord], limits: &Limits) -> Result<u64> {
         let over = |what: &str, size: u64, limit: u64, setting: &str| {
             Error::new(
                 ErrorKind::Invalid,
-                format!("{what} is over the limit: record=`{index}` of the batch, bytes=`{size}`, limit=`{limit}`, setting=`{setting}`"),
+                format!(
+                    "{what} is over the limit: record=`{index}` of the batch, bytes=`{size}`, limit=`{limit}`, setting=`{setting}`"
+                ),
             )
         };
         let key = record.key.as_ref().map_or(0, Bytes::len) as u64;
@@ -331,7 +331,10 @@ fn check(records: &[NewRecord], limits: &Limits) -> Result<u64> {
             return Err(over("the headers", headers, limits.headers_bytes, "limits.headers_bytes"));
         }
         if record.kind == RecordKind::Delete && record.key.is_none() {
-            return Err(Error::new(ErrorKind::Invalid, format!("a delete without a key: record=`{index}` of the batch")));
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("a delete without a key: record=`{index}` of the batch"),
+            ));
         }
         bytes += RECORD_OVERHEAD_BYTES + key + payload + headers;
         if bytes > limits.batch_bytes.max(limits.record_bytes + limits.key_bytes + limits.headers_bytes + 128) {

@@ -68,9 +68,9 @@ impl Inner {
         let file = Arc::new(JournalFile::new(JournalKind::Cold, number, file_id, &path, opened));
         file.finish();
         let mut writer = ColdWriter::new(Arc::clone(&file), self.clock.now().micros());
-        let written = self.write_cold(&mut writer, &claims).and_then(|()| {
-            durable::publish(&*self.fs, &temporary, &path).map_err(Into::into)
-        });
+        let written = self
+            .write_cold(&mut writer, &claims)
+            .and_then(|()| durable::publish(&*self.fs, &temporary, &path).map_err(Into::into));
         if let Err(error) = written {
             let _ = self.fs.remove_file(&temporary);
             return Err(error);

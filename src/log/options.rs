@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::avro::codec::Codec;
 use crate::clock::{Clock, SystemClock};
 use crate::fs::{FileSystem, OsFileSystem};
 use crate::journal::PeriodicSync;
-use crate::segment::Codec;
 use crate::testing::Sabotage;
 use crate::types::Sequence;
 
@@ -133,7 +133,7 @@ impl LogOptions {
             sync: SyncMode::default(),
             periodic: PeriodicSync { interval: Duration::from_millis(50), bytes: 64 << 20, records: 1_000_000 },
             limits: Limits::default(),
-            codec: Codec::default(),
+            codec: Codec::DEFAULT,
             block_bytes: 256 << 10,
             cold_bytes: 1 << 20,
             seal_age: Duration::from_secs(24 * 3600),

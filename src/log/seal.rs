@@ -23,8 +23,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{OpenMode, durable};
 use crate::memtable::Run;
 use crate::segment::footer::Footer;
-use crate::segment::write::{Sealed, SegmentMeta, SegmentWriter, WriteOptions};
 use crate::segment::{self, SegmentReader};
+use crate::segment::{Sealed, SegmentMeta, SegmentWriter, WriteOptions};
 use crate::types::{ChangeNumber, Generation, Sequence};
 
 /// The folder of unfinished files below [`identity::FOLDER`](super::identity::FOLDER).
@@ -40,7 +40,7 @@ pub fn row(id: &str, footer: &Footer, bytes: u64, sha256: [u8; 32]) -> SegmentRo
         generation: footer.generation,
     };
     SegmentRow {
-        path: crate::segment::names::SegmentName::of_key(&key).relative(&key.collection),
+        path: crate::segment::SegmentName::of_key(&key).relative(&key.collection),
         key,
         status: SegmentStatus::Sealed,
         epoch: footer.epoch,
@@ -177,8 +177,11 @@ impl Inner {
         if let Some(folder) = path.parent() {
             durable::create_dir_all(&*self.fs, folder)?;
         }
-        let published =
-            if self.options.sabotage.skips_directory_sync() { self.fs.rename_new(&staging, &path) } else { durable::publish(&*self.fs, &staging, &path) };
+        let published = if self.options.sabotage.skips_directory_sync() {
+            self.fs.rename_new(&staging, &path)
+        } else {
+            durable::publish(&*self.fs, &staging, &path)
+        };
         match published {
             Ok(()) => Ok((sealed.footer, sealed.bytes, sealed.sha256)),
             Err(error) if error.is_already_exists() => {
@@ -222,7 +225,7 @@ impl Inner {
     fn same_segment(&self, path: &std::path::Path, sealed: &Sealed) -> Result<(Footer, u64, [u8; 32])> {
         let file = self.fs.open(path, OpenMode::Read)?;
         let bytes = file.len()?;
-        let sha256 = segment::verify::file_sha256(&segment::source::FileRange(Arc::clone(&file)))?;
+        let sha256 = segment::file_sha256(&segment::FileRange(Arc::clone(&file)))?;
         file.sync_all()?;
         durable::sync_parent(&*self.fs, path)?;
         let footer = SegmentReader::open(file)?.footer().clone();

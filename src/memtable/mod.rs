@@ -42,7 +42,9 @@ pub enum RunError {
     #[error(transparent)]
     Fs(#[from] FsError),
     /// The bytes are not what was written.
-    #[error("a journal is damaged: path=`{path}`, offset=`{offset}`, first_sequence=`{first}`, last_sequence=`{last}`, what=`{what}`")]
+    #[error(
+        "a journal is damaged: path=`{path}`, offset=`{offset}`, first_sequence=`{first}`, last_sequence=`{last}`, what=`{what}`"
+    )]
     Damaged {
         /// The journal.
         path: String,

@@ -43,7 +43,7 @@ pub use read::{Records, SegmentReader};
 pub use scan::{Scan, scan};
 pub use source::{FileRange, ReadRange};
 pub use stub::{read_stub, write_stub};
-pub use verify::{Verdict, verify, verify_deep};
+pub use verify::{Verdict, file_sha256, verify, verify_deep};
 pub use write::{Sealed, SegmentMeta, SegmentWriter, WriteOptions};
 
 use crate::avro::codec::CodecError;

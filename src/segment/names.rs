@@ -41,6 +41,12 @@ impl SegmentName {
         Self { covers, generation, kind: FileKind::Stub }
     }
 
+    /// The name of the segment that a row of the catalog is about.
+    #[must_use]
+    pub const fn of_key(key: &crate::catalog::SegmentKey) -> Self {
+        Self::segment(SequenceRange { first: key.first, last: key.last }, key.generation)
+    }
+
     /// The file's path relative to its directory, with `/` between parts.
     #[must_use]
     pub fn relative(&self, collection: &CollectionName) -> String {

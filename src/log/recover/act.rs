@@ -90,7 +90,8 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding) -> Result<()>
             if status == Some(SegmentStatus::Archiving) {
                 mutations.push(transition(SegmentStatus::Archiving, SegmentStatus::Sealed));
             }
-            let from = if status == Some(SegmentStatus::Archived) { SegmentStatus::Archived } else { SegmentStatus::Sealed };
+            let from =
+                if status == Some(SegmentStatus::Archived) { SegmentStatus::Archived } else { SegmentStatus::Sealed };
             mutations.push(transition(from, SegmentStatus::Quarantined));
             mutations.push(Mutation::RecordLoss {
                 collection: finding.key.collection.clone(),
@@ -127,8 +128,8 @@ fn to_evicted(
 
 fn adopted_row(context: &Context<'_>, finding: &SegmentFinding) -> Result<SegmentRow> {
     let file = context.fs.open(&finding.path, OpenMode::Read)?;
-    let source = Arc::new(segment::source::FileRange(Arc::clone(&file)));
-    let sha256 = segment::verify::file_sha256(&*source)?;
+    let source = Arc::new(segment::FileRange(Arc::clone(&file)));
+    let sha256 = segment::file_sha256(&*source)?;
     let bytes = file.len()?;
     // The name may not be durable yet: the rename is older than the crash, its sync maybe not.
     file.sync_all()?;

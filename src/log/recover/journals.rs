@@ -122,7 +122,7 @@ pub fn find(fs: &dyn FileSystem, directory: &Path, writable: bool) -> Result<Fou
             dropped_bytes: 0,
         };
         let by_number = if kind == JournalKind::Cold { Some(&cold) } else { judged_by_number.get(&journal) };
-        let scan = match journal::scan(&*handle, by_number) {
+        let mut scan = match journal::scan(&*handle, by_number) {
             Ok(scan) => scan,
             Err(ScanError::Newer(error)) => {
                 let message = format!("a journal cannot be read: path=`{}`, {error}", path.display());
@@ -139,6 +139,11 @@ pub fn find(fs: &dyn FileSystem, directory: &Path, writable: bool) -> Result<Fou
                 judged.entry(before.file_id).or_insert_with(|| before.clone());
                 judged_by_number.entry(before.journal).or_insert_with(|| before.clone());
             }
+        }
+        if kind == JournalKind::Cold && !scan.closed {
+            let (offset, bytes) = (scan.end, len - scan.end);
+            let reason = "a cold journal without its last group".into();
+            scan.damage.push(journal::Damage { offset, bytes, reason, lost: Vec::new(), unknown_bytes: bytes });
         }
         let file = Arc::new(JournalFile::new(kind, journal, scan.file_id, &path, handle));
         file.finish();

@@ -19,7 +19,7 @@ pub mod table;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use self::collections::{AllPieces, Known, Merged, Pieces};
+use self::collections::{AllPieces, Known, Merged};
 use self::journals::FoundJournals;
 use self::segments::{CollectionFiles, FoundSegments};
 use crate::catalog::{Catalog, CollectionRow};
@@ -169,11 +169,7 @@ pub fn examine(
     Ok(Examination { journals, segments, standings, report })
 }
 
-fn find_journals(
-    fs: &dyn FileSystem,
-    directories: &[(String, PathBuf)],
-    writable: bool,
-) -> Result<Vec<FoundJournals>> {
+fn find_journals(fs: &dyn FileSystem, directories: &[(String, PathBuf)], writable: bool) -> Result<Vec<FoundJournals>> {
     // One thread a directory, each on its own disk.
     std::thread::scope(|scope| {
         let mut threads = Vec::new();
@@ -350,8 +346,7 @@ fn stand(
         });
         let catalogued = word.rows.contains_key(&name) && assigned.is_some();
         let sealed_through_on_record = word.rows.get(&name).map_or(Sequence(0), |row| row.sealed_through);
-        standings
-            .insert(name, Standing { directory, catalogued, sealed_through_on_record, known, merged, refuses });
+        standings.insert(name, Standing { directory, catalogued, sealed_through_on_record, known, merged, refuses });
     }
     Ok(standings)
 }

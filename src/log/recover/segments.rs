@@ -11,8 +11,8 @@ use super::table::{Action, FileState, decide};
 use crate::catalog::{Catalog, SegmentKey, SegmentRow};
 use crate::error::Result;
 use crate::fs::{EntryKind, FileSystem, OpenMode};
-use crate::segment::names::{FileKind, SegmentName};
 use crate::segment::{self, SegmentReader};
+use crate::segment::{FileKind, SegmentName};
 use crate::types::{CollectionName, Sequence};
 
 /// Rows read at once.
@@ -190,7 +190,7 @@ fn judge_file(fs: &dyn FileSystem, path: &Path) -> (FileState, String) {
         Err(error) if error.is_not_found() => return (FileState::Absent, String::new()),
         Err(error) => return (FileState::Unreadable, chain(&error)),
     };
-    match segment::verify::verify_deep(std::sync::Arc::new(segment::source::FileRange(file)), None) {
+    match segment::verify_deep(std::sync::Arc::new(segment::FileRange(file)), None) {
         Ok(verdict) if verdict.is_ok() => (FileState::Present, "a whole file without a row".into()),
         Ok(verdict) => {
             (FileState::Damaged, verdict.damaged.first().map_or_else(String::new, std::string::ToString::to_string))

@@ -1,0 +1,417 @@
+//! The log's own work behind the writers: sealing, cooling, releasing, preparing journals.
+//!
+//! Owns: when that work is due. Two threads a log, whatever the number of collections (R5): one seals and releases, one
+//! prepares journals, so that a long seal does not make a rotation wait for zeros. Neither is asked on the way of an append, but
+//! woken by it; both sleep while nothing is appended.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::collection::Collection;
+use super::recover::act::{self, Context};
+use super::{Inner, recover};
+use crate::error::Result;
+use crate::journal::JournalFile;
+
+/// How long a worker waits before it looks again, while there are appends.
+const BUSY: Duration = Duration::from_millis(10);
+/// How long it sleeps at most without any: only records' ages need it then.
+const QUIET: Duration = Duration::from_secs(60);
+/// Collections introduced to the catalog, or sealed by age, in one go.
+const GROUP: usize = 1000;
+/// A cold journal is not made longer than this.
+const COLD_BYTES_MAX: u64 = 64 << 20;
+
+/// The threads of a log.
+#[derive(Debug, Default)]
+pub(super) struct Workers(Vec<Worker>);
+
+#[derive(Debug)]
+struct Worker {
+    signal: Arc<Signal>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Signal {
+    state: Mutex<(bool, bool)>,
+    changed: Condvar,
+    quiet: Arc<AtomicBool>,
+}
+
+impl Workers {
+    /// Starts the threads. They hold no strong reference: the log closes when its last clone goes.
+    pub fn start(log: &Arc<Inner>) -> std::io::Result<Self> {
+        let mut workers = Self::default();
+        workers.spawn("icecore-keep", Arc::downgrade(log), |log| {
+            match log.maintain() {
+                Ok(()) => log.budget.unstick(),
+                Err(error) => {
+                    let why = recover::journals::chain(&error);
+                    tracing::warn!(error = why, "sealing or releasing failed");
+                    log.budget.stick(why);
+                }
+            }
+            log.budget.is_pressing()
+        })?;
+        workers.spawn("icecore-prepare", Arc::downgrade(log), |log| {
+            log.prepare_journals();
+            false
+        })?;
+        Ok(workers)
+    }
+
+    fn spawn(
+        &mut self,
+        name: &str,
+        log: Weak<Inner>,
+        tick: impl Fn(&Inner) -> bool + Send + 'static,
+    ) -> std::io::Result<()> {
+        let quiet = log.upgrade().map(|log| Arc::clone(&log.quiet)).unwrap_or_default();
+        let signal = Arc::new(Signal { quiet, ..Signal::default() });
+        let for_thread = Arc::clone(&signal);
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+            let mut seen = 0;
+            loop {
+                let Some(log) = log.upgrade() else { return };
+                let pressing = tick(&log);
+                let appends = log.appends.load(Ordering::Relaxed);
+                let busy = pressing || appends != seen;
+                seen = appends;
+                drop(log);
+                if !for_thread.wait(busy) {
+                    return;
+                }
+            }
+        })?;
+        self.0.push(Worker { signal, thread: Some(thread) });
+        Ok(())
+    }
+
+    /// Wakes the threads where they sleep.
+    pub fn wake(&self) {
+        for worker in &self.0 {
+            worker.signal.kick();
+        }
+    }
+
+    /// Ends the threads, and waits for them.
+    pub fn stop(&mut self) {
+        for worker in &self.0 {
+            worker.signal.lock().1 = true;
+            worker.signal.changed.notify_all();
+        }
+        let own = std::thread::current().id();
+        for worker in &mut self.0 {
+            if let Some(thread) = worker.thread.take()
+                && thread.thread().id() != own
+                && thread.join().is_err()
+            {
+                tracing::error!("a thread of the log panicked");
+            }
+        }
+    }
+}
+
+impl Signal {
+    fn lock(&self) -> std::sync::MutexGuard<'_, (bool, bool)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kick(&self) {
+        self.lock().0 = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for the next look; whether there is one.
+    fn wait(&self, busy: bool) -> bool {
+        let state = self.lock();
+        if !busy {
+            self.quiet.store(true, Ordering::SeqCst);
+        }
+        let wait = if busy { BUSY } else { QUIET };
+        let mut state = self
+            .changed
+            .wait_timeout_while(state, wait, |(kicked, stop)| !*kicked && !*stop)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+        state.0 = false;
+        !state.1
+    }
+}
+
+impl Inner {
+    /// Asks for sealing, because a writer has to wait; whether anybody does it.
+    pub(super) fn relieve(&self) -> bool {
+        if self.options.background {
+            self.workers.lock().unwrap_or_else(PoisonError::into_inner).wake();
+            return true;
+        }
+        let before = self.budget.used();
+        match self.maintain() {
+            Ok(()) => self.budget.used() != before,
+            Err(error) => {
+                tracing::warn!(error = recover::journals::chain(&error), "sealing failed");
+                false
+            }
+        }
+    }
+
+    /// Wakes the threads, where the first append after a quiet time finds them asleep.
+    pub(super) fn stir(&self) {
+        if self.quiet.load(Ordering::Relaxed) && self.quiet.swap(false, Ordering::SeqCst) {
+            self.workers.lock().unwrap_or_else(PoisonError::into_inner).wake();
+        }
+    }
+
+    /// One look at everything that may be due.
+    pub(super) fn maintain(&self) -> Result<()> {
+        self.introduce_new()?;
+        self.seal_due()?;
+        self.relieve_journals()?;
+        self.rewrite_cold()?;
+        self.release_finished();
+        Ok(())
+    }
+
+    /// Tells the catalog of new collections, many in one transaction.
+    pub(super) fn introduce_new(&self) -> Result<()> {
+        loop {
+            let some: Vec<Arc<Collection>> = {
+                let mut waiting = self.unintroduced.lock().unwrap_or_else(PoisonError::into_inner);
+                let from = waiting.len().saturating_sub(GROUP);
+                waiting.split_off(from)
+            };
+            if some.is_empty() {
+                return Ok(());
+            }
+            let mutations: Vec<_> = some.iter().flat_map(|collection| self.introduce(collection)).collect();
+            if let Err(error) = self.apply(&mutations, "first append") {
+                self.unintroduced.lock().unwrap_or_else(PoisonError::into_inner).extend(some);
+                return Err(error);
+            }
+            for collection in some {
+                collection.catalogued.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// Seals what has reached its size or age; under pressure, the largest first, and then cools the small remainders.
+    fn seal_due(&self) -> Result<()> {
+        let pressing = self.budget.is_pressing();
+        let now = self.clock.monotonic();
+        let mut due = Vec::new();
+        for collection in self.collections().values() {
+            let state = collection.state();
+            let old = state.unsealed_since.is_some_and(|since| now.saturating_sub(since) >= self.options.seal_age);
+            let bytes = state.unsealed.bytes();
+            let large = bytes >= self.options.limits.segment_bytes;
+            if bytes > 0 && (old || large || pressing) {
+                due.push((bytes, old || large, state.unsealed.memory_bytes() > 0, Arc::clone(collection)));
+            }
+        }
+        due.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.3.name().cmp(other.3.name())));
+        let mut small: Vec<Vec<Arc<Collection>>> = vec![Vec::new(); self.directories.len()];
+        if !due.is_empty() {
+            self.sync_all()?;
+        }
+        for (bytes, must, in_memory, collection) in due {
+            let still = self.budget.is_pressing();
+            if must || (still && bytes >= self.options.cold_bytes) {
+                self.seal_collection(&collection)?;
+            } else if still && in_memory {
+                small[collection.directory].push(collection);
+            } else if still && self.is_unsealed_pressing() {
+                // Cold or not, it counts as unsealed: only a segment helps.
+                self.seal_collection(&collection)?;
+            }
+        }
+        self.cool_in_files(&small)
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        for directory in &self.directories {
+            if let Some(journal) = &directory.journal
+                && !journal.is_poisoned()
+            {
+                journal.sync().map_err(|error| {
+                    crate::Error::new(crate::ErrorKind::Unavailable, error.to_string()).with_source(error)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_unsealed_pressing(&self) -> bool {
+        self.budget.used().1 > self.options.limits.unsealed_bytes / 2
+    }
+
+    fn cool_in_files(&self, small: &[Vec<Arc<Collection>>]) -> Result<()> {
+        for (directory, collections) in small.iter().enumerate() {
+            let mut rest = &collections[..];
+            while !rest.is_empty() {
+                let mut bytes = 0;
+                let count = rest
+                    .iter()
+                    .take_while(|collection| {
+                        let room = bytes < COLD_BYTES_MAX;
+                        bytes += collection.state().unsealed.bytes();
+                        room
+                    })
+                    .count()
+                    .max(1);
+                self.cool(directory, &rest[..count])?;
+                rest = &rest[count..];
+            }
+        }
+        Ok(())
+    }
+
+    /// Where journals pile up, the oldest is emptied: no collection, however quiet, keeps one for ever.
+    fn relieve_journals(&self) -> Result<()> {
+        for (index, directory) in self.directories.iter().enumerate() {
+            let Some(journal) = &directory.journal else { continue };
+            let finished: Vec<_> = journal.finished().into_iter().filter(|file| file.live_runs() > 0).collect();
+            let most = (self.options.limits.unsealed_bytes / 2 / self.options.limits.journal_bytes).max(2);
+            let Some(excess) = (finished.len() as u64).checked_sub(most).filter(|&excess| excess > 0) else { continue };
+            for file in finished.iter().take(excess as usize) {
+                self.empty(index, file)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A cold journal that is less than half live is written anew (R2).
+    fn rewrite_cold(&self) -> Result<()> {
+        for (index, directory) in self.directories.iter().enumerate() {
+            let dying: Vec<_> = directory
+                .cold()
+                .iter()
+                .filter(|file| file.live_runs() > 0 && file.live_bytes() < file.run_bytes() / 2)
+                .map(Arc::clone)
+                .collect();
+            for file in dying {
+                self.empty(index, &file)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves everything that lives in a journal elsewhere: large parts to segments, small ones to a cold journal.
+    fn empty(&self, directory: usize, file: &JournalFile) -> Result<()> {
+        let mut small = Vec::new();
+        for collection in self.all_collections() {
+            let bytes = {
+                let state = collection.state();
+                let lives = state.unsealed.runs().any(|run| run.file.file_id == file.file_id);
+                if lives { state.unsealed.bytes() } else { 0 }
+            };
+            if bytes >= self.options.cold_bytes {
+                self.seal_collection(&collection)?;
+            } else if bytes > 0 {
+                small.push(collection);
+            }
+        }
+        let mut by_directory: Vec<Vec<Arc<Collection>>> = vec![Vec::new(); self.directories.len()];
+        by_directory[directory] = small;
+        self.cool_in_files(&by_directory)
+    }
+
+    /// Gives back the journals in which nothing lives any more (R1).
+    pub(super) fn release_finished(&self) {
+        for (index, directory) in self.directories.iter().enumerate() {
+            let Some(journal) = &directory.journal else { continue };
+            for file in journal.finished() {
+                if file.is_releasable() && self.release(index, &file) {
+                    journal.forget(&file);
+                }
+            }
+            let mut cold = directory.cold();
+            cold.retain(|file| !(file.is_releasable() && self.release(index, file)));
+        }
+    }
+
+    fn release(&self, index: usize, file: &JournalFile) -> bool {
+        let Some(files) = &self.directories[index].files else { return false };
+        let released =
+            if file.is_damaged() { self.set_aside(index, &file.path) } else { files.free(file).map_err(Into::into) };
+        match released {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, path = %file.path.display(), "a journal could not be released; it is tried again");
+                false
+            }
+        }
+    }
+
+    fn set_aside(&self, index: usize, path: &Path) -> Result<()> {
+        let directories: Vec<_> =
+            self.directories.iter().map(|directory| (directory.id.clone(), directory.path.clone())).collect();
+        let context = Context {
+            fs: &*self.fs,
+            directories: &directories,
+            catalog: &*self.catalog,
+            epoch: self.epoch,
+            now: self.clock.now(),
+        };
+        act::set_aside(&context, index, path)
+    }
+
+    /// Lays a journal ready where the active one is half full.
+    fn prepare_journals(&self) {
+        for directory in &self.directories {
+            if let (Some(journal), Some(files)) = (&directory.journal, &directory.files)
+                && journal.is_half_full()
+                && let Err(error) = files.prepare()
+            {
+                // Appends that need it will make one themselves, or be told why not.
+                tracing::debug!(%error, "no journal could be prepared");
+            }
+        }
+    }
+
+    pub(super) fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).stop();
+        let mut outcome = if self.is_writable() { self.introduce_new() } else { Ok(()) };
+        for directory in &self.directories {
+            drop(directory.committer.lock().unwrap_or_else(PoisonError::into_inner).take());
+            if let Some(journal) = &directory.journal
+                && let Err(error) = journal.close()
+            {
+                let message =
+                    format!("cannot close the journal in good order: directory=`{}`", directory.path.display());
+                outcome =
+                    outcome.and(Err(crate::Error::new(crate::ErrorKind::Unavailable, message).with_source(error)));
+            }
+            if let Some(files) = &directory.files {
+                for ready in files.drain_ready() {
+                    // Prepared and never used.
+                    let _ = files.free(&ready.file);
+                }
+            }
+            directory.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        for collection in self.collections().values() {
+            collection.wake_all();
+        }
+        outcome
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        self.directories.iter().any(|directory| directory.journal.is_some())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!(%error, "the log was not closed in good order");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The log: append, seal, recover, read.
+//!
+//! - [`mod@open`], `identity`: opening, the lock, one writer (A6)
+//! - [`recover`]: what a crash left
+//! - `append`, `budget`, `collection`: from records to an acknowledged place, back-pressure, sequences and marks
+//! - [`seal`], `cold`, `keeper`: from journals to segments and cold journals, release (R1 to R5)
+//! - `options`: what a log is opened with
+//!
+//! Knows no archive, no sink, no command line.
+
+mod append;
+mod budget;
+mod cold;
+mod collection;
+pub mod identity;
+mod keeper;
+pub mod open;
+pub mod options;
+pub mod recover;
+pub mod seal;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+pub use append::Receipt;
+pub use collection::{Collection, Waiter};
+pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
+
+use self::budget::Budget;
+use self::collection::Standing;
+use crate::catalog::{Catalog, CatalogError, Mutation};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{FileSystem, LockGuard};
+use crate::journal::{Committer, Journal, JournalFile, JournalFiles};
+use crate::types::{ChangeNumber, CollectionName, Epoch, LogId};
+
+/// An open log. Cheap to clone; all clones are the same log, which closes when the last one is dropped, or by
+/// [`close`](Self::close).
+#[derive(Clone, Debug)]
+pub struct Log(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    fs: Arc<dyn FileSystem>,
+    clock: Arc<dyn Clock>,
+    catalog: Arc<dyn Catalog>,
+    change_number: Arc<AtomicU64>,
+    log_id: LogId,
+    epoch: Epoch,
+    directories: Vec<Directory>,
+    collections: RwLock<HashMap<CollectionName, Arc<Collection>>>,
+    /// Made since the catalog was last told.
+    unintroduced: Mutex<Vec<Arc<Collection>>>,
+    budget: Arc<Budget>,
+    limits: Limits,
+    mode: AtomicU8,
+    options: LogOptions,
+    temporary: AtomicU64,
+    closed: AtomicBool,
+    appends: AtomicU64,
+    /// The workers sleep long: the next append must wake them.
+    quiet: Arc<AtomicBool>,
+    report: recover::Report,
+    workers: Mutex<keeper::Workers>,
+}
+
+/// A directory of an open log.
+pub(crate) struct Directory {
+    /// Its id.
+    id: String,
+    /// Where it is.
+    path: PathBuf,
+    /// `None` where the log is open to read only.
+    journal: Option<Journal>,
+    files: Option<Arc<JournalFiles>>,
+    cold: Mutex<Vec<Arc<JournalFile>>>,
+    committer: Mutex<Option<Committer>>,
+    lock: Mutex<Option<Box<dyn LockGuard>>>,
+}
+
+impl Directory {
+    fn cold(&self) -> MutexGuard<'_, Vec<Arc<JournalFile>>> {
+        self.cold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn staging(&self) -> PathBuf {
+        self.path.join(identity::FOLDER).join(seal::STAGING)
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let paths: Vec<&Path> = self.directories.iter().map(|directory| directory.path.as_path()).collect();
+        f.debug_struct("Log").field("id", &self.log_id).field("directories", &paths).finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// The log's identity.
+    #[must_use]
+    pub fn id(&self) -> LogId {
+        self.0.log_id
+    }
+
+    /// The number of this opening.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.0.epoch
+    }
+
+    /// What recovery found when the log was opened.
+    #[must_use]
+    pub fn recovery(&self) -> &recover::Report {
+        &self.0.report
+    }
+
+    /// The catalog, for look-ups.
+    #[must_use]
+    pub fn catalog(&self) -> &Arc<dyn Catalog> {
+        &self.0.catalog
+    }
+
+    /// When appends return from now on. Switching to a stronger mode first syncs what was written (D2).
+    ///
+    /// # Errors
+    /// The sync failed; the mode is the old one.
+    pub fn set_sync_mode(&self, mode: SyncMode) -> Result<()> {
+        if mode.is_synced() {
+            self.sync()?;
+        }
+        self.0.mode.store(mode as u8, Ordering::Release);
+        if mode.is_synced() {
+            // What was written in the old mode between the first sync and the switch.
+            self.sync()?;
+        }
+        let periodic =
+            if mode == SyncMode::Never { crate::journal::PeriodicSync::NEVER } else { self.0.options.periodic };
+        for directory in &self.0.directories {
+            if let Some(journal) = &directory.journal {
+                journal.set_periodic(periodic);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes everything appended so far durable, in whatever mode it was appended.
+    ///
+    /// # Errors
+    /// A sync failed: that directory's journal takes no more appends.
+    pub fn sync(&self) -> Result<()> {
+        for directory in &self.0.directories {
+            if let Some(journal) = &directory.journal {
+                journal.sync().map_err(|error| {
+                    Error::new(
+                        ErrorKind::Unavailable,
+                        format!("cannot sync the journal: directory=`{}`", directory.path.display()),
+                    )
+                    .with_source(error)
+                    .with_hint("check the disk, then reopen the log")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals what is appended so far, of one collection or of all, whatever its size; returns how many segments were made.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown collection; what the disk or the catalog said. Nothing is lost by a failed seal.
+    pub fn seal(&self, collection: Option<&CollectionName>) -> Result<u64> {
+        self.sync()?;
+        match collection {
+            Some(name) => self.0.seal_collection(&*self.0.collection(name)?),
+            None => {
+                let mut sealed = 0;
+                for collection in self.0.all_collections() {
+                    sealed += self.0.seal_collection(&collection)?;
+                }
+                Ok(sealed)
+            }
+        }
+    }
+
+    /// Closes the log in good order: what was written is synced, and the journals say so. Clones of this log fail with
+    /// `Closed` from now on.
+    ///
+    /// # Errors
+    /// Something could not be made durable; the log is closed all the same.
+    pub fn close(&self) -> Result<()> {
+        self.0.close()
+    }
+
+    /// Does now what the log's threads would do sooner or later: tells the catalog of new collections, seals and cools under
+    /// pressure, releases journals, marks idle ones. For logs opened without threads.
+    ///
+    /// # Errors
+    /// What the disk or the catalog said.
+    pub fn maintain(&self) -> Result<()> {
+        self.0.maintain()?;
+        for directory in &self.0.directories {
+            if let Some(journal) = &directory.journal {
+                journal.mark().map_err(|error| Error::new(ErrorKind::Unavailable, error.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn collections(&self) -> std::sync::RwLockReadGuard<'_, HashMap<CollectionName, Arc<Collection>>> {
+        self.collections.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all_collections(&self) -> Vec<Arc<Collection>> {
+        let mut all: Vec<_> = self.collections().values().map(Arc::clone).collect();
+        all.sort_by(|one, other| one.name().cmp(other.name()));
+        all
+    }
+
+    /// A collection that must be there.
+    pub(crate) fn collection(&self, name: &CollectionName) -> Result<Arc<Collection>> {
+        self.collections().get(name).map(Arc::clone).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("no such collection: collection=`{name}`"))
+                .with_hint("`ls collections` lists them")
+        })
+    }
+
+    /// A collection to append to, made where it is new.
+    fn collection_for_append(&self, name: &CollectionName) -> Result<Arc<Collection>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, "the log was closed"));
+        }
+        self.appends.fetch_add(1, Ordering::Relaxed);
+        if let Some(known) = self.collections().get(name) {
+            return Ok(Arc::clone(known));
+        }
+        if !self.options.auto_create {
+            return self.collection(name);
+        }
+        let mut collections = self.collections.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = collections.get(name) {
+            return Ok(Arc::clone(known));
+        }
+        let directory = collections.len() % self.directories.len();
+        let collection = Arc::new(Collection::new(
+            name.clone(),
+            directory,
+            self.directories[directory].journal.clone(),
+            Arc::clone(&self.budget),
+            Standing::empty(),
+            self.clock.monotonic(),
+        ));
+        collections.insert(name.clone(), Arc::clone(&collection));
+        drop(collections);
+        // The catalog learns of it later: the journal's table names it, so a crash before loses nothing, and no
+        // append waits for the catalog (R1).
+        self.unintroduced.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&collection));
+        Ok(collection)
+    }
+
+    fn apply(&self, mutations: &[Mutation], reason: &str) -> Result<ChangeNumber> {
+        let number = self.catalog.apply(mutations, self.clock.now(), reason)?;
+        self.change_number.fetch_max(number.0, Ordering::AcqRel);
+        Ok(number)
+    }
+
+    fn next_temporary(&self) -> u64 {
+        self.temporary.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl From<CatalogError> for Error {
+    fn from(error: CatalogError) -> Self {
+        let kind = match &error {
+            CatalogError::Refused(_) => ErrorKind::Conflict,
+            CatalogError::Damaged { .. } => ErrorKind::Corrupt,
+            CatalogError::Newer { .. } => ErrorKind::Unsupported,
+            CatalogError::Unavailable { .. } => ErrorKind::Unavailable,
+            CatalogError::Full { .. } => ErrorKind::Full,
+            CatalogError::OutcomeUnknown { .. } => ErrorKind::OutcomeUnknown,
+            _ => ErrorKind::Internal,
+        };
+        Self::new(kind, error.to_string()).with_source(error)
+    }
+}
+
+impl From<crate::memtable::RunError> for Error {
+    fn from(error: crate::memtable::RunError) -> Self {
+        match error {
+            crate::memtable::RunError::Fs(error) => error.into(),
+            damaged @ crate::memtable::RunError::Damaged { .. } => Self::new(ErrorKind::Corrupt, damaged.to_string()),
+        }
+    }
+}

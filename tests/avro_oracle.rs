@@ -1,5 +1,7 @@
 //! `apache-avro` as the oracle of the hand-written codec: both write the same bytes, and each reads the other's.
 
+#![allow(clippy::unwrap_used)] // clippy knows tests by their attribute, not the helpers beside them
+
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;

@@ -153,6 +153,33 @@ fn what_must_not_enter_a_segment_is_refused() {
 }
 
 #[test]
+fn a_failed_write_or_sync_is_never_a_sealed_segment() {
+    let mut records = sample(1, 12);
+    records.iter_mut().for_each(|record| record.payload = Some(vec![7; 300_000].into()));
+    let options = WriteOptions { codec: Codec::Null, ..WriteOptions::default() };
+    let mut failures = 0;
+    for fail_at in 1.. {
+        let fs = Memory::failing_at(fail_at);
+        let mut writer = SegmentWriter::create(&fs, Path::new("s"), meta(1), options).unwrap();
+        let pushed = records.iter().try_for_each(|record| push(&mut writer, record));
+        let outcome = match pushed {
+            Ok(()) => writer.finish(),
+            Err(error) => {
+                assert!(matches!(&error, SegmentError::Fs(error) if error.is_full()), "{error}");
+                let after = push(&mut writer, &records[0]).unwrap_err();
+                assert!(after.to_string().contains("an earlier write failed"), "{after}");
+                writer.finish()
+            }
+        };
+        match outcome {
+            Ok(_) => break,
+            Err(_) => failures += 1,
+        }
+    }
+    assert!(failures >= 4, "several writes and the sync: {failures}");
+}
+
+#[test]
 fn compaction_covers_what_it_removed() {
     let range = |first, last| SequenceRange::new(Sequence(first), Sequence(last)).unwrap();
     let input = Input { covers: range(10, 30), generation: Generation(0), content_digest: [1; 32] };

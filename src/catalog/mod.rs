@@ -17,8 +17,25 @@
 //! 5. Each row carries a checksum of its content, checked on every read.
 
 pub mod model;
+pub mod state;
+
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+mod checksum;
+#[cfg(test)]
+mod conformance;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+mod time_class;
 
 use std::fmt;
+
+#[cfg(any(test, feature = "testing"))]
+pub use memory::MemoryCatalog;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{CatalogMode, SqliteCatalog};
 
 pub use model::{
     Assignment, Change, CollectionRow, CursorRow, LossRow, Mutation, SegmentKey, SegmentRow, SegmentStatus,
@@ -33,6 +50,12 @@ pub enum CatalogError {
     /// The state machine does not allow it; nothing changed.
     #[error("catalog change refused: {0}")]
     Refused(#[from] model::Refused),
+    /// There is no catalog at this path. Nothing else means absent.
+    #[error("there is no catalog: path=`{path}`")]
+    NotFound {
+        /// Where its file would be.
+        path: String,
+    },
     /// A row, or the file, is not what was written.
     #[error("catalog is damaged: path=`{path}`, what=`{what}`")]
     Damaged {
@@ -130,13 +153,23 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// Why the engine could not.
-    fn segments_from(&self, collection: &CollectionName, from: Sequence, limit: usize) -> CatalogResult<Vec<SegmentRow>>;
+    fn segments_from(
+        &self,
+        collection: &CollectionName,
+        from: Sequence,
+        limit: usize,
+    ) -> CatalogResult<Vec<SegmentRow>>;
 
     /// The live segments of a collection that hold anything at or before `until`, newest first, at most `limit`.
     ///
     /// # Errors
     /// Why the engine could not.
-    fn segments_back(&self, collection: &CollectionName, until: Sequence, limit: usize) -> CatalogResult<Vec<SegmentRow>>;
+    fn segments_back(
+        &self,
+        collection: &CollectionName,
+        until: Sequence,
+        limit: usize,
+    ) -> CatalogResult<Vec<SegmentRow>>;
 
     /// All rows, of every status, in order of their keys, after `after`, at most `limit`; of one collection where given.
     ///

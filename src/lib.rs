@@ -3,6 +3,7 @@
 pub mod avro;
 pub mod catalog;
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod fs;
 pub mod types;

@@ -2,6 +2,8 @@
 
 pub mod avro;
 pub mod catalog;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;

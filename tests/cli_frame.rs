@@ -146,6 +146,8 @@ fn a_wrong_command_line_is_one_line_and_a_hint() {
         ("cat c --from yesterday", "invalid value 'yesterday' for '--from <SEQ|TIME>'"),
         ("append c --key", "a value is required for '--key <FIELD>'"),
         ("append c --sync sometimes", "one of always, per-batch, periodic, never is wanted"),
+        ("gap", "a command is missing"),
+        ("", "a command is missing"),
         ("status", "no directory was given"),
     ] {
         let run = workspace.run(line).expect_code(2);

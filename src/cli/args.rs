@@ -37,8 +37,8 @@ Units:
   TIME      RFC 3339 (2026-11-21T09:30:00Z), a date in UTC (2026-11-21), or a span before now (-2h)
   SEQ       a record's number in its collection, from 1
 
-Settings come from icecore.toml, then the environment (flush.bytes is ICECORE_FLUSH_BYTES), then flags; the last wins.
-`icecore config` prints them all, and where each came from.
+Settings come from icecore.toml, then the environment (flush.bytes is ICECORE_FLUSH_BYTES), then \
+flags; the last wins. `icecore config` prints them all, and where each came from.
 
 Exit codes: 0 ok, 1 failure, 2 usage, 3 partial, 4 damage found";
 
@@ -135,8 +135,8 @@ pub enum LogCommand {
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   icecore --data /var/lib/log append access /var/log/nginx/access.log
-  journalctl -f -o json | icecore --data /var/lib/log append journal --format ndjson --key __CURSOR --acks
-  apt-cache dumpavail | icecore --data /var/lib/log append packages --format stanzas --key Package --resume
+  journalctl -f -o json | icecore --data DIR append journal --format ndjson --key __CURSOR
+  apt-cache dumpavail | icecore --data DIR append packages --format stanzas --key Package
 
 Formats:
   lines    a record is a line, also an empty one; its payload is the line without the newline
@@ -213,8 +213,8 @@ pub enum OutputFormat {
   icecore --data /var/lib/log cat access --from 2026-11-20 --until 2026-11-21
   icecore --data /var/lib/log cat access --from -2h --reverse
 
-Digits alone are a SEQ (a record's number, from 1). TIME is RFC 3339, a date in UTC, or -2h; it is compared with each
-record's own time. --until is inclusive: of a date, the whole day.")]
+Digits alone are a SEQ (a record's number, from 1). TIME is RFC 3339, a date in UTC, or -2h; it is \
+compared with each record's own time. --until is inclusive: of a date, the whole day.")]
 pub struct CatArgs {
     /// The collection
     pub collection: CollectionName,
@@ -242,7 +242,7 @@ pub struct CatArgs {
   icecore --data /var/lib/log tail access --from -100 --format raw
   icecore --data /var/lib/log tail access --from -2h
 
--100 is the last 100 records; -2h is a TIME, two hours ago; digits alone are a SEQ (a record's number, from 1).
+-100 is the last 100 records; -2h is a TIME, two hours ago; digits alone are a SEQ (a record's number, from 1). \
 A tail shows what is durable, and ends with Ctrl-C.")]
 pub struct TailArgs {
     /// The collection
@@ -261,8 +261,8 @@ pub struct TailArgs {
   icecore --data /var/lib/log get users alice
   icecore --data /var/lib/log get users alice --json
 
-Prints the payload as it is; with --json the whole record. A key that is deleted, expired or was never there is a failure
-(exit code 1).")]
+Prints the payload as it is; with --json the whole record. A key that is deleted, expired or was \
+never there is a failure (exit code 1).")]
 pub struct GetArgs {
     /// The collection
     pub collection: CollectionName,
@@ -324,8 +324,8 @@ pub struct VerifyArgs {
   icecore --data /var/lib/log recover --dry-run
   icecore --data /var/lib/log recover
 
-Every command that opens the log for writing recovers it first; this one does only that, and says what it did. Nothing
-damaged is deleted: it is set aside.")]
+Every command that opens the log for writing recovers it first; this one does only that, and says what it did. \
+Nothing damaged is deleted: it is set aside.")]
 pub struct RecoverArgs {
     /// Print the plan and change nothing
     #[arg(long)]
@@ -335,7 +335,7 @@ pub struct RecoverArgs {
 /// `icecore inspect`
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
-  icecore inspect /var/lib/log/access/00000000000000000001-00000000000000001000.0.avro
+  icecore inspect access/00000000000000000001-00000000000000001000.0.avro
 
 Needs no log, only the file.")]
 pub struct InspectArgs {

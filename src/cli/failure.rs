@@ -102,6 +102,12 @@ impl From<InputError> for Failure {
 impl From<clap::Error> for Failure {
     fn from(error: clap::Error) -> Self {
         let text = error.render().to_string();
+        if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            return Self::usage("a command is missing", format!("there are {}", listed_commands(&text)));
+        }
+        if error.kind() == clap::error::ErrorKind::MissingSubcommand {
+            return Self::usage("a command is missing", SEE_HELP);
+        }
         let mut message = Vec::new();
         let mut tips = Vec::new();
         for line in text.lines().map(str::trim) {
@@ -115,10 +121,20 @@ impl From<clap::Error> for Failure {
             }
         }
         if tips.is_empty() {
-            tips.push("`icecore --help` and `icecore COMMAND --help` show what there is".to_owned());
+            tips.push(SEE_HELP.to_owned());
         }
         Self::usage(message.join(" "), tips.join("; "))
     }
+}
+
+const SEE_HELP: &str = "`icecore --help` and `icecore COMMAND --help` show what there is";
+
+/// The names under "Commands:" in a help text.
+fn listed_commands(help: &str) -> String {
+    let names = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // A line that goes on with the help of the name above it is indented further.
+    let names = names.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// The kind of an error in one word, for programs.

@@ -105,11 +105,22 @@ impl<R: Read> LineReader<R> {
         self.at_end || self.bytes[self.start..self.end].contains(&b'\n')
     }
 
-    /// Whether an empty line, or the end of the input, is in the buffer.
+    /// Whether a line that is not blank, or the end of the input, is in the buffer.
+    pub fn has_line_with_content(&self) -> bool {
+        self.at_end || self.bytes[self.start..self.end].trim_ascii_start().contains(&b'\n')
+    }
+
+    /// Whether an empty line behind a stanza, or the end of the input, is in the buffer.
     pub fn has_end_of_stanza(&self) -> bool {
         // Empty lines in front end nothing: they are skipped.
-        let held = self.bytes[self.start..self.end].trim_ascii_start();
-        self.at_end || held.windows(2).any(|pair| pair == b"\n\n") || held.windows(3).any(|three| three == b"\n\r\n")
+        let mut held = self.bytes[self.start..self.end].trim_ascii_start();
+        while let Some(at) = held.iter().position(|byte| *byte == b'\n') {
+            held = &held[at + 1..];
+            if held.starts_with(b"\n") || held.starts_with(b"\r\n") {
+                return true;
+            }
+        }
+        self.at_end
     }
 
     fn read_more(&mut self) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! Reads records out of files and pipes: lines, JSON objects, stanzas.
 //!
-//! Owns: where a record begins and ends, what its payload, key and time are, where it stood in the input. Does not own:
-//! opening the input, batching, appending.
+//! Owns: opening an input, where a record begins and ends, what its payload, key and time are, where it stood, which
+//! records make a batch. Does not own: appending.
 //!
 //! What always holds: payloads are exact bytes of the input, in its order, and no byte that belongs to a record is in none.
 //! A record is handed out before an error that comes after it. Memory is bounded by the largest record allowed, whatever
@@ -13,9 +13,11 @@
 //! | `ndjson` | a line with a JSON object; blank lines are skipped | the line without its newline |
 //! | `stanzas` | lines up to an empty line, or the end (as in RFC 822); further empty lines are skipped | the lines with the last newline, without the empty line |
 
+mod batches;
 mod buffer;
 mod lines;
 mod ndjson;
+mod open;
 mod stanzas;
 
 use std::io::Read;
@@ -25,7 +27,9 @@ use bytes::Bytes;
 use crate::config::ByteSize;
 use crate::types::Timestamp;
 
+pub use batches::{Batches, Next};
 use buffer::LineReader;
+pub use open::{Source, open};
 
 /// How an input is cut into records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -191,7 +195,8 @@ impl<R: Read> Input<R> {
     pub fn has_buffered(&self) -> bool {
         match self.options.format {
             InputFormat::Stanzas => self.lines.has_end_of_stanza(),
-            InputFormat::Lines | InputFormat::Ndjson => self.lines.has_line(),
+            InputFormat::Lines => self.lines.has_line(),
+            InputFormat::Ndjson => self.lines.has_line_with_content(),
         }
     }
 

@@ -220,17 +220,38 @@ fn a_failed_read_comes_after_what_was_read_and_ends_the_input() {
     }
 }
 
+/// Gives all of its bytes at once, and must not be asked again.
+struct Once<'a>(&'a [u8]);
+
+impl Read for Once<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        assert!(!self.0.is_empty(), "a read that a slow pipe would wait in");
+        let len = self.0.len();
+        buffer[..len].copy_from_slice(self.0);
+        self.0 = &[];
+        Ok(len)
+    }
+}
+
 #[test]
 fn says_whether_the_next_record_needs_another_read() {
-    let mut input = Input::new(&b"A: 1\n\nB: 2\nC: 3"[..], options(InputFormat::Stanzas)).unwrap();
-    assert!(!input.has_buffered(), "nothing was read yet");
-    input.next();
-    assert!(!input.has_buffered(), "the second stanza has not ended");
-    let mut input = Input::new(&b"a\nb\nc"[..], options(InputFormat::Lines)).unwrap();
-    input.next();
-    assert!(input.has_buffered());
-    input.next();
-    assert!(!input.has_buffered());
+    for (format, bytes, ready) in [
+        (InputFormat::Lines, "a\n\nb", 2),
+        (InputFormat::Ndjson, "{}\n\n{}\n \n\r\n", 2),
+        (InputFormat::Ndjson, "{}\n{", 1),
+        (InputFormat::Stanzas, "A: 1\n\n\nB: 2\r\n\r\nC: 3\n", 2),
+        (InputFormat::Stanzas, "A: 1\n\n\n", 1),
+    ] {
+        let mut input = Input::new(Once(bytes.as_bytes()), options(format)).unwrap();
+        assert!(!input.has_buffered(), "nothing was read yet");
+        input.next().unwrap().unwrap();
+        let mut records = 1;
+        while input.has_buffered() {
+            input.next().unwrap().unwrap();
+            records += 1;
+        }
+        assert_eq!(records, ready, "{bytes:?}");
+    }
 }
 
 proptest! {

@@ -23,7 +23,11 @@ struct Events {
 
 impl Events {
     fn new(name: &str) -> Arc<Self> {
-        Arc::new(Self { name: CollectionName::new(name).unwrap(), written: Mutex::default(), durable: Mutex::default() })
+        Arc::new(Self {
+            name: CollectionName::new(name).unwrap(),
+            written: Mutex::default(),
+            durable: Mutex::default(),
+        })
     }
 }
 
@@ -45,8 +49,15 @@ fn batch(member: &Arc<Events>, first: u64, payloads: &[&str], sync: bool) -> Bat
     let mut checksums = Vec::new();
     for (sequence, payload) in (first..).zip(payloads) {
         let payload = Some(payload.as_bytes());
-        let fields =
-            Fields { sequence, timestamp_us: 5, kind: kind::PUT, key: None, expires_at_us: None, headers: &[], payload };
+        let fields = Fields {
+            sequence,
+            timestamp_us: 5,
+            kind: kind::PUT,
+            key: None,
+            expires_at_us: None,
+            headers: &[],
+            payload,
+        };
         checksums.extend_from_slice(&record::encode(&mut bytes, Seed::of(&member.name), &fields).to_le_bytes());
     }
     Batch {
@@ -246,7 +257,10 @@ fn every_flipped_byte_is_told_or_harmless() {
                 .map(|lost| (lost.collection.to_string(), lost.first.0, lost.count))
                 .collect();
             for run in &whole {
-                assert!(kept.contains(run) || told.contains(run), "byte {at}: {run:?} is neither there nor told");
+                assert!(
+                    kept.contains(run) || told.contains(run),
+                    "byte {at}: {run:?} is neither there nor told: {scan:#?}"
+                );
             }
             assert!(kept.iter().all(|run| whole.contains(run)), "byte {at}: invented");
             costly += usize::from(!told.is_empty());

@@ -18,6 +18,8 @@ pub mod open;
 pub mod options;
 pub mod recover;
 pub mod seal;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

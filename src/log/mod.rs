@@ -9,6 +9,8 @@
 //! Knows no archive, no sink, no command line.
 
 mod append;
+#[cfg(feature = "tokio")]
+mod append_async;
 mod budget;
 mod cold;
 mod collection;

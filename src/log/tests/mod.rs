@@ -1,5 +1,7 @@
 //! The log as a whole, on the real file system.
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod life;
 
 use std::sync::Arc;

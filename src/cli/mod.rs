@@ -99,6 +99,7 @@ fn start(cli: Cli) -> CommandResult {
         Command::Completions { shell } => commands::completions::run(shell),
         Command::Man { dir } => commands::man::run(&dir),
         Command::Config => commands::config::run(&context(&cli)?),
+        Command::Log(LogCommand::Bench(ref args)) => commands::bench::run(&context(&cli)?, args),
         Command::Log(_) => {
             context(&cli)?.data()?;
             Err(Error::new(ErrorKind::Unsupported, "this build has no log").into())

@@ -63,22 +63,22 @@ fn record(collection: &str, n: u64) -> NewRecord {
         1 => Some(String::new()),
         _ => Some(format!("key-{}", n % 97)),
     };
-    let payload = if n % 11 == 0 {
+    let payload = if n.is_multiple_of(11) {
         String::new()
     } else {
         format!("{collection}#{n}:{}", "abcdefghij".repeat((n % 30) as usize))
     };
     let mut record = match key {
         None => NewRecord::payload(payload),
-        Some(key) if n % 7 == 0 => NewRecord::delete(key),
+        Some(key) if n.is_multiple_of(7) => NewRecord::delete(key),
         Some(key) => NewRecord::put(key, payload),
     };
     let timestamp = 1_700_000_000_000_000 + (n as i64) * 1000 - (n as i64 % 4) * 5000;
     record = record.with_timestamp(Timestamp(timestamp));
-    if n % 6 == 0 {
+    if n.is_multiple_of(6) {
         record = record.with_expiry(Timestamp(timestamp + 1_000_000_000_000));
     }
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         record = record.with_header("source", "web").with_header("n", n.to_le_bytes().to_vec());
     }
     record

@@ -1,7 +1,7 @@
 //! The command line: arguments in, data on stdout, talk on stderr, an exit code at the end.
 //!
 //! Owns: parsing, reading of inputs, printing, progress, interruption. Does not own: anything that a user of the library
-//! would miss. A command is a function in [`commands`] that gets its arguments and a [`Context`], and gives an [`Exit`].
+//! would miss. A command is a function in `commands` that gets its arguments and a [`Context`], and gives an [`Exit`].
 //!
 //! What always holds: stdout carries data only, stderr everything else; an error is one line `icecore: ...`, with a
 //! `hint: ...` where there is one, or one JSON object with `--json`; a reader that goes away ends a command with success.
@@ -99,6 +99,7 @@ fn start(cli: Cli) -> CommandResult {
         Command::Completions { shell } => commands::completions::run(shell),
         Command::Man { dir } => commands::man::run(&dir),
         Command::Config => commands::config::run(&context(&cli)?),
+        Command::Log(LogCommand::Bench(ref args)) => commands::bench::run(&context(&cli)?, args),
         Command::Log(_) => {
             context(&cli)?.data()?;
             Err(Error::new(ErrorKind::Unsupported, "this build has no log").into())

@@ -254,6 +254,14 @@ pub trait File: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the system said.
     fn len(&self) -> FsResult<u64>;
+
+    /// Whether it has no bytes.
+    ///
+    /// # Errors
+    /// As [`len`](Self::len).
+    fn is_empty(&self) -> FsResult<bool> {
+        Ok(self.len()? == 0)
+    }
 }
 
 impl dyn File + '_ {

@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+pub(super) mod bench;
 pub(super) mod completions;
 pub(super) mod config;
 pub(super) mod man;

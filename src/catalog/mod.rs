@@ -17,8 +17,25 @@
 //! 5. Each row carries a checksum of its content, checked on every read.
 
 pub mod model;
+pub mod state;
+
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+mod checksum;
+#[cfg(test)]
+mod conformance;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+mod time_class;
 
 use std::fmt;
+
+#[cfg(any(test, feature = "testing"))]
+pub use memory::MemoryCatalog;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{CatalogMode, SqliteCatalog};
 
 pub use model::{
     Assignment, Change, CollectionRow, CursorRow, LossRow, Mutation, SegmentKey, SegmentRow, SegmentStatus,
@@ -33,6 +50,12 @@ pub enum CatalogError {
     /// The state machine does not allow it; nothing changed.
     #[error("catalog change refused: {0}")]
     Refused(#[from] model::Refused),
+    /// There is no catalog at this path. Nothing else means absent.
+    #[error("there is no catalog: path=`{path}`")]
+    NotFound {
+        /// Where its file would be.
+        path: String,
+    },
     /// A row, or the file, is not what was written.
     #[error("catalog is damaged: path=`{path}`, what=`{what}`")]
     Damaged {

@@ -25,7 +25,7 @@ pub enum SegmentStatus {
 }
 
 /// Names one segment: the collection, its range, and how often the range was rewritten.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct SegmentKey {
     /// The collection.
     pub collection: CollectionName,
@@ -38,9 +38,10 @@ pub struct SegmentKey {
 }
 
 /// What the catalog knows of one segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SegmentRow {
     /// Which segment.
+    #[serde(flatten)]
     pub key: SegmentKey,
     /// Where its bytes are.
     pub status: SegmentStatus,
@@ -55,8 +56,10 @@ pub struct SegmentRow {
     /// Length of the file in bytes.
     pub bytes: u64,
     /// SHA-256 of the whole file.
+    #[serde(with = "digest")]
     pub sha256: [u8; 32],
     /// SHA-256 over the record bytes, independent of codec and blocks (F4).
+    #[serde(with = "digest")]
     pub content_digest: [u8; 32],
     /// Earliest record time.
     pub timestamp_min: Timestamp,
@@ -73,7 +76,7 @@ pub struct SegmentRow {
 }
 
 /// What the catalog knows of one collection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CollectionRow {
     /// Its name.
     pub name: CollectionName,
@@ -88,7 +91,7 @@ pub struct CollectionRow {
 }
 
 /// Where a component keeps a collection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Assignment {
     /// Who owns the assignment: `wal`, `storage`, `index`.
     pub component: String,
@@ -105,7 +108,7 @@ pub struct Assignment {
 }
 
 /// Sequences that are missing: a loss, or a gap once acknowledged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LossRow {
     /// The collection.
     pub collection: CollectionName,
@@ -122,7 +125,7 @@ pub struct LossRow {
 }
 
 /// Up to where a sink durably has a collection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CursorRow {
     /// The collection.
     pub collection: CollectionName,
@@ -134,26 +137,37 @@ pub struct CursorRow {
     pub sequence: Sequence,
 }
 
-/// One change to the catalog. Each becomes one numbered row in `changes`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One change to the catalog. Each becomes one numbered row in `changes`, whose detail is the mutation as JSON.
+///
+/// A collection that has no row yet gets one (no settings, created at the time of the change) by any mutation that
+/// names it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "kind")]
 pub enum Mutation {
     /// A new segment, `Sealed`, or `Evicted` by restore, or `Quarantined` when found damaged. `sealed_change` is filled in by the catalog.
     /// Inserting an equal row again is refused as a conflict.
+    #[serde(rename = "segment.insert")]
     InsertSegment(SegmentRow),
     /// A segment's status moves on (C1).
+    #[serde(rename = "segment.status")]
     Transition {
         /// Which segment.
+        #[serde(flatten)]
         key: SegmentKey,
         /// The status it must have now.
         from: SegmentStatus,
         /// The status it gets.
         to: SegmentStatus,
-        /// The archived object's key, set together with the status where given.
+        /// The archived object's key, set together with the status where given. Where it is not, the row keeps the
+        /// key that it has, except on the way to `Sealed`: what lies only in its directory has no archived object.
         archive_key: Option<String>,
     },
-    /// The segment's last sequence has reached every subscribed sink (C2).
+    /// The segment's last sequence has reached every subscribed sink (C2). Where that is known already, the first time
+    /// stays.
+    #[serde(rename = "segment.flushed")]
     SetFlushed(SegmentKey),
     /// A collection is first seen, or its settings change.
+    #[serde(rename = "collection.put")]
     PutCollection {
         /// Its name.
         name: CollectionName,
@@ -161,6 +175,7 @@ pub enum Mutation {
         settings: String,
     },
     /// A component keeps a collection in this directory from now on.
+    #[serde(rename = "assign")]
     Assign {
         /// Who owns the assignment.
         component: String,
@@ -174,6 +189,7 @@ pub enum Mutation {
         from: Sequence,
     },
     /// Raises `sealed_through`; a lower value is refused.
+    #[serde(rename = "sealed_through.raise")]
     RaiseSealedThrough {
         /// The collection.
         collection: CollectionName,
@@ -181,13 +197,15 @@ pub enum Mutation {
         sequence: Sequence,
     },
     /// Raises the floor; a lower value is refused.
+    #[serde(rename = "floor.raise")]
     RaiseFloor {
         /// The collection.
         collection: CollectionName,
         /// The new value.
         sequence: Sequence,
     },
-    /// Sequences were found missing.
+    /// Sequences were found missing; the reason of the change is the reason of the loss.
+    #[serde(rename = "loss.record")]
     RecordLoss {
         /// The collection.
         collection: CollectionName,
@@ -197,6 +215,7 @@ pub enum Mutation {
         last: Sequence,
     },
     /// An operator takes note of a loss; it becomes a gap.
+    #[serde(rename = "gap.acknowledge")]
     AcknowledgeLoss {
         /// The collection.
         collection: CollectionName,
@@ -208,8 +227,10 @@ pub enum Mutation {
         by: String,
     },
     /// A sink's durable cursor moved forwards.
+    #[serde(rename = "cursor.set")]
     SetCursor(CursorRow),
     /// Keeps a small value under a name.
+    #[serde(rename = "meta.set")]
     SetMeta {
         /// The name.
         name: String,
@@ -243,6 +264,85 @@ pub struct Refused {
     pub what: String,
 }
 
+impl Mutation {
+    /// Every kind of change.
+    pub const KINDS: [&'static str; 11] = [
+        "segment.insert",
+        "segment.status",
+        "segment.flushed",
+        "collection.put",
+        "assign",
+        "sealed_through.raise",
+        "floor.raise",
+        "loss.record",
+        "gap.acknowledge",
+        "cursor.set",
+        "meta.set",
+    ];
+
+    /// The kind that its change is recorded under.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::InsertSegment(_) => "segment.insert",
+            Self::Transition { .. } => "segment.status",
+            Self::SetFlushed(_) => "segment.flushed",
+            Self::PutCollection { .. } => "collection.put",
+            Self::Assign { .. } => "assign",
+            Self::RaiseSealedThrough { .. } => "sealed_through.raise",
+            Self::RaiseFloor { .. } => "floor.raise",
+            Self::RecordLoss { .. } => "loss.record",
+            Self::AcknowledgeLoss { .. } => "gap.acknowledge",
+            Self::SetCursor(_) => "cursor.set",
+            Self::SetMeta { .. } => "meta.set",
+        }
+    }
+
+    /// What it is about: the collection, or the name.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        match self {
+            Self::InsertSegment(SegmentRow { key, .. }) | Self::Transition { key, .. } | Self::SetFlushed(key) => {
+                key.collection.as_str()
+            }
+            Self::PutCollection { name: collection, .. }
+            | Self::Assign { collection, .. }
+            | Self::RaiseSealedThrough { collection, .. }
+            | Self::RaiseFloor { collection, .. }
+            | Self::RecordLoss { collection, .. }
+            | Self::AcknowledgeLoss { collection, .. }
+            | Self::SetCursor(CursorRow { collection, .. }) => collection.as_str(),
+            Self::SetMeta { name, .. } => name,
+        }
+    }
+}
+
+impl Change {
+    /// The mutation that it recorded. Applied to another catalog in the same state, with the same time and reason, it
+    /// makes the same rows and the same change.
+    ///
+    /// # Errors
+    /// The detail is not a mutation that this program knows.
+    pub fn mutation(&self) -> Result<Mutation, serde_json::Error> {
+        serde_json::from_str(&self.detail)
+    }
+}
+
+/// Digests as hexadecimal digits.
+mod digest {
+    use crate::types::ids::{from_hex, hex};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(digest: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex(digest))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        let digits = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        from_hex(&digits).ok_or_else(|| D::Error::custom("a digest is 64 hexadecimal digits"))
+    }
+}
+
 impl SegmentStatus {
     /// Every status, in the order of a segment's life.
     pub const ALL: [Self; 8] = [
@@ -266,5 +366,28 @@ impl SegmentStatus {
     #[must_use]
     pub const fn is_local(self) -> bool {
         matches!(self, Self::Sealed | Self::Archiving | Self::Archived)
+    }
+}
+
+/// The word that operators see: `sealed`, `archived`.
+impl std::fmt::Display for SegmentStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sealed => "sealed",
+            Self::Archiving => "archiving",
+            Self::Archived => "archived",
+            Self::Evicted => "evicted",
+            Self::Replaced => "replaced",
+            Self::Purging => "purging",
+            Self::Purged => "purged",
+            Self::Quarantined => "quarantined",
+        })
+    }
+}
+
+/// The collection, the range and the generation as a file name has them.
+impl std::fmt::Display for SegmentKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}-{}.{}", self.collection, self.first, self.last, self.generation)
     }
 }

@@ -2,7 +2,10 @@
 
 pub mod avro;
 pub mod catalog;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod fs;
 pub mod journal;

@@ -31,6 +31,16 @@ pub const fn long_len(value: i64) -> usize {
     (70 - (rest | 1).leading_zeros() as usize) / 7
 }
 
+/// Appends a `long` in exactly `len` bytes, at least [`long_len`] of it.
+pub fn put_long_in(out: &mut Vec<u8>, value: i64, len: usize) {
+    debug_assert!(len >= long_len(value) && len <= LONG_BYTES_MAX);
+    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
+    for left in (0..len).rev() {
+        out.push((rest & 0x7f) as u8 | if left > 0 { 0x80 } else { 0 });
+        rest >>= 7;
+    }
+}
+
 /// Appends a number that is known to fit a `long`.
 #[inline]
 pub fn put_unsigned(out: &mut Vec<u8>, value: u64) {

@@ -11,7 +11,10 @@ mod small;
 use super::{Catalog, CatalogError, CatalogResult, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::types::{ChangeNumber, CollectionName, Epoch, Generation, Sequence, Timestamp};
 
-pub use random::{Answers, mutations};
+pub use history::one_of_each;
+pub use random::Answers;
+#[cfg(feature = "sqlite")]
+pub use random::mutations;
 
 /// Makes a `#[test]` of each function of the suite, on the catalog that the expression opens.
 macro_rules! run_on {

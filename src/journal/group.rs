@@ -13,7 +13,7 @@ use super::file::{FileId, JournalNumber};
 use crate::avro::AvroError;
 use crate::avro::container::{BlockHeader, SYNC_BYTES, decode_block_header, put_block_header};
 use crate::avro::record::{self, Fields, RecordView, Seed, kind};
-use crate::avro::varint::{Decoder, long_len, put_bytes, put_long, put_unsigned};
+use crate::avro::varint::{Decoder, long_len, put_bytes, put_long, put_long_in, put_unsigned};
 use crate::types::{ChangeNumber, CollectionName, Epoch, Sequence};
 
 /// The smallest PAD block, its sync marker included: what must be left, or nothing, behind a group.
@@ -230,11 +230,7 @@ pub fn decode_pad(bytes: &[u8], file_id: FileId) -> Option<u64> {
     let plain = decoder.long().ok()? == 0
         && decoder.long().ok()? == 0
         && decoder.long().ok()? == i64::from(kind::PAD)
-        && match decoder.long().ok()? {
-            0 => true,
-            1 => decoder.bytes().is_ok(),
-            _ => false,
-        }
+        && decoder.long().ok()? == 0
         && decoder.long().ok()? == 0
         && decoder.long().ok()? == 0;
     let checksum_at = decoder.position();
@@ -258,44 +254,26 @@ fn pad_seed(file_id: FileId) -> u32 {
 pub fn encode_pad(out: &mut Vec<u8>, span: u64, file_id: FileId) {
     debug_assert!(span >= PAD_BYTES_MIN);
     let to_fill = span - SYNC_BYTES as u64;
-    // A length is one to ten bytes, so not every span can be met by the payload's length alone: a key of a few bytes
-    // takes up the slack.
-    for key_len in 0..4_u64 {
-        let (key, key_bytes): (Option<&[u8]>, u64) = match key_len {
-            0 => (None, 1),
-            len => (Some(&[0; 4][..len as usize - 1]), 1 + len),
-        };
-        let fixed = 3 + key_bytes + 2 + 4 + 1;
-        for (size_len, payload_len_len) in (1..=5).flat_map(|size| (1..=5).map(move |payload| (size, payload))) {
-            let Some(payload_len) = to_fill.checked_sub(1 + size_len + fixed + payload_len_len) else { continue };
-            let size = to_fill - 1 - size_len;
-            if long_len(size.cast_signed()) as u64 != size_len
-                || long_len(payload_len.cast_signed()) as u64 != payload_len_len
-            {
-                continue;
-            }
-            put_block_header(out, 1, size);
-            let start = out.len();
-            put_long(out, 0);
-            put_long(out, 0);
-            put_long(out, i64::from(kind::PAD));
-            match key {
-                None => out.push(0),
-                Some(key) => {
-                    out.push(2);
-                    put_bytes(out, key);
-                }
-            }
-            out.extend_from_slice(&[0, 0]);
-            let mut tail = vec![2];
-            put_unsigned(&mut tail, payload_len);
-            let checksum = crc32c_append(crc32c_append(pad_seed(file_id), &out[start..]), &tail);
-            out.extend_from_slice(&checksum.to_le_bytes());
-            out.extend_from_slice(&tail);
-            return;
-        }
-    }
-    unreachable!("every span of {PAD_BYTES_MIN} bytes or more can be met; span={span}")
+    // A number that stands before its own length cannot meet every span in its shortest form: at one span in each power
+    // of 128 it takes one byte more, which readers of Avro accept.
+    let fit = |left: u64| {
+        (1..).find(|&len| long_len((left - len).cast_signed()) as u64 <= len).expect("a length of ten bytes fits any")
+    };
+    let size_len = fit(to_fill - 1);
+    let size = to_fill - 1 - size_len;
+    let fixed = 6 + 4 + 1;
+    let payload_len_len = fit(size - fixed);
+    put_long(out, 1);
+    put_long_in(out, size.cast_signed(), size_len as usize);
+    let start = out.len();
+    out.extend_from_slice(&[0, 0]);
+    put_long(out, i64::from(kind::PAD));
+    out.extend_from_slice(&[0, 0, 0]);
+    let mut tail = vec![2];
+    put_long_in(&mut tail, (size - fixed - payload_len_len).cast_signed(), payload_len_len as usize);
+    let checksum = crc32c_append(crc32c_append(pad_seed(file_id), &out[start..]), &tail);
+    out.extend_from_slice(&checksum.to_le_bytes());
+    out.extend_from_slice(&tail);
 }
 
 /// Decodes the group at the front of `bytes`, which must hold the whole block, and checks everything: file, place,

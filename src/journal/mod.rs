@@ -27,3 +27,6 @@ pub use group::{HeldBefore, Predecessor, Verdict};
 pub use queue::{Batch, Member, Written};
 pub use scan::{Damage, Scan, ScanError, ScannedRun, Tail, scan};
 pub use writer::{Journal, JournalOptions, Ticket};
+
+#[cfg(test)]
+mod tests;

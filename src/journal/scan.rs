@@ -221,8 +221,15 @@ impl Scanner<'_> {
         }
     }
 
-    /// The first valid group that begins behind `at`: every block ends in the sync marker, so one begins behind each.
+    /// The first valid group that begins behind the bad block at `at`: every block ends in the sync marker, so one begins
+    /// behind each; and where only the marker itself is damaged, where the block's header says that it ends.
     fn next_group(&mut self, at: u64) -> FsResult<Option<FoundGroup>> {
+        if let Ok((_, span)) = group::block_span(self.window.at(at, PROBE_BYTES)?)
+            && at.saturating_add(span) < self.window.len
+            && let Ok(Found::Group(found)) = self.block_at(at + span)?
+        {
+            return Ok(Some(found));
+        }
         let mut from = at;
         while let Some(marker) = self.window.find(&self.file_id.0, from)? {
             let behind = marker + SYNC_BYTES as u64;

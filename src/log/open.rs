@@ -235,9 +235,9 @@ fn open_catalog(options: &LogOptions, first: &Path, writable: bool) -> Result<Ar
     }
     #[cfg(feature = "sqlite")]
     {
-        use crate::catalog::sqlite::{OpenMode, SqliteCatalog};
+        use crate::catalog::sqlite::{CatalogMode, SqliteCatalog};
         let path = first.join(identity::FOLDER).join(CATALOG_FILE);
-        let mode = if writable { OpenMode::ReadWrite } else { OpenMode::ReadOnly };
+        let mode = if writable { CatalogMode::ReadWrite } else { CatalogMode::ReadOnly };
         let catalog = SqliteCatalog::open(&path, mode)?;
         if writable {
             durable::sync_parent(&*options.fs, &path)?;

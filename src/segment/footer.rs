@@ -284,7 +284,8 @@ impl Footer {
                 "a block out of range",
             )?;
             must(block.timestamp_min <= block.timestamp_max, "a block whose earliest time is after its latest")?;
-            must(block.bytes_before > 0 && block.bytes <= i64::MAX as u64 / 2, "a block without bytes, or too many")?;
+            let sizes = block.bytes.max(block.bytes_before);
+            must(block.bytes_before > 0 && sizes <= u32::MAX.into(), "a block without bytes, or with too many")?;
             offset = offset.checked_add(block.bytes).ok_or(FooterError::OutOfRange("blocks"))?;
             records = records.checked_add(block.records).ok_or(FooterError::OutOfRange("blocks"))?;
             before = before.checked_add(block.bytes_before).ok_or(FooterError::OutOfRange("blocks"))?;

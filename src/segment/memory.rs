@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::fs::{Entry, File, FileSystem, FsError, FsResult, LockGuard, Metadata, OpenMode};
@@ -10,15 +11,24 @@ use crate::fs::{Entry, File, FileSystem, FsError, FsResult, LockGuard, Metadata,
 #[derive(Debug, Default)]
 pub struct Memory {
     files: Mutex<Vec<Arc<MemoryFile>>>,
+    fail_at: usize,
 }
 
 #[derive(Debug)]
 pub struct MemoryFile {
     path: PathBuf,
     bytes: Mutex<Vec<u8>>,
+    /// The write or sync of this number, from 1, fails.
+    fail_at: usize,
+    done: AtomicUsize,
 }
 
 impl Memory {
+    /// One whose files fail at their write or sync of this number, from 1.
+    pub fn failing_at(fail_at: usize) -> Self {
+        Self { files: Mutex::default(), fail_at }
+    }
+
     /// The bytes of the file `path`.
     pub fn bytes(&self, path: &Path) -> Vec<u8> {
         self.find(path).unwrap().bytes.lock().unwrap().clone()
@@ -30,9 +40,16 @@ impl Memory {
 }
 
 impl MemoryFile {
+    fn step(&self, operation: &'static str) -> FsResult<()> {
+        if self.done.fetch_add(1, Ordering::SeqCst) + 1 == self.fail_at {
+            return Err(FsError::new(operation, &self.path, io::ErrorKind::StorageFull.into()));
+        }
+        Ok(())
+    }
+
     /// A file with these bytes.
     pub fn of(path: &str, bytes: &[u8]) -> Arc<dyn File> {
-        Arc::new(Self { path: path.into(), bytes: Mutex::new(bytes.to_vec()) })
+        Arc::new(Self { path: path.into(), bytes: Mutex::new(bytes.to_vec()), fail_at: 0, done: 0.into() })
     }
 }
 
@@ -46,7 +63,12 @@ impl FileSystem for Memory {
         match (self.find(path), mode) {
             (Some(_), OpenMode::CreateNew) => error(io::ErrorKind::AlreadyExists),
             (None, OpenMode::CreateNew) => {
-                let file = Arc::new(MemoryFile { path: path.into(), bytes: Mutex::default() });
+                let file = Arc::new(MemoryFile {
+                    path: path.into(),
+                    bytes: Mutex::default(),
+                    fail_at: self.fail_at,
+                    done: 0.into(),
+                });
                 self.files.lock().unwrap().push(file.clone());
                 Ok(file)
             }
@@ -114,6 +136,7 @@ impl File for MemoryFile {
     }
 
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> FsResult<usize> {
+        self.step("write")?;
         let mut bytes = self.bytes.lock().unwrap();
         assert_eq!(bytes.len() as u64, offset, "segments are written front to back");
         buffers.iter().for_each(|buffer| bytes.extend_from_slice(buffer));
@@ -133,7 +156,7 @@ impl File for MemoryFile {
     }
 
     fn sync_all(&self) -> FsResult<()> {
-        Ok(())
+        self.step("sync")
     }
 
     fn len(&self) -> FsResult<u64> {

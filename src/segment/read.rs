@@ -11,19 +11,15 @@ use crc32c::crc32c;
 
 use super::block::Block;
 use super::footer::{BlockEntry, Footer};
-use super::header::{self, FILE_SEGMENT, FILE_STUB, HeaderFields};
-use super::seal::{NoTail, Tail, read_tail};
+use super::header::FILE_SEGMENT;
+use super::open::judge;
 use super::source::Counted;
-use super::{Damage, FileRange, ReadRange, SegmentError, SegmentName, SequenceRange};
-use crate::avro::AvroError;
+use super::{Damage, FileRange, ReadRange, Records, SegmentError, SegmentName};
 use crate::avro::codec::{Codec, CodecError};
-use crate::avro::container::{FileHeader, HEADER_BYTES_MAX, SYNC_BYTES, decode_block_header, decode_header};
+use crate::avro::container::{SYNC_BYTES, decode_block_header};
 use crate::avro::record::Seed;
 use crate::fs::File;
 use crate::types::{Record, Sequence, Timestamp};
-
-/// How much of a file's front is read at once: holds every header with a name and schema like ours.
-const FRONT_BYTES: usize = 8 << 10;
 
 /// An open segment. Cheap to clone; all clones share the footer and the count of reads.
 #[derive(Clone, Debug)]
@@ -41,91 +37,6 @@ struct Inner {
     flaw: Option<Damage>,
     /// Length of the file; `None` where it was never asked for.
     len: Option<u64>,
-}
-
-/// A file's front: the header, and all its bytes.
-pub(super) struct Front {
-    pub header: Result<FileHeader, AvroError>,
-    pub checksum: u32,
-}
-
-/// Reads the header, in one read unless it is uncommonly long.
-pub(super) fn read_front(source: &dyn ReadRange, len: u64) -> Result<Front, SegmentError> {
-    let mut bytes = FRONT_BYTES;
-    loop {
-        let want = bytes.min(usize::try_from(len).unwrap_or(usize::MAX));
-        let front = source.read(0, want)?;
-        let header = decode_header(&front);
-        if header == Err(AvroError::Truncated) && want < len.min(HEADER_BYTES_MAX as u64) as usize {
-            bytes = bytes.saturating_mul(8).min(HEADER_BYTES_MAX);
-            continue;
-        }
-        let checksum = header.as_ref().map_or(0, |header| crc32c(&front[..header.len]));
-        return Ok(Front { header, checksum });
-    }
-}
-
-/// Judges front and end of a file together: the footer, or why the file gives none.
-pub(super) fn judge(source: &dyn ReadRange, len: u64, file: &str) -> Result<Tail, SegmentError> {
-    let path = source.path();
-    let name = SegmentName::of_path(path);
-    let tail = read_tail(source, len)?;
-    let front = read_front(source, len)?;
-    match (tail, front.header) {
-        (Ok(mut tail), Ok(header)) => {
-            let footer = &tail.footer;
-            let fields = HeaderFields {
-                file,
-                codec: &footer.codec,
-                log: footer.log,
-                collection: &footer.collection,
-                epoch: footer.epoch,
-                generation: footer.generation,
-            };
-            // A stub carries the footer of its segment, whose header was another one.
-            let intact = file != FILE_SEGMENT
-                || (header.len as u64, front.checksum) == (footer.header_bytes, footer.header_checksum);
-            if let Some(what) = header::newer(&header).filter(|_| intact) {
-                return Err(SegmentError::Newer { path: path.to_path_buf(), what });
-            }
-            match header.text("icecore.file") {
-                Some(found) if found != file && (intact || found == FILE_STUB) => {
-                    return Err(SegmentError::foreign(path, format!("icecore.file=`{found}`, expected=`{file}`")));
-                }
-                _ => {}
-            }
-            if file == FILE_SEGMENT && (!intact || header.sync != footer.sync || !header::agrees(&header, &fields)) {
-                tail.flaw = Some((0, "its header is not the one that was written"));
-            }
-            if file == FILE_SEGMENT && tail.seal_offset != footer.data_end() {
-                tail.flaw = Some((footer.data_end(), "there are bytes between the last block and the SEAL block"));
-            }
-            Ok(tail)
-        }
-        (Ok(mut tail), Err(_)) => {
-            tail.flaw = Some((0, "its header cannot be read"));
-            Ok(tail)
-        }
-        (Err(NoTail { offset, what, sealed }), Ok(header)) => {
-            let ours = header.text("icecore.file");
-            let newer = header::newer(&header).filter(|_| ours.is_some());
-            match (newer, ours) {
-                (Some(what), _) => Err(SegmentError::Newer { path: path.to_path_buf(), what }),
-                (None, Some(found)) if found == file || sealed => {
-                    Err(SegmentError::damaged(path, offset, name.map(|name| name.covers), what))
-                }
-                (None, Some(found)) => {
-                    Err(SegmentError::foreign(path, format!("icecore.file=`{found}`, expected=`{file}`")))
-                }
-                (None, None) if sealed => Err(SegmentError::damaged(path, offset, name.map(|name| name.covers), what)),
-                (None, None) => Err(SegmentError::foreign(path, "an Avro file without icecore's metadata")),
-            }
-        }
-        (Err(NoTail { offset, what, sealed: true }), Err(_)) => {
-            Err(SegmentError::damaged(path, offset, name.map(|name| name.covers), what))
-        }
-        (Err(_), Err(error)) => Err(SegmentError::foreign(path, error.to_string())),
-    }
 }
 
 impl SegmentReader {
@@ -255,9 +166,13 @@ impl SegmentReader {
         Ok(block)
     }
 
-    pub(super) fn raw_block(&self, entry: &BlockEntry) -> Result<Bytes, SegmentError> {
+    /// A block's bytes as they lie; damage to them is damage to its sequences.
+    fn raw_block(&self, entry: &BlockEntry) -> Result<Bytes, SegmentError> {
         let bytes = usize::try_from(entry.bytes).unwrap_or(usize::MAX);
-        self.inner.source.read(entry.offset, bytes)
+        self.inner.source.read(entry.offset, bytes).map_err(|error| match error {
+            SegmentError::Damaged(damage) => Damage { sequences: Some(entry.held), ..damage }.into(),
+            other => other,
+        })
     }
 
     /// What still can be read of a block that is damaged.
@@ -332,15 +247,13 @@ impl SegmentReader {
     /// The records from `from` on, ascending. One block is in memory at a time. Ends after the first error.
     #[must_use]
     pub fn records_from(&self, from: Sequence) -> Records {
-        let next = self.footer().blocks.partition_point(|block| block.held.last < from);
-        Records { reader: self.clone(), backwards: false, bound: from, next: Some(next), block: None }
+        Records::ascending(self.clone(), from)
     }
 
     /// The records from `from` down, descending.
     #[must_use]
     pub fn records_back_from(&self, from: Sequence) -> Records {
-        let next = self.footer().blocks.partition_point(|block| block.held.first <= from).checked_sub(1);
-        Records { reader: self.clone(), backwards: true, bound: from, next, block: None }
+        Records::descending(self.clone(), from)
     }
 }
 
@@ -357,54 +270,4 @@ fn unpack(raw: &Bytes, codec: Codec, sync: [u8; SYNC_BYTES], entry: &BlockEntry)
     let limit = usize::try_from(entry.bytes_before).unwrap_or(usize::MAX);
     let bytes = codec.decompress(&raw.slice(header.len..end), limit).map_err(|error: CodecError| error.to_string())?;
     if bytes.len() != limit { Err("a block has fewer bytes than the index promises".to_owned()) } else { Ok(bytes) }
-}
-
-/// Records of one segment in order; see [`SegmentReader::records_from`].
-#[derive(Debug)]
-pub struct Records {
-    reader: SegmentReader,
-    backwards: bool,
-    bound: Sequence,
-    /// The block to read next; `None` at the end.
-    next: Option<usize>,
-    /// The block being read, and the place of the next record in it (backwards: the place after it).
-    block: Option<(Block, usize)>,
-}
-
-impl Iterator for Records {
-    type Item = Result<Record, SegmentError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some((block, at)) = &mut self.block {
-                let place = if self.backwards { at.checked_sub(1) } else { Some(*at) };
-                if let Some(record) = place.and_then(|place| block.record(place)) {
-                    *at = if self.backwards { *at - 1 } else { *at + 1 };
-                    return Some(Ok(record));
-                }
-            }
-            self.block = None;
-            let number = self.next.filter(|number| *number < self.reader.blocks())?;
-            self.next = if self.backwards { number.checked_sub(1) } else { Some(number + 1) };
-            match self.reader.block(number) {
-                Ok(block) => {
-                    let after = if self.backwards { self.bound.next() } else { self.bound };
-                    let at = block.position(after);
-                    self.block = Some((block, at));
-                }
-                Err(error) => {
-                    self.next = None;
-                    return Some(Err(error));
-                }
-            }
-        }
-    }
-}
-
-impl Records {
-    /// The range of sequences that the segment holds, whichever of them were asked for.
-    #[must_use]
-    pub fn held(&self) -> Option<SequenceRange> {
-        self.reader.footer().held
-    }
 }

@@ -3,12 +3,14 @@
 //! Owns: reading without trust in anything but the records' own checksums. With a footer it goes by the index; without
 //! one it walks the blocks from the front, and past damage to the next sync marker. It never changes the file.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::block::Block;
 use super::header::FILE_SEGMENT;
-use super::read::{SegmentReader, judge, read_front};
-use super::{Damage, ReadRange, SegmentError, SegmentName, SequenceRange};
+use super::open::{judge, read_front};
+use super::{Damage, ReadRange, SegmentError, SegmentName, SegmentReader, SequenceRange};
 use crate::avro::codec::Codec;
 use crate::avro::container::{BlockHeader, SYNC_BYTES, decode_block_header};
 use crate::avro::record::{RecordView, Seed, decode, kind};
@@ -64,10 +66,7 @@ impl Scan {
 /// # Errors
 /// [`SegmentError::NotASegment`] where neither end nor front tell what this is, [`SegmentError::Newer`], or what failed
 /// while reading; damage is no error here.
-pub fn scan(
-    source: &std::sync::Arc<dyn ReadRange>,
-    visit: &mut dyn FnMut(&RecordView<'_>),
-) -> Result<Scan, SegmentError> {
+pub fn scan(source: &Arc<dyn ReadRange>, visit: &mut dyn FnMut(&RecordView<'_>)) -> Result<Scan, SegmentError> {
     let len = source.len()?;
     match judge(source.as_ref(), len, FILE_SEGMENT) {
         Ok(_) => by_index(&SegmentReader::open_unnamed(source.clone())?, visit),

@@ -31,7 +31,7 @@ pub trait ReadRange: Send + Sync + std::fmt::Debug {
     /// Exactly `bytes` bytes from `offset` on.
     ///
     /// # Errors
-    /// What the file system or the store said; an end before that is an error too.
+    /// What the file system or the store said; [`SegmentError::Damaged`] where the bytes end before that.
     fn read(&self, offset: u64, bytes: usize) -> Result<Bytes, SegmentError>;
 }
 
@@ -50,8 +50,13 @@ impl ReadRange for FileRange {
 
     fn read(&self, offset: u64, bytes: usize) -> Result<Bytes, SegmentError> {
         let mut buffer = vec![0; bytes];
-        self.0.read_exact_at(&mut buffer, offset)?;
-        Ok(buffer.into())
+        match self.0.read_exact_at(&mut buffer, offset) {
+            Ok(()) => Ok(buffer.into()),
+            Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Err(SegmentError::damaged(self.path(), offset, None, format!("the file ends early: wanted=`{bytes}`")))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

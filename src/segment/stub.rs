@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::header::{self, FILE_STUB, HeaderFields};
-use super::read::judge;
+use super::open::judge;
 use super::seal::encode_seal;
 use super::{FileRange, Footer, SegmentError, SegmentName};
 use crate::avro::codec::Codec;

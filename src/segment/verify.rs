@@ -6,8 +6,7 @@
 use std::sync::Arc;
 
 use super::keys::KeysBuilder;
-use super::read::SegmentReader;
-use super::{Damage, ReadRange, SegmentError};
+use super::{Damage, ReadRange, SegmentError, SegmentReader};
 use crate::avro::Sha256;
 use crate::types::Timestamp;
 
@@ -109,6 +108,12 @@ fn records(reader: &SegmentReader, verdict: &mut Verdict) -> Result<(), SegmentE
             Ok(block) => block,
             Err(SegmentError::Damaged(damage)) => {
                 verdict.damaged.push(damage);
+                continue;
+            }
+            // A disk that cannot give the bytes has lost them as far as a reader is concerned; a store may be away only.
+            Err(SegmentError::Fs(error)) => {
+                let what = format!("{error}: {}", error.source);
+                verdict.damaged.push(damage(entry.offset, Some(entry.held), &what));
                 continue;
             }
             Err(error) => return Err(error),

@@ -94,7 +94,7 @@ fn segment() -> impl Strategy<Value = SegmentRow> {
         1 => Just(SegmentStatus::Quarantined)
     ];
     let times = (-3_i64..40, prop_oneof![0_i64..3, Just(300), Just(i64::MAX - 100)]);
-    (prop::sample::select(&COLLECTIONS[..]), 0_u64..6, 1_u64..3, 0_u32..3, status, times).prop_map(
+    (prop::sample::select(&COLLECTIONS[..]), 0_u64..3, 1_u64..3, 0_u32..2, status, times).prop_map(
         |(collection, place, length, generation, status, (min, span))| {
             let (first, last) = (place * 5 + 1, (place + length) * 5);
             SegmentRow {
@@ -147,5 +147,8 @@ pub fn mutation() -> impl Strategy<Value = Mutation> {
 
 /// Groups of mutations; most groups of several are refused.
 pub fn mutations() -> impl Strategy<Value = Vec<Vec<Mutation>>> {
-    prop::collection::vec(prop::collection::vec(mutation(), 1..4), 1..60)
+    prop::collection::vec(
+        prop_oneof![4 => prop::collection::vec(mutation(), 1), 1 => prop::collection::vec(mutation(), 2..4)],
+        1..300,
+    )
 }

@@ -30,7 +30,8 @@ macro_rules! segments_by {
     };
 }
 
-/// Statements that start from `segments` and find the collection's name last.
+/// Statements that start from `segments` and find the collection's name last; a segment without one is damage, not
+/// absent.
 macro_rules! segments_then_name {
     ($index:literal) => {
         concat!(
@@ -38,7 +39,7 @@ macro_rules! segments_then_name {
             segment_columns!(),
             " FROM segments AS s ",
             $index,
-            " CROSS JOIN collections AS c ON c.id = s.collection_id WHERE "
+            " LEFT JOIN collections AS c ON c.id = s.collection_id WHERE "
         )
     };
 }

@@ -55,9 +55,11 @@ pub enum CatalogMode {
 /// A catalog in a SQLite database. See [`Catalog`] for what it promises.
 pub struct SqliteCatalog {
     path: PathBuf,
+    /// Idle ones. Closed before the writer: the last connection to close puts the WAL into the database, and one that
+    /// only reads cannot.
+    readers: Mutex<Vec<Connection>>,
     /// `None` when opened to read only.
     writer: Option<Mutex<Connection>>,
-    readers: Mutex<Vec<Connection>>,
     /// How further connections for look-ups are opened.
     reading: open::Reading,
     /// An earlier COMMIT may have happened or not.

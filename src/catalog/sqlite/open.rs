@@ -29,6 +29,11 @@ pub struct Reading {
 }
 
 impl Reading {
+    #[cfg(test)]
+    pub(super) fn immutable() -> Self {
+        Self { busy_timeout: Duration::ZERO, is_immutable: true }
+    }
+
     /// One more connection.
     pub fn open(&self, path: &Path) -> CatalogResult<Connection> {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_ONLY | COMMON;

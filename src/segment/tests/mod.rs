@@ -1,6 +1,7 @@
 //! What a segment must do: give back every record, only those, and nothing damaged.
 
 mod damage;
+mod oracle;
 mod round_trip;
 
 use std::path::Path;

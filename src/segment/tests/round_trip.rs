@@ -78,7 +78,7 @@ fn blocks_in_time_holds_every_record_of_that_time() {
 #[test]
 fn the_trailer_stands_at_one_place_whatever_the_codec_and_size() {
     for codec in CODECS {
-        for count in [1_u64, 100, 60_000] {
+        for count in [1_u64, 100, 60_000, 150_000] {
             // Distinct keys make the footer larger than one raw block, so that the framing cuts it.
             let mut records = sample(1, count);
             records.iter_mut().for_each(|record| record.key = Some(record.sequence.to_string().into()));
@@ -89,7 +89,9 @@ fn the_trailer_stands_at_one_place_whatever_the_codec_and_size() {
             let reader = open(&bytes).unwrap();
             assert_eq!(reader.footer(), &sealed.footer);
             assert!(reader.flaw().is_none(), "{codec:?} {count}: {:?}", reader.flaw());
-            assert_eq!(reader.reads() > 2, sealed.footer.encode().len() > 64 << 10, "{codec:?} {count}");
+            let footer_bytes = sealed.footer.encode().len();
+            assert_eq!(reader.reads() > 2, footer_bytes > 64 << 10, "{codec:?} {count}");
+            assert!(count < 150_000 || footer_bytes > 128 << 10, "large enough to be cut in a zstandard file too");
         }
     }
 }
@@ -150,6 +152,33 @@ fn what_must_not_enter_a_segment_is_refused() {
     assert_eq!(all(&open(&fs.bytes(path)).unwrap()).unwrap(), records);
     let empty = SegmentWriter::create(&fs, Path::new("e"), meta(1), WriteOptions::default()).unwrap();
     assert!(matches!(empty.finish(), Err(SegmentError::Misused { .. })));
+}
+
+#[test]
+fn a_failed_write_or_sync_is_never_a_sealed_segment() {
+    let mut records = sample(1, 12);
+    records.iter_mut().for_each(|record| record.payload = Some(vec![7; 300_000].into()));
+    let options = WriteOptions { codec: Codec::Null, ..WriteOptions::default() };
+    let mut failures = 0;
+    for fail_at in 1.. {
+        let fs = Memory::failing_at(fail_at);
+        let mut writer = SegmentWriter::create(&fs, Path::new("s"), meta(1), options).unwrap();
+        let pushed = records.iter().try_for_each(|record| push(&mut writer, record));
+        let outcome = match pushed {
+            Ok(()) => writer.finish(),
+            Err(error) => {
+                assert!(matches!(&error, SegmentError::Fs(error) if error.is_full()), "{error}");
+                let after = push(&mut writer, &records[0]).unwrap_err();
+                assert!(after.to_string().contains("an earlier write failed"), "{after}");
+                writer.finish()
+            }
+        };
+        match outcome {
+            Ok(_) => break,
+            Err(_) => failures += 1,
+        }
+    }
+    assert!(failures >= 4, "several writes and the sync: {failures}");
 }
 
 #[test]

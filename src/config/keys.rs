@@ -1,0 +1,183 @@
+//! The table of settings: every key, what it means, what it may be.
+//!
+//! A new setting is a field in [`settings`](super::settings) and a line here; file, environment, `--set`, validation,
+//! suggestions and `icecore config` follow from the line.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::settings::Settings;
+use super::units::ByteSize;
+use super::value::{Raw, SegmentCodec, SettingValue, Shown};
+
+/// One setting.
+pub struct Key {
+    /// Its name, such as `sync.mode`.
+    pub name: &'static str,
+    /// What it means, in a line.
+    pub help: &'static str,
+    /// Whether its value is never shown.
+    pub secret: bool,
+    pub(super) read: fn(&mut Settings, &Raw) -> Result<(), String>,
+    pub(super) show: fn(&Settings) -> Option<Shown>,
+}
+
+macro_rules! keys {
+    ($($first:ident $(. $rest:ident)* $(in $range:expr)? => $help:literal;)+) => {
+        /// Every setting, in the order of the documentation.
+        pub static KEYS: &[Key] = &[$(
+            Key {
+                name: concat!(stringify!($first) $(, ".", stringify!($rest))*),
+                help: $help,
+                secret: secrecy_of(|settings| &settings.$first $(. $rest)*),
+                read: |settings, raw| {
+                    let value = SettingValue::read(raw)?;
+                    $(within(&value, &$range)?;)?
+                    settings.$first $(. $rest)* = value;
+                    Ok(())
+                },
+                show: |settings| settings.$first $(. $rest)* .show(),
+            },
+        )+];
+    };
+}
+
+/// Whether the field behind an accessor is a secret; its type alone tells.
+const fn secrecy_of<T: SettingValue>(_field: fn(&Settings) -> &T) -> bool {
+    T::SECRET
+}
+
+fn within<T: SettingValue + PartialOrd>(value: &T, range: &RangeInclusive<T>) -> Result<(), String> {
+    if range.contains(value) {
+        return Ok(());
+    }
+    let line = |bound: &T| bound.show().map(|shown| shown.line()).unwrap_or_default();
+    Err(format!("it must be from {} to {}", line(range.start()), line(range.end())))
+}
+
+const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+const YEAR: Duration = Duration::from_hours(24 * 365);
+
+/// The longest file that offsets of 32 bits within a block and comfortable preallocation allow.
+const FILE_MAX: ByteSize = ByteSize::gib(4);
+
+keys! {
+    data => "directories of the log, as paths or URLs";
+    sync.mode => "when an append returns: always, per-batch, periodic or never";
+    sync.interval in millis(1)..=millis(3_600_000) => "periodic: the longest time between a write and its sync";
+    sync.bytes in ByteSize(1)..=ByteSize::gib(64) => "periodic: sync after this many bytes written";
+    sync.records in 1..=1_000_000_000 => "periodic: sync after this many records written";
+    limits.record_bytes in ByteSize(1)..=ByteSize::gib(1) => "the largest record: payload, key and headers together";
+    limits.key_bytes in ByteSize(1)..=ByteSize::mib(16) => "the largest key";
+    limits.headers_bytes in ByteSize(0)..=ByteSize::mib(16) => "the largest sum of one record's headers";
+    limits.batch_bytes in ByteSize(1)..=ByteSize::gib(2) => "the largest batch";
+    limits.memtable_bytes in ByteSize::mib(1)..=ByteSize::gib(1024) => "the most bytes of records held in memory";
+    limits.unsealed_bytes in ByteSize::mib(1)..=ByteSize::gib(65_536) => "the most bytes of records in no segment yet; appends fail above it";
+    journal.bytes in ByteSize::mib(1)..=FILE_MAX => "length of one journal file";
+    segment.bytes in ByteSize::kib(64)..=FILE_MAX => "the most bytes of records, before compression, in one segment";
+    segment.codec => "compression of segments: zstandard, deflate or null";
+    segment.level in 1..=22 => "how hard to compress: 1 to 22 for zstandard, 1 to 9 for deflate";
+    segment.block_bytes in ByteSize::kib(1)..=ByteSize::mib(64) => "bytes of records, before compression, in one block";
+    seal.age in millis(1000)..=YEAR => "the oldest that an unsealed record may become";
+    seal.cold_bytes in ByteSize(0)..=ByteSize::gib(1) => "smaller remainders go to a cold journal";
+    flush.bytes in ByteSize(1)..=FILE_MAX => "bytes of one collection not yet in its sinks at which it is flushed";
+    flush.total_bytes in ByteSize(1)..=ByteSize::gib(65_536) => "bytes of all collections not yet in their sinks at which the largest are flushed";
+    flush.age in millis(1000)..=YEAR => "the oldest that a record not yet in its sinks may become";
+    catalog.engine => "what keeps the catalog: sqlite; those after the first mirror it";
+    catalog.path => "a directory for the catalog instead of the log's first directory";
+    log.level => "what is logged on stderr: off, error, warn, info, debug or trace";
+}
+
+/// A short spelling, and the key that it stands for.
+pub(super) const SHORT: [(&str, &str); 2] = [("catalog", "catalog.engine"), ("sync", "sync.mode")];
+
+/// The setting of that name, short spellings included.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    let name = SHORT.iter().find(|(short, _)| *short == name).map_or(name, |(_, full)| full);
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The environment variable of a setting: `flush.bytes` is `ICECORE_FLUSH_BYTES`.
+#[must_use]
+pub fn variable(name: &str) -> String {
+    format!("ICECORE_{}", name.replace('.', "_").to_ascii_uppercase())
+}
+
+/// A rule between two settings that does not hold.
+pub(super) struct Broken {
+    /// The setting to change.
+    pub key: &'static str,
+    /// What it must be.
+    pub why: String,
+    /// The setting that it does not go with.
+    pub other: &'static str,
+}
+
+/// The first rule between settings that does not hold.
+pub(super) fn check_together(settings: &Settings) -> Option<Broken> {
+    let Settings { limits, journal, segment, .. } = settings;
+    // (the smaller, the larger): what is named second must have room for what is named first.
+    let pairs = [
+        ("limits.key_bytes", limits.key_bytes, "limits.record_bytes", limits.record_bytes),
+        ("limits.headers_bytes", limits.headers_bytes, "limits.record_bytes", limits.record_bytes),
+        ("limits.record_bytes", limits.record_bytes, "limits.batch_bytes", limits.batch_bytes),
+        ("limits.batch_bytes", limits.batch_bytes, "journal.bytes", journal.bytes),
+        ("limits.batch_bytes", limits.batch_bytes, "limits.memtable_bytes", limits.memtable_bytes),
+        ("limits.batch_bytes", limits.batch_bytes, "limits.unsealed_bytes", limits.unsealed_bytes),
+        ("segment.block_bytes", segment.block_bytes, "segment.bytes", segment.bytes),
+    ];
+    for (key, small, other, large) in pairs {
+        if small > large {
+            return Some(Broken { key, why: format!("it must be at most {other}, which is {large}"), other });
+        }
+    }
+    if segment.codec == SegmentCodec::Deflate && segment.level > 9 {
+        let why = "it must be from 1 to 9 for segment.codec deflate".to_owned();
+        return Some(Broken { key: "segment.level", why, other: "segment.codec" });
+    }
+    None
+}
+
+impl SettingValue for PathBuf {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        String::read(raw).map(Self::from)
+    }
+
+    fn show(&self) -> Option<Shown> {
+        Some(Shown::One(self.display().to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_reads_back_within_its_limits() {
+        let defaults = Settings::default();
+        for key in KEYS {
+            let Some(shown) = (key.show)(&defaults) else { continue };
+            if shown == Shown::Many(Vec::new()) {
+                continue;
+            }
+            let mut settings = Settings::default();
+            assert_eq!((key.read)(&mut settings, &Raw::Word(shown.line())), Ok(()), "{}", key.name);
+            assert_eq!(settings, defaults, "{}", key.name);
+        }
+        assert!(check_together(&defaults).is_none());
+    }
+
+    #[test]
+    fn no_two_settings_share_a_name_or_a_variable() {
+        let mut seen = std::collections::BTreeSet::new();
+        for name in KEYS.iter().map(|key| key.name).chain(SHORT.iter().map(|(short, _)| *short)) {
+            assert!(seen.insert(variable(name)), "{name}");
+            assert!(find(name).is_some(), "{name}");
+        }
+        assert_eq!(variable("flush.bytes"), "ICECORE_FLUSH_BYTES");
+    }
+}

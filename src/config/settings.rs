@@ -1,0 +1,178 @@
+//! The settings themselves, nested by concern, with their defaults.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::units::ByteSize;
+use super::value::{CatalogEngine, LogLevel, SegmentCodec, SyncMode};
+
+/// Everything that can be set. `Settings::default()` is what holds when nothing is.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Settings {
+    /// The log's directories, as paths or URLs, in the order given.
+    pub data: Vec<String>,
+    /// When appends return.
+    pub sync: SyncSettings,
+    /// The largest that each thing may be.
+    pub limits: LimitSettings,
+    /// The files that appends go to.
+    pub journal: JournalSettings,
+    /// The files that records are kept in.
+    pub segment: SegmentSettings,
+    /// When a collection is sealed.
+    pub seal: SealSettings,
+    /// When a collection is flushed to its sinks.
+    pub flush: FlushSettings,
+    /// What keeps the catalog, and where.
+    pub catalog: CatalogSettings,
+    /// What is logged on stderr.
+    pub log: LogSettings,
+}
+
+/// When appends return.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyncSettings {
+    /// The durability mode.
+    pub mode: SyncMode,
+    /// `periodic`: the longest time between a write and its sync.
+    pub interval: Duration,
+    /// `periodic`: sync after this many bytes written.
+    pub bytes: ByteSize,
+    /// `periodic`: sync after this many records written.
+    pub records: u64,
+}
+
+/// The largest that each thing may be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitSettings {
+    /// One record's payload, key and headers together.
+    pub record_bytes: ByteSize,
+    /// One key.
+    pub key_bytes: ByteSize,
+    /// All headers of one record together.
+    pub headers_bytes: ByteSize,
+    /// All records of one batch together.
+    pub batch_bytes: ByteSize,
+    /// All records held in memory.
+    pub memtable_bytes: ByteSize,
+    /// All records that are in no segment yet.
+    pub unsealed_bytes: ByteSize,
+}
+
+/// The files that appends go to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JournalSettings {
+    /// Length of one journal file.
+    pub bytes: ByteSize,
+}
+
+/// The files that records are kept in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SegmentSettings {
+    /// The most bytes of records, before compression, that one segment holds.
+    pub bytes: ByteSize,
+    /// How blocks are compressed.
+    pub codec: SegmentCodec,
+    /// How hard: 1 to 22 for zstandard, 1 to 9 for deflate, without meaning for null.
+    pub level: u64,
+    /// Bytes of records, before compression, in one block.
+    pub block_bytes: ByteSize,
+}
+
+/// When a collection is sealed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SealSettings {
+    /// The oldest that an unsealed record may become.
+    pub age: Duration,
+    /// Remainders smaller than this go to a cold journal instead of a segment of their own.
+    pub cold_bytes: ByteSize,
+}
+
+/// When a collection is flushed to its sinks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlushSettings {
+    /// Bytes of one collection that its sinks have not yet.
+    pub bytes: ByteSize,
+    /// Bytes of all collections that their sinks have not yet.
+    pub total_bytes: ByteSize,
+    /// The oldest that a record may become that its sinks have not yet.
+    pub age: Duration,
+}
+
+/// What keeps the catalog, and where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CatalogSettings {
+    /// The engine, and after it those that mirror it.
+    pub engine: Vec<CatalogEngine>,
+    /// A directory for the catalog's files, instead of the log's first directory.
+    pub path: Option<PathBuf>,
+}
+
+/// What is logged on stderr.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogSettings {
+    /// How much.
+    pub level: LogLevel,
+}
+
+const DAY: Duration = Duration::from_hours(24);
+
+impl Default for SyncSettings {
+    fn default() -> Self {
+        Self {
+            mode: SyncMode::PerBatch,
+            interval: Duration::from_millis(50),
+            bytes: ByteSize::mib(8),
+            records: 100_000,
+        }
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            record_bytes: ByteSize::mib(16),
+            key_bytes: ByteSize::kib(64),
+            headers_bytes: ByteSize::kib(64),
+            batch_bytes: ByteSize::mib(32),
+            memtable_bytes: ByteSize::mib(256),
+            unsealed_bytes: ByteSize::gib(1),
+        }
+    }
+}
+
+impl Default for JournalSettings {
+    fn default() -> Self {
+        Self { bytes: ByteSize::mib(64) }
+    }
+}
+
+impl Default for SegmentSettings {
+    fn default() -> Self {
+        Self { bytes: ByteSize::mib(64), codec: SegmentCodec::Zstandard, level: 3, block_bytes: ByteSize::kib(256) }
+    }
+}
+
+impl Default for SealSettings {
+    fn default() -> Self {
+        Self { age: DAY, cold_bytes: ByteSize::mib(1) }
+    }
+}
+
+impl Default for FlushSettings {
+    fn default() -> Self {
+        Self { bytes: ByteSize::mib(64), total_bytes: ByteSize::mib(256), age: DAY }
+    }
+}
+
+impl Default for CatalogSettings {
+    fn default() -> Self {
+        Self { engine: vec![CatalogEngine::Sqlite], path: None }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: LogLevel::Warn }
+    }
+}

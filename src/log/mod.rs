@@ -12,6 +12,7 @@ mod append;
 mod budget;
 mod cold;
 mod collection;
+mod gaps;
 pub mod identity;
 mod keeper;
 pub mod open;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-pub use append::Receipt;
+pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
 pub use collection::{Collection, Waiter};
 pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
 

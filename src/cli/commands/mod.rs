@@ -1,5 +1,11 @@
 //! One file a subcommand.
 
+pub(super) mod append;
 pub(super) mod completions;
 pub(super) mod config;
+pub(super) mod delete;
+pub(super) mod gap;
 pub(super) mod man;
+pub(super) mod recover;
+mod resume;
+pub(super) mod seal;

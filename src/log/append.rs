@@ -43,7 +43,8 @@ pub(super) enum Waits {
     Here,
     /// This thread, together with others.
     Passively,
-    /// Nobody: the completion is called.
+    /// Nobody: the completion is called. What was reserved for a batch that failed is given back before.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only asynchronous appends wait in no thread"))]
     Completion(crate::journal::queue::Completion),
 }
 
@@ -157,8 +158,13 @@ impl Inner {
         let bytes = check(records, &self.limits)?;
         let collection = self.collection_for_append(name)?;
         self.stir();
-        let memory = bytes + RUN_OVERHEAD_BYTES;
-        self.budget.reserve(memory, bytes, || self.relieve()).map_err(|refused| {
+        self.reserve(bytes)?;
+        self.enqueue_reserved(collection, records, options, waits, bytes)
+    }
+
+    /// Reserves for a batch of at most `bytes`, waiting while a limit is reached.
+    pub(super) fn reserve(&self, bytes: u64) -> Result<()> {
+        self.budget.reserve(bytes + RUN_OVERHEAD_BYTES, bytes, || self.relieve()).map_err(|refused| {
             Error::new(
                 ErrorKind::Full,
                 format!(
@@ -168,16 +174,26 @@ impl Inner {
                 ),
             )
             .with_hint("wait for sealing to catch up, or raise the limit")
-        })?;
-        let queued = self.take_place(&collection, records, options, waits, bytes);
-        match queued {
+        })
+    }
+
+    /// Takes sequences and a place in the queue for a batch for which `bytes` are reserved.
+    pub(super) fn enqueue_reserved(
+        &self,
+        collection: Arc<Collection>,
+        records: &[NewRecord],
+        options: AppendOptions,
+        waits: Waits,
+        bytes: u64,
+    ) -> Result<Queued> {
+        match self.take_place(&collection, records, options, waits, bytes) {
             Ok((receipt, ticket, encoded_bytes)) => {
                 // The estimate was an upper bound; what is counted from now on is exact.
                 self.budget.give_back(bytes - encoded_bytes, bytes - encoded_bytes);
                 Ok(Queued { collection, receipt, ticket, encoded_bytes })
             }
             Err(error) => {
-                self.budget.give_back(memory, bytes);
+                self.budget.give_back(bytes + RUN_OVERHEAD_BYTES, bytes);
                 Err(error)
             }
         }
@@ -204,6 +220,15 @@ impl Inner {
         let first = state.next_for_append(options.expected_next, records.len())?;
         let checksum = encode(&mut encoded, collection, first, records, now);
         let encoded_bytes = encoded.len() as u64;
+        let completion = completion.map(|completion| {
+            let budget = Arc::clone(&self.budget);
+            Box::new(move |outcome: std::result::Result<(), JournalError>| {
+                if outcome.is_err() {
+                    budget.give_back(encoded_bytes + RUN_OVERHEAD_BYTES, encoded_bytes);
+                }
+                completion(outcome);
+            }) as crate::journal::queue::Completion
+        });
         let batch = Batch {
             member: Arc::clone(collection) as Arc<dyn crate::journal::Member>,
             first,
@@ -229,7 +254,7 @@ impl Inner {
         self.journal_error(collection, error)
     }
 
-    fn journal_error(&self, collection: &Collection, error: JournalError) -> Error {
+    pub(super) fn journal_error(&self, collection: &Collection, error: JournalError) -> Error {
         let name = collection.name();
         let (kind, hint) = match &error {
             JournalError::Full(_) => (ErrorKind::Full, "free some space; nothing of this append was written"),
@@ -303,7 +328,7 @@ fn encode(out: &mut Vec<u8>, collection: &Collection, first: Sequence, records: 
 }
 
 /// Checks a batch against the limits; returns an upper bound of its encoded bytes.
-fn check(records: &[NewRecord], limits: &Limits) -> Result<u64> {
+pub(super) fn check(records: &[NewRecord], limits: &Limits) -> Result<u64> {
     if records.is_empty() {
         return Err(Error::new(ErrorKind::Invalid, "a batch has no records; give it at least one"));
     }

@@ -105,6 +105,18 @@ impl Budget {
         Ok(())
     }
 
+    /// Reserves where no limit is reached; whether it did.
+    #[cfg(feature = "tokio")]
+    pub fn try_reserve(&self, memory: u64, bytes: u64) -> bool {
+        let mut state = self.state();
+        let fits = self.reached(&state, memory, bytes).is_none();
+        if fits {
+            state.memtable += memory;
+            state.unsealed += bytes;
+        }
+        fits
+    }
+
     /// Counts what recovery found, without waiting.
     pub fn charge(&self, memory: u64, bytes: u64) {
         let mut state = self.state();

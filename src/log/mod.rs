@@ -9,6 +9,8 @@
 //! Knows no archive, no sink, no command line.
 
 mod append;
+#[cfg(feature = "tokio")]
+mod append_async;
 mod budget;
 mod cold;
 mod collection;
@@ -19,6 +21,8 @@ pub mod open;
 pub mod options;
 pub mod recover;
 pub mod seal;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

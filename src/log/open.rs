@@ -237,7 +237,7 @@ fn open_catalog(options: &LogOptions, first: &Path, writable: bool) -> Result<Ar
     {
         use crate::catalog::sqlite::{CatalogMode, SqliteCatalog};
         let path = first.join(identity::FOLDER).join(CATALOG_FILE);
-        let mode = if writable { CatalogMode::ReadWrite } else { CatalogMode::ReadOnly };
+        let mode = if writable { CatalogMode::Create } else { CatalogMode::ReadOnly };
         let catalog = SqliteCatalog::open(&path, mode)?;
         if writable {
             durable::sync_parent(&*options.fs, &path)?;

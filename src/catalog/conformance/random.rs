@@ -71,6 +71,7 @@ impl Answers {
                 lists.push(one.into_iter().map(|row| row.directory).collect());
             }
         }
+        meta.push(catalog.meta("epoch")?);
         Ok(Self {
             changes: catalog.changes(ChangeNumber(0), usize::MAX)?,
             segments,

@@ -8,6 +8,7 @@
 
 mod args;
 mod commands;
+mod facts;
 mod failure;
 pub mod human;
 pub mod input;
@@ -111,6 +112,7 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Seal(args) => commands::seal::run(context, args, "sealed"),
         LogCommand::Flush(args) => commands::seal::run(context, args, "flushed"),
         LogCommand::Recover(args) => commands::recover::run(context, args),
+        LogCommand::Inspect(args) => commands::inspect::run(context, args),
         LogCommand::Gap(command) => commands::gap::run(context, command),
         _ => Err(Error::new(ErrorKind::Unsupported, "this build has no such command").into()),
     }

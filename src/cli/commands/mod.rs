@@ -5,6 +5,7 @@ pub(super) mod completions;
 pub(super) mod config;
 pub(super) mod delete;
 pub(super) mod gap;
+pub(super) mod inspect;
 pub(super) mod man;
 pub(super) mod recover;
 mod resume;

@@ -113,6 +113,7 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Flush(args) => commands::seal::run(context, args, "flushed"),
         LogCommand::Recover(args) => commands::recover::run(context, args),
         LogCommand::Inspect(args) => commands::inspect::run(context, args),
+        LogCommand::Ls(args) => commands::ls::run(context, args),
         LogCommand::Gap(command) => commands::gap::run(context, command),
         _ => Err(Error::new(ErrorKind::Unsupported, "this build has no such command").into()),
     }

@@ -121,6 +121,12 @@ impl Log {
         &self.0.report
     }
 
+    /// The directories of the log by id, and where each is.
+    #[must_use]
+    pub fn directories(&self) -> Vec<(String, PathBuf)> {
+        self.0.directories.iter().map(|directory| (directory.id.clone(), directory.path.clone())).collect()
+    }
+
     /// The catalog, for look-ups.
     #[must_use]
     pub fn catalog(&self) -> &Arc<dyn Catalog> {

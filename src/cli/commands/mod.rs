@@ -6,6 +6,7 @@ pub(super) mod config;
 pub(super) mod delete;
 pub(super) mod gap;
 pub(super) mod inspect;
+pub(super) mod ls;
 pub(super) mod man;
 pub(super) mod recover;
 mod resume;

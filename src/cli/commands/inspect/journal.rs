@@ -126,7 +126,11 @@ fn objects(damage: &Damage) -> Vec<serde_json::Value> {
             "reason": damage.reason,
         })
     };
-    if damage.lost.is_empty() { vec![object(None)] } else { damage.lost.iter().map(|lost| object(Some(lost))).collect() }
+    if damage.lost.is_empty() {
+        vec![object(None)]
+    } else {
+        damage.lost.iter().map(|lost| object(Some(lost))).collect()
+    }
 }
 
 fn lines(damage: &Damage) -> String {

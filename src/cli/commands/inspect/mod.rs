@@ -58,10 +58,16 @@ fn inspect(context: &Context, path: &Path) -> Result<Found, Failure> {
         (Some("stub"), ..) => segment::inspect_stub(file),
         (Some("journal"), ..) => journal::inspect(file, JournalKind::Hot),
         (Some("cold"), ..) => journal::inspect(file, JournalKind::Cold),
-        (Some(other), ..) => Err(foreign(path, &format!("icecore.file=`{other}`, which holds no part of a log")).into()),
+        (Some(other), ..) => {
+            Err(foreign(path, &format!("icecore.file=`{other}`, which holds no part of a log")).into())
+        }
         // Without a front that says so, the name tells what the file was meant to be.
         (None, Some((kind, _)), _) => journal::inspect(file, kind),
-        (None, None, _) if front.is_none() => segment::inspect(context, file),
+        (None, None, _) if front.is_none() => segment::inspect(context, file).map_err(|failure| match failure {
+            // Neither end is ours: what the front lacks says nothing.
+            Failure::Error(_, error) if error.kind() == ErrorKind::Invalid => foreign(path, "not an avro file").into(),
+            other => other,
+        }),
         (None, None, _) => Err(foreign(path, "an avro file of another program").into()),
     }
 }

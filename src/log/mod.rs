@@ -4,6 +4,7 @@
 //! - [`recover`]: what a crash left
 //! - `append`, `budget`, `collection`: from records to an acknowledged place, back-pressure, sequences and marks
 //! - [`seal`], `cold`, `keeper`: from journals to segments and cold journals, release (R1 to R5)
+//! - [`read`]: reading and following
 //! - `options`: what a log is opened with
 //!
 //! Knows no archive, no sink, no command line.
@@ -19,6 +20,7 @@ pub mod identity;
 mod keeper;
 pub mod open;
 pub mod options;
+pub mod read;
 pub mod recover;
 pub mod seal;
 #[cfg(test)]
@@ -32,6 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
 pub use collection::{Collection, Waiter};
 pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
+pub use read::{ReadOptions, Reader, SkipReason, Skipped};
 
 use self::budget::Budget;
 use self::collection::Standing;

@@ -8,6 +8,7 @@
 
 mod args;
 mod commands;
+mod export;
 mod facts;
 mod failure;
 pub mod human;
@@ -108,6 +109,7 @@ fn start(cli: Cli) -> CommandResult {
 fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
     match command {
         LogCommand::Append(args) => commands::append::run(context, args),
+        LogCommand::Cat(args) => commands::cat::run(context, args),
         LogCommand::Delete(args) => commands::delete::run(context, args),
         LogCommand::Seal(args) => commands::seal::run(context, args, "sealed"),
         LogCommand::Flush(args) => commands::seal::run(context, args, "flushed"),

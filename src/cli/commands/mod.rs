@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 pub(super) mod append;
+pub(super) mod cat;
 pub(super) mod completions;
 pub(super) mod config;
 pub(super) mod delete;
@@ -8,6 +9,7 @@ pub(super) mod gap;
 pub(super) mod inspect;
 pub(super) mod ls;
 pub(super) mod man;
+mod print;
 pub(super) mod recover;
 mod resume;
 pub(super) mod seal;

@@ -4,9 +4,9 @@
 //! input is sequence n of the collection; so the next sequence says how many to skip, and the last record that is there
 //! must be the one that the input has in its place.
 
-use crate::cli::Failure;
 use crate::cli::input::InputRecord;
-use crate::log::Log;
+use crate::cli::{Failure, logs};
+use crate::log::{Log, ReadOptions};
 use crate::types::{CollectionName, NewRecord, Record, Sequence};
 use crate::{Error, ErrorKind};
 
@@ -23,8 +23,19 @@ pub(super) struct Resume {
 impl Resume {
     /// Looks what is there.
     pub fn begin(log: &Log, collection: &CollectionName) -> Result<Self, Failure> {
-        let _ = log;
-        Ok(Self { collection: collection.clone(), there: Sequence(0), last: None, skipped: 0 })
+        let mut resume = Self { collection: collection.clone(), there: Sequence(0), last: None, skipped: 0 };
+        let newest = ReadOptions { reverse: true, limit: Some(1), ..ReadOptions::default() };
+        match log.read(collection, newest) {
+            // Before it has given anything, a reader stands at the last sequence that was given out.
+            Ok(mut reader) => {
+                resume.there = reader.position();
+                let last = reader.try_next().map_err(logs::explain)?;
+                resume.last = last.filter(|record| record.sequence == resume.there);
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(logs::explain(error)),
+        }
+        Ok(resume)
     }
 
     pub const fn skipped(&self) -> u64 {

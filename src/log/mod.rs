@@ -14,6 +14,8 @@ mod append_async;
 mod budget;
 mod cold;
 mod collection;
+#[cfg(any(test, feature = "testing"))]
+mod contents;
 pub mod identity;
 mod keeper;
 pub mod open;

@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 pub use append::Receipt;
 pub use collection::{Collection, Waiter};
 pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
-pub use read::{ReadOptions, Reader, SkipReason, Skipped};
+pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
 
 use self::budget::Budget;
 use self::collection::Standing;
@@ -66,6 +66,12 @@ pub(crate) struct Inner {
     options: LogOptions,
     temporary: AtomicU64,
     closed: AtomicBool,
+    /// Closing is over: nothing more becomes durable.
+    ended: AtomicBool,
+    /// Footers kept for `get`.
+    footers: read::Footers,
+    /// Follows the journals of a writer in another process; `None` where this log writes itself.
+    companion: Option<Mutex<read::Companion>>,
     appends: AtomicU64,
     /// The workers sleep long: the next append must wake them.
     quiet: Arc<AtomicBool>,

@@ -1,6 +1,8 @@
 //! icecore: an archival write-ahead log.
 
 pub mod avro;
+#[cfg(feature = "cli")]
+pub mod bench;
 pub mod catalog;
 #[cfg(feature = "cli")]
 pub mod cli;

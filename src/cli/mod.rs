@@ -1,7 +1,7 @@
 //! The command line: arguments in, data on stdout, talk on stderr, an exit code at the end.
 //!
 //! Owns: parsing, reading of inputs, printing, progress, interruption. Does not own: anything that a user of the library
-//! would miss. A command is a function in [`commands`] that gets its arguments and a [`Context`], and gives an [`Exit`].
+//! would miss. A command is a function in `commands` that gets its arguments and a [`Context`], and gives an [`Exit`].
 //!
 //! What always holds: stdout carries data only, stderr everything else; an error is one line `icecore: ...`, with a
 //! `hint: ...` where there is one, or one JSON object with `--json`; a reader that goes away ends a command with success.
@@ -116,6 +116,7 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Recover(args) => commands::recover::run(context, args),
         LogCommand::Inspect(args) => commands::inspect::run(context, args),
         LogCommand::Ls(args) => commands::ls::run(context, args),
+        LogCommand::Bench(args) => commands::bench::run(context, args),
         LogCommand::Gap(command) => commands::gap::run(context, command),
         _ => Err(Error::new(ErrorKind::Unsupported, "this build has no such command").into()),
     }

@@ -1,7 +1,7 @@
 //! The file-system seam: everything that the log asks of a disk, and what it may rely on.
 //!
 //! Owns: opening, reading, writing, syncing, naming. Knows no format. Implementations: [`os`], the real one, and
-//! `simulated`, which knows what a power cut may take away. Rituals that need several steps (create durably, replace a
+//! `simulated` (for tests), which knows what a power cut may take away. Rituals that need several steps (create durably, replace a
 //! small file, rename with its directory) are in [`durable`] and nowhere else.
 //!
 //! What every implementation promises:
@@ -14,8 +14,12 @@
 //! 4. All calls may run at the same time, on the same file too; two writes that overlap may interleave.
 //! 5. Only [`FsError::is_not_found`] means absent.
 
+#[cfg(test)]
+mod conformance;
 pub mod durable;
 pub mod os;
+#[cfg(any(test, feature = "testing"))]
+pub mod simulated;
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -23,6 +27,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use os::OsFileSystem;
+#[cfg(any(test, feature = "testing"))]
+pub use simulated::SimulatedFileSystem;
 
 /// A failed file operation, with what was tried on what.
 #[derive(Debug, thiserror::Error)]
@@ -248,6 +254,14 @@ pub trait File: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the system said.
     fn len(&self) -> FsResult<u64>;
+
+    /// Whether it has no bytes.
+    ///
+    /// # Errors
+    /// As [`len`](Self::len).
+    fn is_empty(&self) -> FsResult<bool> {
+        Ok(self.len()? == 0)
+    }
 }
 
 impl dyn File + '_ {

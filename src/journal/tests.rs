@@ -245,9 +245,9 @@ fn every_flipped_byte_is_told_or_harmless() {
     let file = fs.open(&copy, OpenMode::CreateNew).unwrap();
     file.write_all_at(&good, 0).unwrap();
     let mut costly = 0;
-    for at in 0..good.len() {
+    for (at, byte) in good.iter().enumerate() {
         for flip in [0x01, 0x80] {
-            file.write_all_at(&[good[at] ^ flip], at as u64).unwrap();
+            file.write_all_at(&[byte ^ flip], at as u64).unwrap();
             let scan = scan(&*file, None).unwrap();
             let kept = sequences(&scan);
             let told: Vec<_> = scan
@@ -268,7 +268,7 @@ fn every_flipped_byte_is_told_or_harmless() {
                 assert!(!scan.damage.is_empty());
             }
         }
-        file.write_all_at(&[good[at]], at as u64).unwrap();
+        file.write_all_at(&[*byte], at as u64).unwrap();
     }
     assert!(costly > 100, "the flips must have hit groups: {costly}");
 }

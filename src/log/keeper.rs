@@ -18,6 +18,8 @@ use crate::journal::JournalFile;
 
 /// How long a worker waits before it looks again, while there are appends.
 const BUSY: Duration = Duration::from_millis(10);
+/// How often every collection's size and age are looked at without pressure, in milliseconds.
+const LOOK_MS: u64 = 1000;
 /// How long it sleeps at most without any: only records' ages need it then.
 const QUIET: Duration = Duration::from_secs(60);
 /// Collections introduced to the catalog, or sealed by age, in one go.
@@ -47,7 +49,7 @@ impl Workers {
     pub fn start(log: &Arc<Inner>) -> std::io::Result<Self> {
         let mut workers = Self::default();
         workers.spawn("icecore-keep", Arc::downgrade(log), |log| {
-            match log.maintain() {
+            match log.keep() {
                 Ok(()) => log.budget.unstick(),
                 Err(error) => {
                     let why = recover::journals::chain(&error);
@@ -167,10 +169,27 @@ impl Inner {
         }
     }
 
-    /// One look at everything that may be due.
+    /// What a worker does each time it looks. Every collection is looked at only now and then, or under pressure.
+    fn keep(&self) -> Result<()> {
+        let now_ms = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+        let look =
+            self.budget.is_pressing() || now_ms.saturating_sub(self.looked_at_ms.load(Ordering::Relaxed)) >= LOOK_MS;
+        if look {
+            self.looked_at_ms.store(now_ms, Ordering::Relaxed);
+        }
+        self.look_after(look)
+    }
+
+    /// Does everything that is due.
     pub(super) fn maintain(&self) -> Result<()> {
+        self.look_after(true)
+    }
+
+    fn look_after(&self, look_at_collections: bool) -> Result<()> {
         self.introduce_new()?;
-        self.seal_due()?;
+        if look_at_collections {
+            self.seal_due()?;
+        }
         self.relieve_journals()?;
         self.rewrite_cold()?;
         self.release_finished();

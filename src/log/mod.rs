@@ -68,6 +68,8 @@ pub(crate) struct Inner {
     temporary: AtomicU64,
     closed: AtomicBool,
     appends: AtomicU64,
+    /// When every collection was last looked at, on the monotonic clock.
+    looked_at_ms: AtomicU64,
     /// The workers sleep long: the next append must wake them.
     quiet: Arc<AtomicBool>,
     report: recover::Report,

@@ -343,6 +343,7 @@ fn build(
         temporary: AtomicU64::new(0),
         closed: AtomicBool::new(false),
         appends: AtomicU64::new(0),
+        looked_at_ms: AtomicU64::new(0),
         quiet: Arc::default(),
         report: examination.report,
         workers: Mutex::default(),

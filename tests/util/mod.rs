@@ -1,6 +1,7 @@
 //! Runs the real program in a fresh directory and keeps what it said.
 #![allow(dead_code, reason = "every test file uses its own part of it")]
 #![allow(clippy::disallowed_methods, reason = "tests prepare and look at real files from outside")]
+#![allow(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not the helpers beside them")]
 
 use std::ffi::OsStr;
 use std::io::Write as _;

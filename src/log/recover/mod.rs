@@ -308,7 +308,7 @@ fn stand(
     for name in names {
         pieces.entry(name.clone()).or_default();
     }
-    let rooms: Vec<u64> = journals.iter().map(|found| room(found)).collect();
+    let rooms: Vec<u64> = journals.iter().map(room).collect();
     let adopted = adoptable(segments);
     let none = CollectionFiles::default();
     let mut standings = BTreeMap::new();

@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
 pub use collection::{Collection, Waiter};
 pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
-pub use read::{ReadOptions, Reader, SkipReason, Skipped};
+pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
 
 use self::budget::Budget;
 use self::collection::Standing;
@@ -67,6 +67,12 @@ pub(crate) struct Inner {
     options: LogOptions,
     temporary: AtomicU64,
     closed: AtomicBool,
+    /// Closing is over: nothing more becomes durable.
+    ended: AtomicBool,
+    /// Footers kept for `get`.
+    footers: read::Footers,
+    /// Follows the journals of a writer in another process; `None` where this log writes itself.
+    companion: Option<Mutex<read::Companion>>,
     appends: AtomicU64,
     /// When every collection was last looked at, on the monotonic clock.
     looked_at_ms: AtomicU64,

@@ -160,7 +160,11 @@ fn wrong_input_is_named_and_what_came_before_it_stays() {
     assert_eq!(run.stdout, "");
     let lines: Vec<&str> = run.stderr.lines().collect();
     assert!(lines[0].starts_with("appended 2 records to c (1..=2), 14 B"), "{}", run.stderr);
-    assert!(lines[1].starts_with("icecore: input is not ndjson: line=`4`, record=`3`, offset=`17`; "), "{}", run.stderr);
+    assert!(
+        lines[1].starts_with("icecore: input is not ndjson: line=`4`, record=`3`, offset=`17`; "),
+        "{}",
+        run.stderr
+    );
     assert!(lines[2].starts_with("hint: correct the input"), "{}", run.stderr);
     assert_eq!(raw(&workspace, "c"), "{\"a\":1}\n{\"a\":2}\n");
     // Corrected, the load goes on where it stopped.
@@ -218,7 +222,11 @@ fn what_cannot_be_opened_is_named_before_a_log_is_made() {
     let run = workspace.run("--data s3://bucket/log append c folder/file").expect_code(2);
     assert!(run.stderr.contains("not supported yet: directory=`s3://bucket/log`"), "{}", run.stderr);
     let run = workspace.run("--data folder/file append c folder/file").expect_code(1);
-    assert!(run.stderr.contains("folder/file") && run.stderr.contains("hint: --data names a directory"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("folder/file") && run.stderr.contains("hint: --data names a directory"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]
@@ -297,7 +305,11 @@ fn a_journal_gives_the_records_of_its_collection() {
     workspace.icecore(words("one")).run().expect_code(0);
     assert_eq!(workspace.run("--data e cat one --format raw").stdout, "a\nb\n");
     let run = workspace.icecore(words("two")).run().expect_code(1);
-    assert!(run.stderr.contains("journal holds no record of the collection: collection=`two`, holds=`one`"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("journal holds no record of the collection: collection=`two`, holds=`one`"),
+        "{}",
+        run.stderr
+    );
     assert_eq!(fed.end().0, Some(0));
 }
 
@@ -309,11 +321,18 @@ fn foreign_damaged_and_newer_avro_is_refused_by_name() {
     let foreign = apache_avro::Writer::new(&schema, Vec::new()).unwrap().into_inner().unwrap();
     workspace.write("foreign.avro", foreign);
     let run = workspace.run("--data d append c foreign.avro --format avro").expect_code(1);
-    assert!(run.stderr.contains("avro file of other records: schema=`org.Other`, wanted=`icecore.Record`"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("avro file of other records: schema=`org.Other`, wanted=`icecore.Record`"),
+        "{}",
+        run.stderr
+    );
 
     append(&workspace, "c", "first\nsecond\n").expect_code(0);
     let export = std::fs::File::create(workspace.path("good.avro")).unwrap();
-    workspace.icecore("--data d cat c --format avro --set segment.codec=null".split(' ')).run_into(export).expect_code(0);
+    workspace
+        .icecore("--data d cat c --format avro --set segment.codec=null".split(' '))
+        .run_into(export)
+        .expect_code(0);
     let good = workspace.read("good.avro");
     let find = |text: &str| good.windows(text.len()).position(|bytes| bytes == text.as_bytes()).unwrap();
     let mut damaged = good.clone();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::cli::commands::resume::Resume;
 use crate::cli::human;
-use crate::cli::input::{self, Batches, Input, HEADER_OVERHEAD_BYTES, InputOptions, InputRecord, Next};
+use crate::cli::input::{self, Batches, HEADER_OVERHEAD_BYTES, Input, InputOptions, InputRecord, Next};
 use crate::cli::{AppendArgs, CommandResult, Context, Exit, Failure, Progress, Stdout, Unit, logs};
 use crate::log::{AppendOptions, Log, RECORD_OVERHEAD_BYTES, Receipt};
 use crate::types::{Header, NewRecord, RecordKind, Sequence, Timestamp};
@@ -31,7 +31,9 @@ pub(in crate::cli) fn run(context: &Context, args: &AppendArgs) -> CommandResult
     let header_bytes = headers_bytes(&headers);
     if header_bytes > limits.headers_bytes.as_len() {
         let limit = limits.headers_bytes;
-        let what = format!("headers are over the limit: bytes=`{header_bytes}`, limit=`{limit}`, setting=`limits.headers_bytes`");
+        let what = format!(
+            "headers are over the limit: bytes=`{header_bytes}`, limit=`{limit}`, setting=`limits.headers_bytes`"
+        );
         return Err(Failure::usage(what, "raise limits.headers_bytes, or give fewer or shorter headers"));
     }
     let log = logs::open_or_make(context)?;

@@ -3,7 +3,7 @@
 //! Each test mounts a small memory file system of its own, in a namespace of its own, so it needs no rights and leaves
 //! nothing behind. Where the system allows no namespaces it says so, and fails where `CI` is set.
 #![cfg(target_os = "linux")]
-#![allow(clippy::disallowed_methods, reason = "tests look at real files from outside")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests look at real files from outside")]
 
 mod util;
 

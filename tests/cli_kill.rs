@@ -1,6 +1,6 @@
 //! A load that is killed again and again, and resumed; `scripts/real-input` does the same with a whole package index.
 #![cfg(unix)]
-#![allow(clippy::disallowed_methods, reason = "tests look at real files from outside")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests look at real files from outside")]
 
 #[path = "util/load.rs"]
 mod load;

@@ -1,5 +1,5 @@
 //! Looking after a log through the real program: seal, flush, delete, ls, inspect, recover, gaps.
-#![allow(clippy::disallowed_methods, reason = "tests look at real files from outside")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests look at real files from outside")]
 
 mod util;
 
@@ -212,6 +212,25 @@ fn recover_plans_acts_and_tells() {
     let read = workspace.run("--data d cat c").expect_code(0);
     assert_eq!(read.json_lines()[0]["sequence"], 3);
     assert!(read.stderr.contains("not there: 1..=2: a gap that was acknowledged"), "{}", read.stderr);
+}
+
+#[test]
+fn the_catalog_may_lie_elsewhere() {
+    let workspace = Workspace::new();
+    for log in ["d", "e"] {
+        let line = format!("--data {log} append c --set catalog.path=catalogs");
+        workspace.icecore(line.split(' ')).stdin(format!("{log}\n")).run().expect_code(0);
+    }
+    let names = std::fs::read_dir(workspace.path("catalogs")).unwrap().map(|entry| entry.unwrap().file_name());
+    let names: Vec<String> =
+        names.map(|name| name.into_string().unwrap()).filter(|name| name.ends_with(".sqlite")).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(!workspace.path("d/.icecore/catalog.sqlite").exists());
+    for log in ["d", "e"] {
+        let run =
+            workspace.icecore(["--data", log, "cat", "c", "--format", "raw"]).env("ICECORE_CATALOG_PATH", "catalogs");
+        assert_eq!(run.run().expect_code(0).stdout, format!("{log}\n"));
+    }
 }
 
 #[test]

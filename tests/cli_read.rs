@@ -1,5 +1,5 @@
 //! Reading through the real program: cat, tail, get; beside a writer and without one.
-#![allow(clippy::disallowed_methods, reason = "tests look at real files from outside")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests look at real files from outside")]
 
 mod util;
 

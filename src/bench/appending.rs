@@ -118,10 +118,11 @@ fn run_threads(
 pub(super) fn many_writers(bench: &Bench) -> Result<Vec<Figure>> {
     const WRITERS: usize = 64;
     const COLLECTIONS: usize = 1000;
-    const ROUNDS: usize = 5;
-    let span = Duration::from_millis(800);
+    // Two seconds in all: until sealing begins, which is another figure than the limit of the journal.
+    const ROUNDS: usize = 7;
+    let span = Duration::from_millis(250);
     let raw = raw(bench)?;
-    let log = bench.open("log")?;
+    let log = open_used(bench, SyncMode::PerBatch)?;
     let names: Vec<_> = (0..COLLECTIONS).map(|number| name(&format!("collection-{number}"))).collect();
     let (payload, bytes) = (bytes::Bytes::from(vec![7; 256]), vec![7; RECORD_BYTES]);
     let (mut bare, mut ours) = (Vec::new(), Vec::new());

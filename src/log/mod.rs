@@ -5,6 +5,7 @@
 //! - `append`, `budget`, `collection`: from records to an acknowledged place, back-pressure, sequences and marks
 //! - [`seal`], `cold`, `keeper`: from journals to segments and cold journals, release (R1 to R5)
 //! - [`read`]: reading and following
+//! - [`verify`]: proving that everything is there; the state of the log
 //! - `options`: what a log is opened with
 //!
 //! Knows no archive, no sink, no command line.
@@ -25,6 +26,7 @@ pub mod recover;
 pub mod seal;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -35,6 +37,7 @@ pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
 pub use collection::{Collection, Waiter};
 pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
 pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
+pub use verify::{Damaged, Missing, Status, Verified, VerifyOptions, VerifyProgress, VerifyReport};
 
 use self::budget::Budget;
 use self::collection::Standing;

@@ -287,7 +287,7 @@ impl Inner {
     }
 
     /// Looks at everything anew: a record is not where it was, and in no segment.
-    pub(super) fn relook(&self) -> Result<()> {
+    pub(in crate::log) fn relook(&self) -> Result<()> {
         match self.companion() {
             Some(mut companion) => self.look_anew(&mut companion),
             None => Ok(()),

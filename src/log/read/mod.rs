@@ -280,6 +280,8 @@ impl Reader {
                 }
                 Some(Ok(record)) => Ok(Some(record)),
                 Some(Err(bad)) => {
+                    // The records between were looked at, and were not wanted.
+                    self.at = if backwards { self.at.min(bad.run.last()) } else { self.at.max(bad.run.first) };
                     self.distrusted = Some(bad);
                     Ok(None)
                 }
@@ -461,11 +463,14 @@ impl Reader {
             RunError::Fs(_) => ErrorKind::Unavailable,
             RunError::Damaged { .. } => ErrorKind::Corrupt,
         };
+        let (first, last) = if self.options.reverse {
+            (run.first, self.at.min(run.last()))
+        } else {
+            (self.at.max(run.first), run.last())
+        };
         let text = format!(
-            "records cannot be read: collection=`{}`, first_sequence=`{}`, last_sequence=`{}`, path=`{}`",
+            "records cannot be read: collection=`{}`, first_sequence=`{first}`, last_sequence=`{last}`, path=`{}`",
             self.collection.name(),
-            run.first,
-            run.last(),
             run.file.path.display()
         );
         Error::new(kind, text).with_source(bad.error).with_hint("run `verify`; the next `recover` says what it cost")

@@ -70,7 +70,7 @@ pub(super) enum NotOpened {
 
 impl Inner {
     /// Where a segment's file is, as far as its directory is one of the log's.
-    pub(super) fn path_of(&self, row: &SegmentRow) -> Option<PathBuf> {
+    pub(in crate::log) fn path_of(&self, row: &SegmentRow) -> Option<PathBuf> {
         let directory = self.directories.iter().find(|directory| directory.id == row.directory)?;
         Some(segment_path(&directory.path, &row.key))
     }

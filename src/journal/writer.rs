@@ -348,6 +348,12 @@ impl Journal {
         self.nudge();
     }
 
+    /// The active journal's file.
+    #[must_use]
+    pub fn active(&self) -> Option<Arc<JournalFile>> {
+        self.0.writer().active.as_ref().map(|active| Arc::clone(&active.file))
+    }
+
     /// How much of the active journal is used: from 0 to 1. Above a half, the next one had better be prepared.
     #[must_use]
     pub fn is_half_full(&self) -> bool {

@@ -38,14 +38,14 @@ impl Log {
     pub fn open(options: LogOptions) -> Result<Self> {
         let fs = Arc::clone(&options.fs);
         let (directories, locks, mut identities) = take_directories(&*fs, &options)?;
-        let catalog = open_catalog(&options, &directories[0].1, true)?;
+        let log_id = identities[0].log_id(&directories[0].1)?;
+        let catalog = open_catalog(&options, &directories[0].1, log_id, true)?;
         let epoch = raise_epoch(&*fs, &directories, &mut identities, &*catalog)?;
         let mut examination = recover::examine(&*fs, &directories, &*catalog, true)?;
         clear_staging(&*fs, &directories)?;
         let now = options.clock.now();
         let context = Context { fs: &*fs, directories: &directories, catalog: &*catalog, epoch, now };
         act(&context, &mut examination)?;
-        let log_id = identities[0].log_id(&directories[0].1)?;
         let inner = build(options, catalog, (log_id, epoch), directories, Some(locks), examination)?;
         let inner = Arc::new(inner);
         inner.release_finished();
@@ -85,7 +85,7 @@ fn look(options: &LogOptions) -> Result<(Ids, LogId, Examination, Arc<dyn Catalo
             .with_hint("the first append makes one; or check --data"));
     };
     let log_id = identities[0].log_id(&directories[0].1)?;
-    let catalog = open_catalog(options, &directories[0].1, false)?;
+    let catalog = open_catalog(options, &directories[0].1, log_id, false)?;
     let examination = examine_beside(fs, &directories, &*catalog)?;
     Ok((directories, log_id, examination, catalog))
 }
@@ -240,14 +240,20 @@ fn clear_staging(fs: &dyn FileSystem, directories: &Ids) -> Result<()> {
     Ok(())
 }
 
-fn open_catalog(options: &LogOptions, first: &Path, writable: bool) -> Result<Arc<dyn Catalog>> {
+fn open_catalog(options: &LogOptions, first: &Path, log_id: LogId, writable: bool) -> Result<Arc<dyn Catalog>> {
     if let Some(catalog) = &options.catalog {
         return Ok(Arc::clone(catalog));
     }
     #[cfg(feature = "sqlite")]
     {
         use crate::catalog::sqlite::{CatalogMode, SqliteCatalog};
-        let path = first.join(identity::FOLDER).join(CATALOG_FILE);
+        let path = match &options.catalog_directory {
+            Some(directory) => directory.join(format!("{log_id}.sqlite")),
+            None => first.join(identity::FOLDER).join(CATALOG_FILE),
+        };
+        if let Some(directory) = options.catalog_directory.as_ref().filter(|_| writable) {
+            durable::create_dir_all(&*options.fs, directory)?;
+        }
         let mode = if writable { CatalogMode::Create } else { CatalogMode::ReadOnly };
         let catalog = SqliteCatalog::open(&path, mode)?;
         if writable {
@@ -257,7 +263,7 @@ fn open_catalog(options: &LogOptions, first: &Path, writable: bool) -> Result<Ar
     }
     #[cfg(not(feature = "sqlite"))]
     {
-        let _ = (first, writable);
+        let _ = (first, log_id, writable);
         Err(Error::new(ErrorKind::Unsupported, "this build has no catalog engine")
             .with_hint("build with the feature `sqlite`, or give a catalog in the options"))
     }

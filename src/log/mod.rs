@@ -15,6 +15,7 @@ mod append_async;
 mod budget;
 mod cold;
 mod collection;
+mod gaps;
 pub mod identity;
 mod keeper;
 pub mod open;
@@ -30,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-pub use append::Receipt;
+pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
 pub use collection::{Collection, Waiter};
 pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
 pub use read::{ReadOptions, Reader, SkipReason, Skipped};
@@ -123,6 +124,12 @@ impl Log {
     #[must_use]
     pub fn recovery(&self) -> &recover::Report {
         &self.0.report
+    }
+
+    /// The directories of the log by id, and where each is.
+    #[must_use]
+    pub fn directories(&self) -> Vec<(String, PathBuf)> {
+        self.0.directories.iter().map(|directory| (directory.id.clone(), directory.path.clone())).collect()
     }
 
     /// The catalog, for look-ups.

@@ -54,10 +54,10 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(record.place.record, number as u64 + 1);
         assert_eq!(&bytes[at..at + record.payload.len()], &record.payload[..], "not the bytes of the input");
         assert!(at >= end);
-        assert!(bytes[end..at].iter().all(|byte| b"\r\n \t".contains(byte)), "bytes in no record");
+        assert!(bytes[end..at].iter().all(|byte| b"\r\n \t\x0c".contains(byte)), "bytes in no record");
         end = at + record.payload.len();
     }
     if error.is_none() {
-        assert!(bytes[end..].iter().all(|byte| b"\r\n \t".contains(byte)), "bytes behind the last record");
+        assert!(bytes[end..].iter().all(|byte| b"\r\n \t\x0c".contains(byte)), "bytes behind the last record");
     }
 });

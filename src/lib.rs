@@ -81,7 +81,10 @@ pub mod testing;
 pub mod types;
 
 pub use error::{Error, ErrorKind, Result};
-pub use log::{AppendOptions, Limits, Log, LogOptions, ReadOptions, Reader, Receipt, SkipReason, Skipped, SyncMode};
+pub use log::{
+    AppendOptions, CollectionInfo, JournalInfo, JournalUse, Limits, Log, LogOptions, ReadOptions, Reader, Receipt,
+    SkipReason, Skipped, Status, SyncMode, Verified, VerifyOptions, VerifyProgress, VerifyReport,
+};
 pub use types::{
     ChangeNumber, CollectionName, Epoch, Generation, Header, LogId, NewRecord, Record, RecordKind, Sequence, Timestamp,
 };

@@ -142,7 +142,7 @@ Formats:
   lines    a record is a line, also an empty one; its payload is the line without the newline
   ndjson   a record is a line with a JSON object; blank lines are skipped
   stanzas  a record is a block of `Field: value` lines; empty lines lie between
-  avro     the records of a segment, of a journal (those of COLLECTION), or of `cat --format avro`, with their keys, times, headers
+  avro     a record is one of a segment, of `cat --format avro`, or, where it is COLLECTION's, of a journal
 
 With --resume the same command can be run again after a kill until it is done: what was acknowledged is not appended twice.
 

@@ -95,7 +95,7 @@ mod tests {
     use crate::types::{Header, NewRecord, Sequence};
     use apache_avro::types::Value;
 
-    fn records() -> Vec<Record> {
+    fn records(count: u64) -> Vec<Record> {
         let record = |number: u64| Record {
             sequence: Sequence(number),
             timestamp: Timestamp(number.cast_signed() * 1_000_001),
@@ -105,14 +105,14 @@ mod tests {
             headers: vec![Header { key: "h".to_owned(), value: vec![0, 255].into() }; (number % 3) as usize],
             payload: (!number.is_multiple_of(5)).then(|| vec![b'x'; (number % 97) as usize].into()),
         };
-        (1..=500).map(record).collect()
+        (1..=count).map(record).collect()
     }
 
-    fn export(name: &str, codec: Codec) -> Vec<u8> {
+    fn export(codec: Codec, count: u64) -> Vec<u8> {
         let mut out = Vec::new();
-        let collection = CollectionName::new(name).unwrap();
-        let mut export = Export::begin(&collection, (codec, 2000), [7; 16], &mut out).unwrap();
-        for record in records() {
+        let collection = CollectionName::new("c").unwrap();
+        let mut export = Export::begin(&collection, (codec, 500), [7; 16], &mut out).unwrap();
+        for record in records(count) {
             export.add(&record, &mut out).unwrap();
         }
         export.end_block(&mut out).unwrap();
@@ -145,9 +145,9 @@ mod tests {
     #[test]
     fn comes_back_as_input_with_all_that_it_has() {
         for codec in [Codec::Null, Codec::DEFAULT, Codec::Deflate { level: 6 }] {
-            let (back, error) = read(&export("c", codec));
+            let (back, error) = read(&export(codec, 500));
             assert_eq!(error, None, "{codec:?}");
-            let wanted = records().into_iter().map(|record| NewRecord {
+            let wanted = records(500).into_iter().map(|record| NewRecord {
                 kind: record.kind,
                 key: record.key,
                 payload: record.payload,
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn another_avro_reader_reads_it() {
         for codec in [Codec::Null, Codec::DEFAULT] {
-            let bytes = export("c", codec);
+            let bytes = export(codec, 500);
             let reader = apache_avro::Reader::new(&bytes[..]).unwrap();
             let read: Vec<Value> = reader.map(Result::unwrap).collect();
             assert_eq!(read.len(), 500);
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn every_flipped_byte_is_told_or_changes_nothing() {
-        let good = export("c", Codec::Null);
+        let good = export(Codec::Null, 40);
         let (wanted, _) = read(&good);
         for at in 0..good.len() {
             let mut bytes = good.clone();

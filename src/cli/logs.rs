@@ -40,15 +40,8 @@ fn open(options: LogOptions) -> Result<Log, Failure> {
 pub(super) fn options(context: &Context) -> Result<LogOptions, Failure> {
     let settings = context.config.settings();
     let directories = directories(context.data()?)?;
-    if let Some(path) = &settings.catalog.path {
-        let message = format!(
-            "a catalog outside the log's first directory is not supported yet: catalog.path=`{}`",
-            path.display()
-        );
-        let error = Error::new(ErrorKind::Unsupported, message).with_hint("leave catalog.path out");
-        return Err(Failure::Error(Exit::Usage, error));
-    }
     let mut options = LogOptions::new(directories);
+    options.catalog_directory = settings.catalog.path.clone();
     options.sync = sync_mode(settings.sync.mode);
     options.periodic =
         PeriodicSync { interval: settings.sync.interval, bytes: settings.sync.bytes.0, records: settings.sync.records };

@@ -348,6 +348,12 @@ impl Journal {
         self.nudge();
     }
 
+    /// The active journal's file.
+    #[must_use]
+    pub fn active(&self) -> Option<Arc<JournalFile>> {
+        self.0.writer().active.as_ref().map(|active| Arc::clone(&active.file))
+    }
+
     /// How much of the active journal is used: from 0 to 1. Above a half, the next one had better be prepared.
     #[must_use]
     pub fn is_half_full(&self) -> bool {
@@ -668,8 +674,9 @@ impl Shared {
     }
 
     fn rotate(&self, writer: &mut Writer, bytes_min: u64) -> Result<(), JournalError> {
+        // A MARK behind the data too: OPEN vouches for the old file up to its end.
         if !self.sabotage.rotates_without_sync()
-            && writer.active.as_ref().is_some_and(|old| old.durable_to < old.data_end)
+            && writer.active.as_ref().is_some_and(|old| old.durable_to < old.offset)
         {
             self.sync_active(writer)?;
         }

@@ -160,6 +160,12 @@ impl Budget {
         self.freed.notify_all();
     }
 
+    /// Why sealing does not get on, where it does not.
+    #[must_use]
+    pub fn stuck(&self) -> Option<String> {
+        self.state().stuck.clone()
+    }
+
     /// Sealing works again.
     pub fn unstick(&self) {
         *self.stuck() = None;

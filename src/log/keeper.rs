@@ -398,7 +398,8 @@ impl Inner {
         }
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).stop();
         let mut outcome = if self.is_writable() { self.introduce_new() } else { Ok(()) };
-        for directory in &self.directories {
+        let mut settled = vec![true; self.directories.len()];
+        for (index, directory) in self.directories.iter().enumerate() {
             drop(directory.committer.lock().unwrap_or_else(PoisonError::into_inner).take());
             if let Some(journal) = &directory.journal
                 && let Err(error) = journal.close()
@@ -407,6 +408,7 @@ impl Inner {
                     format!("cannot close the journal in good order: directory=`{}`", directory.path.display());
                 outcome =
                     outcome.and(Err(crate::Error::new(crate::ErrorKind::Unavailable, message).with_source(error)));
+                settled[index] = false;
             }
             if let Some(files) = &directory.files {
                 for ready in files.drain_ready() {
@@ -416,6 +418,13 @@ impl Inner {
             }
             directory.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
+        if self.is_writable() {
+            for collection in self.collections().values().filter(|collection| settled[collection.directory]) {
+                collection.settle();
+            }
+        }
+        // Before everybody is woken: whoever begins to wait later sees it (`read::follow`).
+        self.ended.store(true, Ordering::SeqCst);
         for collection in self.collections().values() {
             collection.wake_all();
         }

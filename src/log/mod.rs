@@ -5,6 +5,7 @@
 //! - `append`, `budget`, `collection`: from records to an acknowledged place, back-pressure, sequences and marks
 //! - [`seal`], `cold`, `keeper`: from journals to segments and cold journals, release (R1 to R5)
 //! - [`read`]: reading and following
+//! - [`verify`]: proving that everything is there; the state of the log
 //! - `options`: what a log is opened with
 //!
 //! Knows no archive, no sink, no command line.
@@ -15,6 +16,8 @@ mod append_async;
 mod budget;
 mod cold;
 mod collection;
+#[cfg(any(test, feature = "testing"))]
+mod contents;
 mod gaps;
 pub mod identity;
 mod keeper;
@@ -25,6 +28,7 @@ pub mod recover;
 pub mod seal;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -34,7 +38,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
 pub use collection::{Collection, Waiter};
 pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
-pub use read::{ReadOptions, Reader, SkipReason, Skipped};
+pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
+pub use verify::{Damaged, Missing, Status, Verified, VerifyOptions, VerifyProgress, VerifyReport};
 
 use self::budget::Budget;
 use self::collection::Standing;
@@ -67,6 +72,12 @@ pub(crate) struct Inner {
     options: LogOptions,
     temporary: AtomicU64,
     closed: AtomicBool,
+    /// Closing is over: nothing more becomes durable.
+    ended: AtomicBool,
+    /// Footers kept for `get`.
+    footers: read::Footers,
+    /// Follows the journals of a writer in another process; `None` where this log writes itself.
+    companion: Option<Mutex<read::Companion>>,
     appends: AtomicU64,
     /// When every collection was last looked at, on the monotonic clock.
     looked_at_ms: AtomicU64,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::cli::commands::resume::Resume;
 use crate::cli::human;
-use crate::cli::input::{self, Batches, Input, InputOptions, InputRecord, Next};
+use crate::cli::input::{self, Batches, HEADER_OVERHEAD_BYTES, Input, InputOptions, InputRecord, Next};
 use crate::cli::{AppendArgs, CommandResult, Context, Exit, Failure, Progress, Stdout, Unit, logs};
 use crate::log::{AppendOptions, Log, RECORD_OVERHEAD_BYTES, Receipt};
 use crate::types::{Header, NewRecord, RecordKind, Sequence, Timestamp};
@@ -26,11 +26,18 @@ pub(in crate::cli) fn run(context: &Context, args: &AppendArgs) -> CommandResult
         collection: Some(args.collection.clone()),
     };
     let input = Input::new(source.reader, options)?;
-    let log = logs::open_or_make(context)?;
-    let resume = if args.resume { Some(Resume::begin(&log, &args.collection)?) } else { None };
     let headers: Vec<Header> =
         args.headers.iter().map(|(key, value)| Header { key: key.clone(), value: value.clone().into() }).collect();
-    let header_bytes: usize = headers.iter().map(|header| header.key.len() + header.value.len() + 20).sum();
+    let header_bytes = headers_bytes(&headers);
+    if header_bytes > limits.headers_bytes.as_len() {
+        let limit = limits.headers_bytes;
+        let what = format!(
+            "headers are over the limit: bytes=`{header_bytes}`, limit=`{limit}`, setting=`limits.headers_bytes`"
+        );
+        return Err(Failure::usage(what, "raise limits.headers_bytes, or give fewer or shorter headers"));
+    }
+    let log = logs::open_or_make(context)?;
+    let resume = if args.resume { Some(Resume::begin(&log, &args.collection)?) } else { None };
     let batches = Batches::start(
         input,
         args.batch as usize,
@@ -187,6 +194,11 @@ impl Load<'_> {
         self.progress.suspend(|| self.context.say(&text));
         Ok(())
     }
+}
+
+/// As the log counts them against their limit.
+fn headers_bytes(headers: &[Header]) -> usize {
+    headers.iter().map(|header| header.key.len() + header.value.len() + HEADER_OVERHEAD_BYTES).sum()
 }
 
 fn payload_bytes(record: &NewRecord) -> u64 {

@@ -5,7 +5,8 @@ use crate::{Error, ErrorKind};
 
 pub(in crate::cli) fn run(context: &Context, args: &GetArgs) -> CommandResult {
     let log = logs::open_read_only(context)?;
-    let Some(record) = log.get(&args.collection, args.key.as_bytes()).map_err(logs::explain)? else {
+    let Some(record) = log.get(&args.collection, args.key.as_bytes(), context.clock.now()).map_err(logs::explain)?
+    else {
         let message = format!("no such key: collection=`{}`, key=`{}`", args.collection, args.key);
         let hint = "it was never there, is deleted, or has expired; `cat` shows every version";
         return Err(Error::new(ErrorKind::NotFound, message).with_hint(hint).into());

@@ -9,8 +9,9 @@ use crate::catalog::{Assignment, Change, SegmentRow};
 use crate::cli::facts::{Facts, Listing};
 use crate::cli::{CommandResult, Context, Exit, Failure, LsArgs, LsSubject, Stdout, logs};
 use crate::log::Log;
-use crate::types::ChangeNumber;
+use crate::log::read::JournalUse;
 use crate::types::ids::hex;
+use crate::types::{ChangeNumber, CollectionName, Sequence};
 
 /// Rows read from the catalog at once.
 const PAGE_ROWS: usize = 1000;
@@ -56,7 +57,22 @@ impl Places {
 }
 
 fn collections(log: &Log, add: &mut Add<'_>) -> Result<(), Failure> {
-    let _ = (log, add);
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string();
+    for info in log.collections().map_err(logs::explain)? {
+        let facts = Facts::default()
+            .text("collection", &info.collection)
+            .text("directory", absolute(&info.directory))
+            .number("first_sequence", info.first_sequence.map(Sequence::get))
+            .number("last_sequence", info.last_sequence.map(Sequence::get))
+            .count("records", info.records)
+            .bytes("bytes", info.bytes)
+            .count("segments", info.segments)
+            .hidden("next_sequence", info.written.next().get())
+            .hidden("floor", info.floor.get())
+            .count("unsealed_records", info.unsealed_records)
+            .bytes("unsealed_bytes", info.unsealed_bytes);
+        add(facts)?;
+    }
     Ok(())
 }
 
@@ -94,7 +110,29 @@ fn segment(row: &SegmentRow, places: &Places) -> Facts {
 }
 
 fn journals(log: &Log, add: &mut Add<'_>) -> Result<(), Failure> {
-    let _ = (log, add);
+    for info in log.journals().map_err(logs::explain)? {
+        let path = std::path::absolute(&info.path).unwrap_or_else(|_| info.path.clone());
+        let kind = match info.kind {
+            // Which one takes appends is known only to the process that writes.
+            JournalUse::Active | JournalUse::Hot => "hot",
+            JournalUse::Cold => "cold",
+        };
+        let kept_by: Vec<&str> = info.kept_by.iter().map(CollectionName::as_str).collect();
+        let shown = match info.kept_by_count {
+            0 => "-".to_owned(),
+            count if count as usize > kept_by.len() => format!("{} and more", kept_by.join(", ")),
+            _ => kept_by.join(", "),
+        };
+        let facts = Facts::default()
+            .text("path", path.display())
+            .text("kind", kind)
+            .bytes("bytes", info.bytes)
+            .count("live_runs", info.live_runs)
+            .bytes("live_bytes", info.live_bytes)
+            .both("kept_by", kept_by.clone(), shown)
+            .hidden("kept_by_count", info.kept_by_count);
+        add(facts)?;
+    }
     Ok(())
 }
 

@@ -302,3 +302,110 @@ fn malformed(place: Place, why: &str) -> InputError {
 fn damaged(place: Place, why: &str) -> InputError {
     InputError::Damaged { place, why: why.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Input, InputFormat};
+    use super::*;
+    use crate::avro::RECORD_SCHEMA;
+    use crate::avro::container::encode_header;
+    use crate::types::Sequence;
+
+    fn options() -> InputOptions {
+        InputOptions {
+            format: InputFormat::Avro,
+            key: None,
+            timestamp: None,
+            record_bytes_max: ByteSize(10),
+            key_bytes_max: ByteSize(3),
+            collection: None,
+        }
+    }
+
+    fn file(metadata: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+        let mut all: Vec<(&str, &[u8])> = vec![("avro.schema", RECORD_SCHEMA.as_bytes())];
+        all.extend(metadata.iter().map(|(name, value)| (*name, value.as_bytes())));
+        let mut bytes = encode_header(&all, [7; SYNC_BYTES]);
+        bytes.extend_from_slice(body);
+        bytes
+    }
+
+    fn block(records: &[u8], count: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        put_block_header(&mut bytes, count, records.len() as u64);
+        bytes.extend_from_slice(records);
+        bytes.extend_from_slice(&[7; SYNC_BYTES]);
+        bytes
+    }
+
+    fn record(key: &[u8], payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let fields = record::Fields {
+            sequence: Sequence(9).0,
+            timestamp_us: 5,
+            kind: kind::PUT,
+            key: Some(key),
+            expires_at_us: None,
+            headers: &[],
+            payload: Some(payload),
+        };
+        record::encode(&mut bytes, Seed::control(), &fields);
+        bytes
+    }
+
+    /// How many records come, and what ends them.
+    fn read(bytes: &[u8]) -> (usize, String) {
+        let mut count = 0;
+        for next in Input::new(bytes, options()).unwrap() {
+            match next {
+                Ok(_) => count += 1,
+                Err(error) => return (count, error.to_string()),
+            }
+        }
+        (count, String::new())
+    }
+
+    #[test]
+    fn a_copy_without_our_metadata_is_read() {
+        let two = block(&[record(b"a", b"1"), record(b"b", b"2")].concat(), 2);
+        // Without `avro.codec` there is no compression, says the specification.
+        assert_eq!(read(&file(&[], &two)), (2, String::new()));
+        let empty = block(&[], 0);
+        assert_eq!(read(&file(&[], &[empty, two].concat())), (2, String::new()));
+        assert_eq!(read(&file(&[], b"")), (0, String::new()));
+    }
+
+    #[test]
+    fn limits_and_damage_come_after_the_records_before_them() {
+        let (good, large, key) = (record(b"a", b"1"), record(b"a", b"12345678901"), record(b"long", b""));
+        let (count, error) = read(&file(&[], &block(&[good.clone(), large].concat(), 2)));
+        assert!(count == 1 && error.starts_with("record is over the limit: record=`2`"), "{count} {error}");
+        let (count, error) = read(&file(&[], &block(&[good.clone(), key].concat(), 2)));
+        assert!(count == 1 && error.starts_with("key is over the limit: record=`2`"), "{count} {error}");
+        for (bytes, what) in [
+            (block(&good, 2), "a record cannot be decoded"),
+            (block(&[good.clone(), vec![0]].concat(), 1), "bytes behind its last record"),
+        ] {
+            let (count, error) = read(&file(&[], &bytes));
+            assert!(count == 1 && error.contains(what), "{count} {error}");
+        }
+        // The seed of the name in the header is not that of the record.
+        let (count, error) = read(&file(&[("icecore.collection", "c")], &block(&good, 1)));
+        assert!(count == 0 && error.contains("checksum of a record is wrong: sequence=`9`"), "{count} {error}");
+        let unknown = Input::new(&file(&[("avro.codec", "bzip2")], b"")[..], options()).err().unwrap();
+        assert!(unknown.to_string().contains("avro.codec=`bzip2`"), "{unknown}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end_in_records_or_an_error(body: Vec<u8>, codec in prop::sample::select(vec!["null", "zstandard", "deflate"]),
+                                                kind in prop::sample::select(vec!["segment", "journal"])) {
+            let _ = read(&file(&[("avro.codec", codec), ("icecore.file", kind), ("icecore.format_version", "1"),
+                                 ("icecore.features", "0")], &body));
+            let _ = read(&file(&[("avro.codec", codec)], &block(&body, 3)));
+            let _ = Input::new(&body[..], options()).map(|input| input.take(5).count());
+        }
+    }
+}

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_millis(5);
 const INTERRUPT_POLL: Duration = Duration::from_millis(50);
 
 /// Bytes that a header counts beside its key and value, at most.
-const HEADER_OVERHEAD_BYTES: usize = 20;
+pub const HEADER_OVERHEAD_BYTES: usize = 20;
 
 /// What comes next of an input.
 #[derive(Debug)]

@@ -31,7 +31,7 @@ use crate::config::ByteSize;
 use crate::types::{CollectionName, NewRecord, Timestamp};
 
 use avro::AvroReader;
-pub use batches::{Batches, Next};
+pub use batches::{Batches, HEADER_OVERHEAD_BYTES, Next};
 use buffer::LineReader;
 pub use open::{Source, open};
 

@@ -23,6 +23,8 @@ pub(super) struct Chunk {
     backwards: bool,
     /// Forwards: where in the first run the next record lies, and its sequence.
     place: (usize, Sequence),
+    /// The last sequence, in the direction of reading.
+    edge: Sequence,
     /// Backwards: where the first run's records that are still to be given begin.
     starts: Option<Vec<usize>>,
 }
@@ -48,15 +50,21 @@ impl Chunk {
             }
         }
         let place = (0, loaded.front().map_or(Sequence(0), |(run, _)| run.first));
-        Ok(Self { runs: loaded, backwards, place, starts: None })
+        let edge = loaded.back().map_or(Sequence(0), |(run, _)| if backwards { run.first } else { run.last() });
+        Ok(Self { runs: loaded, backwards, place, edge, starts: None })
     }
 
-    /// The next record at or after `at` (backwards: at or before).
-    pub fn next(&mut self, at: Sequence, seed: Seed) -> Option<Result<Record, BadRun>> {
-        if self.backwards { self.descend(at, seed) } else { self.ascend(at, seed) }
+    /// The last sequence that it holds, in the direction of reading.
+    pub const fn edge(&self) -> Sequence {
+        self.edge
     }
 
-    fn ascend(&mut self, at: Sequence, seed: Seed) -> Option<Result<Record, BadRun>> {
+    /// The next record at or after `at` (backwards: at or before), with this key where one is given.
+    pub fn next(&mut self, at: Sequence, seed: Seed, key: Option<&[u8]>) -> Option<Result<Record, BadRun>> {
+        if self.backwards { self.descend(at, seed, key) } else { self.ascend(at, seed, key) }
+    }
+
+    fn ascend(&mut self, at: Sequence, seed: Seed, key: Option<&[u8]>) -> Option<Result<Record, BadRun>> {
         loop {
             let (run, bytes) = self.runs.front()?;
             let (offset, sequence) = self.place;
@@ -71,14 +79,14 @@ impl Chunk {
                 Err(error) => return Some(Err(BadRun { run: run.clone(), error })),
             };
             self.place = (offset + view.encoded.len(), sequence.next());
-            if sequence >= at {
+            if sequence >= at && key.is_none_or(|key| view.key == Some(key)) {
                 let record = view.to_record(bytes);
                 return Some(record.map_err(|_| unknown_kind(run)));
             }
         }
     }
 
-    fn descend(&mut self, at: Sequence, seed: Seed) -> Option<Result<Record, BadRun>> {
+    fn descend(&mut self, at: Sequence, seed: Seed, key: Option<&[u8]>) -> Option<Result<Record, BadRun>> {
         loop {
             let (run, bytes) = self.runs.front()?;
             let starts = match &mut self.starts {
@@ -93,9 +101,12 @@ impl Chunk {
                 self.runs.pop_front();
                 continue;
             };
-            if run.first.0 + starts.len() as u64 <= at.0 {
-                let record = record::decode(&bytes[start..]).and_then(|view| view.to_record(bytes));
-                return Some(record.map_err(|_| unknown_kind(run)));
+            if run.first.0 + starts.len() as u64 > at.0 {
+                continue;
+            }
+            let Ok(view) = record::decode(&bytes[start..]) else { return Some(Err(unknown_kind(run))) };
+            if key.is_none_or(|key| view.key == Some(key)) {
+                return Some(view.to_record(bytes).map_err(|_| unknown_kind(run)));
             }
         }
     }

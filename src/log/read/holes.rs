@@ -38,6 +38,11 @@ impl Reader {
     /// Passes over what of the hole from the reader's place to `last` (the lowest one, backwards) is on record, or says that
     /// it is not.
     pub(super) fn pass_hole(&mut self, last: Sequence) -> Result<()> {
+        if self.log.companion.is_some() && self.relooked != Some(self.at) {
+            // The writer may have moved it to a cold journal.
+            self.relooked = Some(self.at);
+            return self.log.relook();
+        }
         if let Some(bad) = self.distrusted.take()
             && (bad.run.first..=bad.run.last()).contains(&self.at)
         {

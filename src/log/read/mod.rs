@@ -5,6 +5,7 @@
 //! - `rows`: which segment holds what, and opening it
 //! - `holes`: sequences that are not there: skipped where that is on record, an error where not
 //! - `follow`: waiting for more
+//! - `companion`: seeing what a writer in another process appends
 //! - `get`: the newest version of a key
 //! - `info`: what collections and journals there are
 //!
@@ -19,7 +20,11 @@
 //! Bounded: a reader holds a block or some runs at a time, whatever its speed, and nobody waits for it.
 
 mod chunk;
+mod companion;
+mod follow;
+mod get;
 mod holes;
+mod info;
 mod options;
 mod rows;
 #[cfg(test)]
@@ -28,17 +33,20 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub(super) use companion::{Companion, standing_of};
+pub(super) use get::Footers;
 pub use holes::{SkipReason, Skipped};
+pub use info::{CollectionInfo, JournalInfo, JournalUse};
 pub use options::ReadOptions;
 
 use self::chunk::{BadRun, Chunk};
 use self::rows::{NotOpened, Rows, unreadable};
-use super::{Collection, Inner, Log};
+use super::{Collection, Inner, Log, Waiter};
 use crate::catalog::{SegmentKey, SegmentRow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::FileId;
 use crate::memtable::RunError;
-use crate::segment::{Block, SegmentReader};
+use crate::segment::{Block, Footer, SegmentReader};
 use crate::types::{CollectionName, Record, Sequence};
 
 /// Unsealed records taken at once, in bytes.
@@ -67,6 +75,12 @@ pub struct Reader {
     distrusted: Option<BadRun>,
     /// A segment whose file was not there; the reader looks for a newer row before it says so.
     missing: Option<SegmentKey>,
+    /// Only records with this key are wanted.
+    key: Option<Vec<u8>>,
+    /// Where it waits.
+    waiter: Option<Arc<Waiter>>,
+    /// Beside a writer: where everything was looked at anew, for want of a record.
+    relooked: Option<Sequence>,
     ended: bool,
 }
 
@@ -168,6 +182,9 @@ impl Reader {
             skipped: Vec::new(),
             distrusted: None,
             missing: None,
+            key: None,
+            waiter: None,
+            relooked: None,
             ended: false,
         }
     }
@@ -256,17 +273,24 @@ impl Reader {
         let (backwards, end) = (self.options.reverse, self.end);
         match &mut self.piece {
             Piece::None => Ok(None),
-            Piece::Chunk(chunk) => match chunk.next(self.at, self.collection.seed) {
+            Piece::Chunk(chunk) => match chunk.next(self.at, self.collection.seed, self.key.as_deref()) {
                 Some(Ok(record)) if is_past(backwards, end, record.sequence) => {
                     self.at = record.sequence;
                     Ok(None)
                 }
                 Some(Ok(record)) => Ok(Some(record)),
                 Some(Err(bad)) => {
+                    // The records between were looked at, and were not wanted.
+                    self.at = if backwards { self.at.min(bad.run.last()) } else { self.at.max(bad.run.first) };
                     self.distrusted = Some(bad);
                     Ok(None)
                 }
-                None => Ok(None),
+                None => {
+                    // Behind the last run, also where none of its records was wanted.
+                    let edge = chunk.edge();
+                    self.at = if backwards { self.at.min(edge.previous()) } else { self.at.max(edge.next()) };
+                    Ok(None)
+                }
             },
             Piece::Segment(_) => self.from_segment(),
         }
@@ -277,8 +301,17 @@ impl Reader {
         loop {
             if let Some((block, next)) = &mut segment.block {
                 let place = if self.options.reverse { next.checked_sub(1) } else { Some(*next) };
-                if let Some(record) = place.and_then(|place| block.record(place)) {
-                    *next = if self.options.reverse { *next - 1 } else { *next + 1 };
+                if let Some((view, place)) = place.and_then(|place| Some((block.view(place)?, place))) {
+                    *next = if self.options.reverse { place } else { place + 1 };
+                    if self.key.as_deref().is_some_and(|key| view.key != Some(key)) {
+                        self.at = if self.options.reverse {
+                            Sequence(view.sequence).previous()
+                        } else {
+                            Sequence(view.sequence).next()
+                        };
+                        continue;
+                    }
+                    let Ok(record) = view.to_record(block.bytes()) else { continue };
                     if is_past(self.options.reverse, self.end, record.sequence) {
                         self.at = record.sequence;
                         return Ok(None);
@@ -385,7 +418,18 @@ impl Reader {
         if !self.options.may_have_times(row.timestamp_min, row.timestamp_max) {
             return Ok(Place::Skip(behind));
         }
-        match self.log.open_segment(&row) {
+        let known = self.key.as_ref().and_then(|_| self.log.footers.get(&row.key));
+        if known.as_ref().is_some_and(|footer| self.is_denied(footer)) {
+            return Ok(Place::Skip(behind));
+        }
+        match self.log.open_segment(&row, known.clone()) {
+            Ok(reader) if self.key.is_some() && known.is_none() => {
+                self.log.footers.keep(&row.key, reader.footer());
+                if self.is_denied(reader.footer()) {
+                    return Ok(Place::Skip(behind));
+                }
+                Ok(Place::Segment(Box::new(OpenSegment { reader, row, block: None })))
+            }
             Ok(reader) => Ok(Place::Segment(Box::new(OpenSegment { reader, row, block: None }))),
             Err(NotOpened::Missing(path)) if self.missing.as_ref() != Some(&row.key) => {
                 // Compacted, evicted or set aside since the row was read? The catalog knows.
@@ -407,6 +451,11 @@ impl Reader {
         }
     }
 
+    /// Whether the footer says that no record has the key that is wanted.
+    fn is_denied(&self, footer: &Footer) -> bool {
+        self.key.as_deref().is_some_and(|key| !footer.may_hold_key(key))
+    }
+
     /// The error of a run that could be found nowhere else.
     fn bad_run(&self, bad: BadRun) -> Error {
         let run = &bad.run;
@@ -414,11 +463,14 @@ impl Reader {
             RunError::Fs(_) => ErrorKind::Unavailable,
             RunError::Damaged { .. } => ErrorKind::Corrupt,
         };
+        let (first, last) = if self.options.reverse {
+            (run.first, self.at.min(run.last()))
+        } else {
+            (self.at.max(run.first), run.last())
+        };
         let text = format!(
-            "records cannot be read: collection=`{}`, first_sequence=`{}`, last_sequence=`{}`, path=`{}`",
+            "records cannot be read: collection=`{}`, first_sequence=`{first}`, last_sequence=`{last}`, path=`{}`",
             self.collection.name(),
-            run.first,
-            run.last(),
             run.file.path.display()
         );
         Error::new(kind, text).with_source(bad.error).with_hint("run `verify`; the next `recover` says what it cost")

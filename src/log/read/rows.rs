@@ -12,7 +12,7 @@ use super::super::recover::segments::segment_path;
 use crate::catalog::SegmentRow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::OpenMode;
-use crate::segment::{FileRange, SegmentError, SegmentReader};
+use crate::segment::{FileRange, Footer, SegmentError, SegmentReader};
 use crate::types::{CollectionName, Sequence};
 
 /// Rows read at once.
@@ -70,13 +70,17 @@ pub(super) enum NotOpened {
 
 impl Inner {
     /// Where a segment's file is, as far as its directory is one of the log's.
-    pub(super) fn path_of(&self, row: &SegmentRow) -> Option<PathBuf> {
+    pub(in crate::log) fn path_of(&self, row: &SegmentRow) -> Option<PathBuf> {
         let directory = self.directories.iter().find(|directory| directory.id == row.directory)?;
         Some(segment_path(&directory.path, &row.key))
     }
 
-    /// Opens a segment, and compares it with its row.
-    pub(super) fn open_segment(&self, row: &SegmentRow) -> Result<SegmentReader, NotOpened> {
+    /// Opens a segment, and compares it with its row. `known`: its footer, where that was read before.
+    pub(super) fn open_segment(
+        &self,
+        row: &SegmentRow,
+        known: Option<Arc<Footer>>,
+    ) -> Result<SegmentReader, NotOpened> {
         let path = self.path_of(row).unwrap_or_else(|| PathBuf::from(&row.directory).join(&row.path));
         if !row.status.is_local() {
             return Err(NotOpened::Away);
@@ -86,7 +90,12 @@ impl Inner {
             Err(error) if error.is_not_found() => return Err(NotOpened::Missing(path)),
             Err(error) => return Err(NotOpened::Failed(path, error.into())),
         };
-        let reader = match SegmentReader::open_range(Arc::new(FileRange(file))) {
+        let source = Arc::new(FileRange(file));
+        let opened = match known {
+            Some(footer) => SegmentReader::with_footer(source, Footer::clone(&footer)),
+            None => SegmentReader::open_range(source),
+        };
+        let reader = match opened {
             Ok(reader) => reader,
             Err(error) => return Err(NotOpened::Failed(path, error)),
         };

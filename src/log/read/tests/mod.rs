@@ -1,5 +1,10 @@
 //! Reading on the real file system.
 
+mod companion;
+mod damage;
+mod follow;
+mod get;
+mod model;
 mod plain;
 
 use std::sync::Arc;

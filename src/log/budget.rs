@@ -25,6 +25,17 @@ impl Limit {
     }
 }
 
+/// What became of asking for sealing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relief {
+    /// Other threads were woken: waiting helps.
+    Asked,
+    /// Something was given back at once: looking again helps, and waiting would be for ever.
+    Given,
+    /// Nobody seals, or there is nothing to seal.
+    None,
+}
+
 /// Why a reservation was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -48,6 +59,8 @@ struct State {
     memtable: u64,
     unsealed: u64,
     waiting: u64,
+    /// The most that any who wait want: memory, bytes.
+    wanted: (u64, u64),
     /// Why sealing does not give anything back; waiting is of no use then.
     stuck: Option<String>,
 }
@@ -75,34 +88,60 @@ impl Budget {
     }
 
     /// Reserves, waiting while a limit is reached. `relieve` is called, without a lock, before each wait: it asks for
-    /// sealing; where it says `false`, nobody seals, and waiting would be for ever.
+    /// sealing, and says whether waiting helps.
     ///
     /// # Errors
     /// [`Refused`] where waiting is of no use.
-    pub fn reserve(&self, memory: u64, bytes: u64, relieve: impl Fn() -> bool) -> Result<(), Refused> {
+    pub fn reserve(&self, memory: u64, bytes: u64, relieve: impl Fn() -> Relief) -> Result<(), Refused> {
+        let mut state = self.state();
+        if self.reached(&state, memory, bytes).is_some() {
+            // Known to whoever seals: a large batch may not fit long before half of a limit is used.
+            state.waiting += 1;
+            state.wanted = (state.wanted.0.max(memory), state.wanted.1.max(bytes));
+            drop(state);
+            let waited = self.wait_for(memory, bytes, relieve);
+            let (guard, waited) = match waited {
+                Ok(guard) => (guard, Ok(())),
+                Err(refused) => (self.state(), Err(refused)),
+            };
+            state = guard;
+            state.waiting -= 1;
+            if state.waiting == 0 {
+                state.wanted = (0, 0);
+            }
+            waited?;
+        }
+        state.memtable += memory;
+        state.unsealed += bytes;
+        Ok(())
+    }
+
+    /// Returns with the lock under which there was room.
+    fn wait_for(
+        &self,
+        memory: u64,
+        bytes: u64,
+        relieve: impl Fn() -> Relief,
+    ) -> Result<MutexGuard<'_, State>, Refused> {
         let mut state = self.state();
         while let Some(limit) = self.reached(&state, memory, bytes) {
             if let Some(why) = &state.stuck {
                 return Err(Refused { limit, why: why.clone() });
             }
             drop(state);
-            let seals = relieve();
+            let relief = relieve();
             state = self.state();
             if self.reached(&state, memory, bytes).is_none() {
                 break;
             }
-            if !seals {
+            if relief == Relief::None {
                 return Err(Refused { limit, why: "nothing more can be sealed now".into() });
             }
-            if state.stuck.is_none() {
-                state.waiting += 1;
+            if relief == Relief::Asked && state.stuck.is_none() {
                 state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                state.waiting -= 1;
             }
         }
-        state.memtable += memory;
-        state.unsealed += bytes;
-        Ok(())
+        Ok(state)
     }
 
     /// Reserves where no limit is reached; whether it did.
@@ -152,10 +191,21 @@ impl Budget {
         (state.memtable, state.unsealed)
     }
 
-    /// Whether so much is used that sealing should begin: half of either limit.
+    /// Whether so much is used that sealing should begin: half of either limit, or so much that somebody has to wait.
     #[must_use]
     pub fn is_pressing(&self) -> bool {
         let state = self.state();
-        state.memtable > self.memtable_max / 2 || state.unsealed > self.unsealed_max / 2
+        let (memory, bytes) = state.wanted;
+        state.memtable > self.memtable_max / 2
+            || state.unsealed > self.unsealed_max / 2
+            || (state.waiting > 0 && self.reached(&state, memory, bytes).is_some())
+    }
+
+    /// The same of the unsealed bytes alone, which no cold journal makes fewer.
+    #[must_use]
+    pub fn is_unsealed_pressing(&self) -> bool {
+        let state = self.state();
+        let wanted = if state.waiting > 0 { state.wanted.1 } else { 0 };
+        state.unsealed > (self.unsealed_max / 2).min(self.unsealed_max.saturating_sub(wanted))
     }
 }

@@ -288,7 +288,10 @@ impl World {
     pub fn end(&mut self, step: &Step) -> (SimulatedFileSystem, Promise, Option<Error>) {
         match step {
             Step::Kill => (self.fs.kill_image(), Promise::Written, None),
-            Step::PowerCut => (self.fs.crash_image(Cut::Random { seed: self.random.u64(..) }), Promise::Durable, None),
+            Step::PowerCut => {
+                self.model().power_was_cut();
+                (self.fs.crash_image(Cut::Random { seed: self.random.u64(..) }), Promise::Durable, None)
+            }
             _ => {
                 let closed = self.log.take().map_or(Ok(()), |log| log.close());
                 if closed.is_ok() {

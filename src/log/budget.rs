@@ -65,7 +65,7 @@ impl Budget {
         }
     }
 
-    fn stuck(&self) -> MutexGuard<'_, Option<String>> {
+    fn lock_stuck(&self) -> MutexGuard<'_, Option<String>> {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -105,7 +105,7 @@ impl Budget {
     pub fn reserve(&self, memory: u64, bytes: u64, relieve: impl Fn() -> bool) -> Result<(), Refused> {
         while self.try_reserve(memory, bytes).is_err() {
             let seals = relieve();
-            let stuck = self.stuck();
+            let stuck = self.lock_stuck();
             self.waiting.fetch_add(1, Ordering::SeqCst);
             let outcome = match (self.try_add(memory, bytes), &*stuck) {
                 (Ok(()), _) => Some(Ok(())),
@@ -149,26 +149,26 @@ impl Budget {
     fn wake_waiting(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             // With the lock, so that nobody is between the last look and the wait.
-            drop(self.stuck());
+            drop(self.lock_stuck());
             self.freed.notify_all();
         }
     }
 
     /// Sealing failed: writers that wait are refused with `why`, until [`unstick`](Self::unstick).
     pub fn stick(&self, why: String) {
-        *self.stuck() = Some(why);
+        *self.lock_stuck() = Some(why);
         self.freed.notify_all();
     }
 
     /// Why sealing does not get on, where it does not.
     #[must_use]
     pub fn stuck(&self) -> Option<String> {
-        self.state().stuck.clone()
+        self.lock_stuck().clone()
     }
 
     /// Sealing works again.
     pub fn unstick(&self) {
-        *self.stuck() = None;
+        *self.lock_stuck() = None;
     }
 
     /// Bytes of unsealed records in memory, and in journals.

@@ -14,6 +14,16 @@ use super::{
 };
 use crate::types::{ChangeNumber, CollectionName, Sequence, Timestamp};
 
+/// Called with a catalog before each change is committed to it.
+#[derive(Clone)]
+struct Observer(Arc<dyn Fn(&MemoryCatalog) + Send + Sync>);
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
 /// A catalog in memory.
 #[derive(Debug, Default)]
 pub struct MemoryCatalog {
@@ -22,6 +32,8 @@ pub struct MemoryCatalog {
     failures: Mutex<VecDeque<(CatalogError, bool)>>,
     /// What every apply says stands in the way.
     unavailable: Mutex<Option<String>>,
+    /// Called before each apply.
+    observer: Mutex<Option<Observer>>,
     applies: AtomicU64,
 }
 
@@ -213,6 +225,11 @@ impl MemoryCatalog {
         *locked(&self.unavailable) = what.map(str::to_owned);
     }
 
+    /// Calls `observer` before each apply from now on: a crash may come there.
+    pub fn observe(&self, observer: impl Fn(&Self) + Send + Sync + 'static) {
+        *locked(&self.observer) = Some(Observer(Arc::new(observer)));
+    }
+
     /// How many applies changed something.
     #[must_use]
     pub fn applies(&self) -> u64 {
@@ -230,10 +247,15 @@ fn page<'a, T: Clone + 'a>(rows: impl Iterator<Item = &'a Arc<T>>, limit: usize)
 
 impl Catalog for MemoryCatalog {
     fn apply(&self, mutations: &[Mutation], at: Timestamp, reason: &str) -> CatalogResult<ChangeNumber> {
-        let mut tables = locked(&self.tables);
         if mutations.is_empty() {
-            return Ok(newest(&tables));
+            return Ok(newest(&self.tables()));
         }
+        // Called without any lock held: the observer may take snapshots.
+        let observer = locked(&self.observer).clone();
+        if let Some(Observer(observer)) = observer {
+            observer(self);
+        }
+        let mut tables = locked(&self.tables);
         if let Some(what) = &*locked(&self.unavailable) {
             return Err(CatalogError::Unavailable { path: "memory".to_owned(), what: what.clone() });
         }

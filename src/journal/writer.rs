@@ -674,8 +674,9 @@ impl Shared {
     }
 
     fn rotate(&self, writer: &mut Writer, bytes_min: u64) -> Result<(), JournalError> {
+        // A MARK behind the data too: OPEN vouches for the old file up to its end.
         if !self.sabotage.rotates_without_sync()
-            && writer.active.as_ref().is_some_and(|old| old.durable_to < old.data_end)
+            && writer.active.as_ref().is_some_and(|old| old.durable_to < old.offset)
         {
             self.sync_active(writer)?;
         }

@@ -16,6 +16,8 @@ mod append_async;
 mod budget;
 mod cold;
 mod collection;
+#[cfg(any(test, feature = "testing"))]
+mod contents;
 mod gaps;
 pub mod identity;
 mod keeper;

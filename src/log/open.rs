@@ -121,6 +121,11 @@ fn find_directories(fs: &dyn FileSystem, given: &[PathBuf]) -> Result<Option<(Id
         }
     }
     let Some((_, any)) = found.values().next().cloned() else { return Ok(None) };
+    // Epoch 0 is of a log that nobody wrote to yet: where directories without an identity stand beside it, its making was
+    // interrupted, and it is made again.
+    if !without.is_empty() && found.values().all(|(_, identity)| identity.epoch == 0) {
+        return Ok(None);
+    }
     if let Some(stranger) = found.values().find(|(_, identity)| identity.log != any.log) {
         return Err(Error::new(
             ErrorKind::Invalid,

@@ -2,8 +2,9 @@
 //!
 //! Owns: the order in which rows and files change. Every step can be repeated: a crash leaves the rest to be decided again.
 //!
-//! - Adopt: only a row is added. Before it, the file is there and whole, and its records are still in the journals.
-//! - Set aside: the damaged file moves to the quarantine. No row names it.
+//! - Adopt: only a row is added, and `sealed_through` raised with it. Before, the file is there and whole, and its records are
+//!   still in the journals.
+//! - Set aside: the file moves to the quarantine. No row names it: it is damaged, or another segment has its records.
 //! - Quarantine: the row first, with the loss, then the file moves. A crash between leaves a Quarantined row with a file, which is kept.
 //! - Remove: the row says already that the file is not wanted.
 
@@ -47,7 +48,8 @@ pub struct Context<'a> {
 pub fn act(context: &Context<'_>, examination: &mut Examination) -> Result<()> {
     sync_journals(examination)?;
     for finding in &examination.segments.findings {
-        act_on_segment(context, finding)?;
+        let standing = examination.standings.get(&finding.key.collection);
+        act_on_segment(context, finding, standing.map_or(Sequence(0), |standing| standing.known.sealed_through))?;
     }
     set_tails_aside(context, examination);
     note_collections(context, examination)
@@ -65,7 +67,8 @@ fn sync_journals(examination: &Examination) -> Result<()> {
     Ok(())
 }
 
-fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding) -> Result<()> {
+/// `sealed_through`: how far segments reach without a hole, those without a row included.
+fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, sealed_through: Sequence) -> Result<()> {
     let transition = |from, to| Mutation::Transition { key: finding.key.clone(), from, to, archive_key: None };
     let apply = |mutations: &[Mutation]| {
         context.catalog.apply(mutations, context.now, &format!("recovery: {}", finding.action.label()))
@@ -75,7 +78,13 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding) -> Result<()>
     match finding.action {
         Action::Keep | Action::Nothing | Action::Report => {}
         Action::Adopt => {
-            apply(&[Mutation::InsertSegment(adopted_row(context, finding)?)])?;
+            let mut mutations = vec![Mutation::InsertSegment(adopted_row(context, finding)?)];
+            // In one step, as when sealing: between the two, the journals' copies would count beside the segment.
+            if finding.key.last <= sealed_through {
+                let (collection, sequence) = (finding.key.collection.clone(), finding.key.last);
+                mutations.push(Mutation::RaiseSealedThrough { collection, sequence });
+            }
+            apply(&mutations)?;
         }
         Action::SetAside => set_aside(context, finding.directory, &finding.path)?,
         Action::BackToSealed => {
@@ -212,7 +221,7 @@ fn copy_tail(
     Ok(durable::publish(context.fs, &temporary, &path)?)
 }
 
-/// Writes down what the catalog did not know: collections, assignments, losses, how far sealing has come.
+/// Writes down what the catalog did not know: collections, assignments, losses.
 fn note_collections(context: &Context<'_>, examination: &mut Examination) -> Result<()> {
     let mut mutations = Vec::new();
     for (name, standing) in &mut examination.standings {
@@ -229,16 +238,6 @@ fn note_collections(context: &Context<'_>, examination: &mut Examination) -> Res
         }
         for &(first, last) in &standing.merged.losses {
             mutations.push(Mutation::RecordLoss { collection: name.clone(), first, last });
-        }
-        if mutations.len() >= GROUP {
-            apply_group(context, &mut mutations)?;
-        }
-    }
-    apply_group(context, &mut mutations)?;
-    for (name, standing) in &examination.standings {
-        let through = standing.known.sealed_through;
-        if through > standing.sealed_through_on_record {
-            mutations.push(Mutation::RaiseSealedThrough { collection: name.clone(), sequence: through });
         }
         if mutations.len() >= GROUP {
             apply_group(context, &mut mutations)?;

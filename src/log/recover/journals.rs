@@ -163,7 +163,7 @@ pub fn scan_file(
     };
     let mut scan = journal::scan(file, Some(&whole))?;
     if !scan.closed {
-        let (offset, bytes) = (scan.end, len - scan.end);
+        let (offset, bytes) = (scan.end.min(len), len.saturating_sub(scan.end));
         let reason = "a cold journal without its last group".into();
         scan.damage.push(journal::Damage { offset, bytes, reason, lost: Vec::new(), unknown_bytes: bytes });
     }

@@ -123,8 +123,6 @@ pub struct Standing {
     pub directory: usize,
     /// Whether the catalog has its row and its assignment.
     pub catalogued: bool,
-    /// How far the catalog says that sealing has come; files without rows may have come further.
-    pub sealed_through_on_record: Sequence,
     /// The catalog's word.
     pub known: Known,
     /// The journals' word, merged with it.
@@ -345,8 +343,7 @@ fn stand(
             )
         });
         let catalogued = word.rows.contains_key(&name) && assigned.is_some();
-        let sealed_through_on_record = word.rows.get(&name).map_or(Sequence(0), |row| row.sealed_through);
-        standings.insert(name, Standing { directory, catalogued, sealed_through_on_record, known, merged, refuses });
+        standings.insert(name, Standing { directory, catalogued, known, merged, refuses });
     }
     Ok(standings)
 }

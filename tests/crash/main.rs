@@ -1,0 +1,17 @@
+//! The crash suite: whatever a power cut or a failing disk leaves, no acknowledged record is lost, none is there twice,
+//! none invented, no batch split, and recovery gives the same however often it is interrupted.
+//!
+//! - `workload`: what the log goes through
+//! - `model`: what it promised
+//! - `probe`: cuts the power at every change of the disk and every commit, and looks
+//! - `points`: the names of those places; each must have occurred
+//! - `faults`: EIO, ENOSPC, EROFS at every operation
+//! - `sabotage`: one rule broken at a time, to show that the suite can fail
+//!
+//! `ICECORE_CRASH_STATES` sets how many distinct states are tried (100,000), `ICECORE_CRASH_SEED` runs a single seed.
+
+mod crashes;
+mod model;
+mod points;
+mod probe;
+mod workload;

@@ -1,0 +1,167 @@
+//! What the log promised: every batch that was tried, in order, and how far its promise goes.
+
+use std::sync::Arc;
+
+use icecore::{CollectionName, NewRecord, Record};
+
+/// The collections of every workload; some need escaping.
+pub const COLLECTIONS: [&str; 5] = ["audit", "Orders/2024", ".hidden", "b", "quiet"];
+
+/// How far the promise for a batch goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// Tried, and no answer came: there whole or not at all.
+    None,
+    /// Acknowledged without a sync: a killed process loses nothing of it, a power cut may.
+    Written,
+    /// Acknowledged with a sync, or synced since.
+    Durable,
+}
+
+/// Records that were tried together.
+#[derive(Clone, Debug)]
+struct Batch {
+    records: Arc<[NewRecord]>,
+    promise: Promise,
+}
+
+/// What the log promised so far.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    streams: [Vec<Batch>; COLLECTIONS.len()],
+    version: u64,
+}
+
+/// What was read, by collection.
+pub type Found = Vec<Vec<Record>>;
+
+pub fn name(collection: usize) -> CollectionName {
+    CollectionName::new(COLLECTIONS[collection]).expect("a good name")
+}
+
+fn count(batches: &[Batch]) -> u64 {
+    batches.iter().map(|batch| batch.records.len() as u64).sum()
+}
+
+impl Model {
+    /// Changes with every promise: the same disk with other promises is another thing to check.
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// A batch is being appended; returns the sequence that it must get.
+    pub fn begin(&mut self, collection: usize, records: Arc<[NewRecord]>) -> u64 {
+        self.version += 1;
+        let first = count(&self.streams[collection]) + 1;
+        self.streams[collection].push(Batch { records, promise: Promise::None });
+        first
+    }
+
+    /// The newest batch was acknowledged. With a sync, everything of its collection before it is durable too (D2).
+    pub fn acknowledge(&mut self, collection: usize, promise: Promise) {
+        self.version += 1;
+        let stream = &mut self.streams[collection];
+        if promise == Promise::Durable {
+            stream.iter_mut().for_each(|batch| batch.promise = promise);
+        } else if let Some(batch) = stream.last_mut() {
+            batch.promise = promise;
+        }
+    }
+
+    /// The newest batch was refused, and nothing of it was written.
+    pub fn refuse(&mut self, collection: usize) {
+        self.version += 1;
+        self.streams[collection].pop();
+    }
+
+    /// Everything acknowledged so far is durable.
+    pub fn synced(&mut self) {
+        self.version += 1;
+        let acknowledged = self.streams.iter_mut().flatten().filter(|batch| batch.promise != Promise::None);
+        acknowledged.for_each(|batch| batch.promise = Promise::Durable);
+    }
+
+    /// The log was opened anew, and what was found has passed [`check`](Self::check): that is what it has from now on.
+    pub fn settle(&mut self, found: &Found) {
+        self.version += 1;
+        for (stream, found) in self.streams.iter_mut().zip(found) {
+            let mut left = found.len();
+            stream.retain_mut(|batch| {
+                let there = left >= batch.records.len();
+                left = left.saturating_sub(batch.records.len());
+                batch.promise = Promise::Durable;
+                there
+            });
+        }
+    }
+
+    /// Whether what was found is what was promised: everything up to `least`, nothing twice, nothing else, no hole, no batch
+    /// in part.
+    pub fn check(&self, found: &Found, least: Promise) -> Result<(), String> {
+        for (collection, (stream, found)) in self.streams.iter().zip(found).enumerate() {
+            check_stream(stream, found, least).map_err(|what| {
+                let sequences: Vec<u64> = found.iter().map(|record| record.sequence.0).collect();
+                format!("collection `{}`: {what}; found {}", COLLECTIONS[collection], runs(&sequences))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn check_stream(stream: &[Batch], found: &[Record], least: Promise) -> Result<(), String> {
+    if let Some((at, record)) = found.iter().enumerate().find(|(at, record)| record.sequence.0 != *at as u64 + 1) {
+        return Err(format!("a hole, or a record twice: `{}` where `{}` should be", record.sequence, at + 1));
+    }
+    let mut at = 0;
+    let mut batches = stream.iter();
+    for batch in batches.by_ref() {
+        let there = &found[at..found.len().min(at + batch.records.len())];
+        for (index, (record, expected)) in there.iter().zip(&*batch.records).enumerate() {
+            if !is_same(record, expected) {
+                return Err(format!("sequence `{}` holds what was never appended there", at + index + 1));
+            }
+        }
+        if there.len() < batch.records.len() {
+            let (first, last) = (at + 1, at + batch.records.len());
+            if !there.is_empty() {
+                return Err(format!("the batch `{first}..={last}` was split: `{}` of it are there", there.len()));
+            }
+            if batch.promise != Promise::None && batch.promise as u8 >= least as u8 {
+                return Err(format!("`{first}..={last}` was acknowledged ({:?}) and is lost", batch.promise));
+            }
+            break;
+        }
+        at += there.len();
+    }
+    if let Some(lost) = batches.find(|batch| batch.promise != Promise::None && batch.promise as u8 >= least as u8) {
+        return Err(format!("a batch behind `{at}` was acknowledged ({:?}) and is lost", lost.promise));
+    }
+    if at < found.len() {
+        return Err(format!("sequence `{}` was invented", at + 1));
+    }
+    Ok(())
+}
+
+fn is_same(record: &Record, expected: &NewRecord) -> bool {
+    record.payload == expected.payload
+        && record.key == expected.key
+        && record.kind == expected.kind
+        && record.headers == expected.headers
+        && record.expires_at == expected.expires_at
+        && expected.timestamp.is_none_or(|time| time == record.timestamp)
+}
+
+/// Sequences as ranges, for messages.
+fn runs(sequences: &[u64]) -> String {
+    let mut text = String::new();
+    let mut at = 0;
+    while at < sequences.len() {
+        let mut end = at;
+        while end + 1 < sequences.len() && sequences[end + 1] == sequences[end] + 1 {
+            end += 1;
+        }
+        text += &format!(" {}..={}", sequences[at], sequences[end]);
+        at = end + 1;
+    }
+    if text.is_empty() { " nothing".into() } else { text }
+}

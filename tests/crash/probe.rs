@@ -1,0 +1,272 @@
+//! Cuts the power at every change of the disk and every commit, and looks at what is left.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use icecore::catalog::Catalog;
+use icecore::catalog::memory::MemoryCatalog;
+use icecore::clock::FakeClock;
+use icecore::fs::SimulatedFileSystem;
+use icecore::fs::simulated::Cut;
+use icecore::{AppendOptions, Log, NewRecord, SyncMode, Timestamp};
+
+use crate::model::{COLLECTIONS, Found, Model, Promise, name};
+use crate::points::{self, Points};
+use crate::workload::{Broken, Setup, World, check_report, read_all, told};
+
+/// How hard to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Random cuts at each operation with something unsynced.
+    pub random_cuts: u64,
+    /// Of so many images one is crashed again at every step of its recovery.
+    pub nested_every: u64,
+    /// Of so many images one is appended to, and crashed again.
+    pub again_every: u64,
+}
+
+impl Effort {
+    pub const USUAL: Self = Self { random_cuts: 4, nested_every: 60, again_every: 4 };
+}
+
+/// Looks at images, and remembers what it saw. Clones share everything.
+#[derive(Clone)]
+pub struct Probe(Arc<Shared>);
+
+struct Shared {
+    setup: Setup,
+    effort: Effort,
+    checked: Mutex<HashSet<(u64, u64, u64)>>,
+    states: Mutex<HashSet<u64>>,
+    points: Mutex<Points>,
+    images: AtomicU64,
+    recoveries: AtomicU64,
+    broken: Mutex<Option<Broken>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The disk, the catalog and the promises at one moment.
+struct Moment<'a> {
+    fs: &'a SimulatedFileSystem,
+    catalog: &'a MemoryCatalog,
+    model: &'a Model,
+    /// For a crash in recovery: what recovery gives when nothing interrupts it.
+    undisturbed: Option<&'a (Found, Promise)>,
+    at: &'a str,
+}
+
+impl Probe {
+    pub fn new(setup: Setup, effort: Effort) -> Self {
+        Self(Arc::new(Shared {
+            setup,
+            effort,
+            checked: Mutex::default(),
+            states: Mutex::default(),
+            points: Mutex::default(),
+            images: AtomicU64::new(0),
+            recoveries: AtomicU64::new(0),
+            broken: Mutex::default(),
+        }))
+    }
+
+    /// Cuts the power at every change and commit of this world from now on.
+    pub fn watch(&self, world: &World) {
+        let (probe, model, catalog) = (self.clone(), Arc::clone(&world.model), Arc::clone(&world.catalog));
+        world.fs.observe(Arc::new(move |operation, fs| {
+            let model = model.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let at = points::name(operation, false);
+            let moment = Moment { fs, catalog: &catalog, model: &model, undisturbed: None, at: &at };
+            probe.cut(&moment, operation.index);
+            locked(&probe.0.points).add(at);
+        }));
+        let (probe, model, fs) = (self.clone(), Arc::clone(&world.model), world.fs.clone());
+        world.catalog.observe(move |catalog| {
+            let model = model.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let moment = Moment { fs: &fs, catalog, model: &model, undisturbed: None, at: "catalog: commit" };
+            probe.cut(&moment, fs.changes());
+            locked(&probe.0.points).add("catalog: commit".into());
+        });
+    }
+
+    /// What broke first.
+    pub fn broken(&self) -> Option<Broken> {
+        locked(&self.0.broken).clone()
+    }
+
+    /// Distinct states seen, crash points, images checked, recoveries done.
+    pub fn finish(self) -> (HashSet<u64>, Points, u64, u64) {
+        let states = std::mem::take(&mut *locked(&self.0.states));
+        let points = std::mem::take(&mut *locked(&self.0.points));
+        (states, points, self.0.images.load(Ordering::Relaxed), self.0.recoveries.load(Ordering::Relaxed))
+    }
+
+    fn cut(&self, moment: &Moment<'_>, index: u64) {
+        let pending = moment.fs.pending();
+        if pending == 0 {
+            return self.look(moment, Cut::KeepAll);
+        }
+        for cut in [Cut::DropAll, Cut::KeepAll] {
+            self.look(moment, cut);
+        }
+        if moment.undisturbed.is_none() && pending > 1 {
+            self.look(moment, Cut::OnlyLast);
+            self.look(moment, Cut::Prefix(pending - 1));
+            self.look(moment, Cut::Prefix(pending / 2));
+        }
+        let count = if moment.undisturbed.is_none() { self.0.effort.random_cuts } else { 1 };
+        for number in 0..count {
+            let seed = self.0.setup.seed.wrapping_mul(0x9e37_79b9).wrapping_add(index * 64 + number);
+            self.look(moment, Cut::Random { seed });
+        }
+    }
+
+    fn look(&self, moment: &Moment<'_>, cut: Cut) {
+        if locked(&self.0.broken).is_some() {
+            return;
+        }
+        let image = moment.fs.crash_image(cut);
+        let change = moment.catalog.change_number().map_or(0, |number| number.0);
+        let fingerprint = image.fingerprint();
+        // A cut that keeps everything keeps what a killed process would find.
+        let least = match moment.undisturbed {
+            Some((_, least)) => *least,
+            None if cut == Cut::KeepAll => Promise::Written,
+            None => Promise::Durable,
+        };
+        if !locked(&self.0.checked).insert((fingerprint, change, moment.model.version() * 2 + least as u64 / 2)) {
+            return;
+        }
+        locked(&self.0.states).insert(fingerprint.rotate_left(7) ^ change.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let number = self.0.images.fetch_add(1, Ordering::Relaxed);
+        let catalog = Arc::new(moment.catalog.snapshot());
+        let looked = catch_unwind(AssertUnwindSafe(|| self.verify(&image, &catalog, moment, least, number)));
+        let broken = match looked {
+            Ok(Ok(())) => return,
+            Ok(Err(broken)) => broken,
+            Err(panic) => format!("panicked: {}", panic_text(&*panic)),
+        };
+        let depth = if moment.undisturbed.is_some() { "in recovery" } else { "at work" };
+        let text = format!("seed {}, {depth}, before `{}`, {cut:?}: {broken}", self.0.setup.seed, moment.at);
+        locked(&self.0.broken).get_or_insert(text);
+    }
+
+    fn open(&self, fs: &SimulatedFileSystem, catalog: &Arc<MemoryCatalog>) -> Result<(Log, Found), Broken> {
+        let number = self.0.recoveries.fetch_add(1, Ordering::Relaxed);
+        let now = Timestamp(self.0.setup.begins().0 + 5_000_000_000 + number as i64);
+        let options = self.0.setup.options(fs, catalog, Arc::new(FakeClock::at(now)));
+        let log = Log::open(options).map_err(|error| told("the log does not open", &error))?;
+        check_report(&log)?;
+        let found = read_all(&log)?;
+        Ok((log, found))
+    }
+
+    fn verify(
+        &self,
+        fs: &SimulatedFileSystem,
+        catalog: &Arc<MemoryCatalog>,
+        moment: &Moment<'_>,
+        least: Promise,
+        number: u64,
+    ) -> Result<(), Broken> {
+        let untouched = (moment.undisturbed.is_none() && number.is_multiple_of(self.0.effort.nested_every))
+            .then(|| (fs.kill_image(), catalog.snapshot()));
+        let (log, found) = self.open(fs, catalog)?;
+        moment.model.check(&found, least)?;
+        if moment.undisturbed.is_some_and(|(undisturbed, _)| *undisturbed != found) {
+            return Err("an interrupted recovery gives something else than one that is not".into());
+        }
+        if let Some((fs, catalog)) = untouched {
+            self.crash_in_recovery(&fs, catalog, moment.model, (found.clone(), least))?;
+        }
+        // What recovery found and told is durable now: a power cut right behind it changes nothing.
+        if number % self.0.effort.again_every == 1 || moment.undisturbed.is_some() {
+            let (fs, catalog) = (fs.crash_image(Cut::DropAll), Arc::new(catalog.snapshot()));
+            let (again, found_again) = self.open(&fs, &catalog)?;
+            leave(&fs, again);
+            if found_again != found {
+                return Err("recovering again gives something else".into());
+            }
+        }
+        for (collection, found) in found.iter().enumerate() {
+            append_one(&log, collection, found.len() as u64 + 1)?;
+        }
+        let next = (number % self.0.effort.again_every == 0).then(|| fs.crash_image(Cut::DropAll));
+        leave(fs, log);
+        if let Some(fs) = next {
+            let (log, after) = self.open(&fs, &Arc::new(catalog.snapshot()))?;
+            leave(&fs, log);
+            for (collection, (found, after)) in found.iter().zip(&after).enumerate() {
+                let new = after.last().filter(|_| after.len() == found.len() + 1);
+                let same = new.is_some_and(|new| *new.payload.as_deref().unwrap_or_default() == *b"one more")
+                    && after[..found.len()] == found[..];
+                if !same {
+                    let name = COLLECTIONS[collection];
+                    return Err(format!("collection `{name}`: appended to after recovery, and then not the same"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Recovers a copy of the image, and cuts the power at every step of that.
+    fn crash_in_recovery(
+        &self,
+        fs: &SimulatedFileSystem,
+        catalog: MemoryCatalog,
+        model: &Model,
+        undisturbed: (Found, Promise),
+    ) -> Result<(), Broken> {
+        let (catalog, context) = (Arc::new(catalog), Arc::new((model.clone(), undisturbed)));
+        let (probe, catalog_then, context_then) = (self.clone(), Arc::clone(&catalog), Arc::clone(&context));
+        fs.observe(Arc::new(move |operation, fs| {
+            let at = points::name(operation, true);
+            let (model, undisturbed) = &*context_then;
+            let moment = Moment { fs, catalog: &catalog_then, model, undisturbed: Some(undisturbed), at: &at };
+            probe.cut(&moment, operation.index);
+            locked(&probe.0.points).add(at);
+        }));
+        let (probe, fs_then) = (self.clone(), fs.clone());
+        catalog.observe(move |catalog| {
+            let (at, (model, undisturbed)) = ("recovery: catalog: commit", &*context);
+            let moment = Moment { fs: &fs_then, catalog, model, undisturbed: Some(undisturbed), at };
+            probe.cut(&moment, fs_then.changes());
+            locked(&probe.0.points).add(at.into());
+        });
+        let opened = self.open(fs, &catalog);
+        fs.observe_no_more();
+        let (log, _) = opened?;
+        leave(fs, log);
+        Ok(())
+    }
+}
+
+/// Lets a log go without the work of closing it: its disk is not looked at any more.
+fn leave(fs: &SimulatedFileSystem, log: Log) {
+    fs.observe_no_more();
+    fs.stop_after(0);
+    drop(log);
+}
+
+fn append_one(log: &Log, collection: usize, expected: u64) -> Result<(), Broken> {
+    let options = AppendOptions { sync: Some(SyncMode::PerBatch), ..AppendOptions::default() };
+    let appended = log.append_batch(&name(collection), &[NewRecord::payload("one more")], options);
+    let receipt = appended.map_err(|error| told("cannot append after recovery", &error))?;
+    if receipt.first.0 != expected {
+        let name = COLLECTIONS[collection];
+        return Err(format!("collection `{name}`: next is `{}`, and should be `{expected}`", receipt.first));
+    }
+    Ok(())
+}
+
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_default()
+}

@@ -1,0 +1,357 @@
+//! What a log goes through: a seeded list of steps, and the log, disk, catalog and model that go through it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use icecore::avro::codec::Codec;
+use icecore::catalog::memory::MemoryCatalog;
+use icecore::clock::FakeClock;
+use icecore::fs::SimulatedFileSystem;
+use icecore::fs::simulated::Cut;
+use icecore::testing::Sabotage;
+use icecore::{AppendOptions, Error, ErrorKind, Log, LogOptions, NewRecord, Receipt, SyncMode, Timestamp};
+
+use crate::model::{COLLECTIONS, Found, Model, Promise, name};
+
+/// What one run is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    pub seed: u64,
+    pub directories: usize,
+    pub sync: SyncMode,
+    pub codec: Codec,
+    pub sabotage: Sabotage,
+}
+
+impl Setup {
+    /// Most runs promise durability, on one directory, without compression; some do not, or have two, or compress.
+    pub fn of(seed: u64) -> Self {
+        let sync = match seed % 8 {
+            5 => SyncMode::Always,
+            6 => SyncMode::Periodic,
+            7 => SyncMode::Never,
+            _ => SyncMode::PerBatch,
+        };
+        let codec = if seed % 16 == 9 { Codec::DEFAULT } else { Codec::Null };
+        Self { seed, directories: 1 + usize::from(seed % 3 == 2), sync, codec, sabotage: Sabotage::default() }
+    }
+
+    /// Limits so small that rotation, sealing, cooling and release come every few appends.
+    pub fn options(&self, fs: &SimulatedFileSystem, catalog: &Arc<MemoryCatalog>, clock: Arc<FakeClock>) -> LogOptions {
+        let mut options = LogOptions::new(["/one", "/two"].into_iter().take(self.directories));
+        options.sync = self.sync;
+        options.codec = self.codec;
+        options.sabotage = self.sabotage;
+        options.limits.journal_bytes = 32 << 10;
+        options.limits.segment_bytes = 6 << 10;
+        options.limits.memtable_bytes = 24 << 10;
+        options.limits.unsealed_bytes = 96 << 10;
+        options.cold_bytes = 2 << 10;
+        options.block_bytes = 2 << 10;
+        options.fs = Arc::new(fs.clone());
+        options.catalog = Some(Arc::clone(catalog) as Arc<dyn icecore::catalog::Catalog>);
+        options.clock = clock;
+        options.background = false;
+        options
+    }
+
+    /// The time at which the run begins; no two runs share one, so that no two draw the same ids.
+    pub const fn begins(&self) -> Timestamp {
+        Timestamp(1_700_000_000_000_000 + (self.seed as i64) * 10_000_000_000)
+    }
+}
+
+/// One thing that happens to the log.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Append {
+        collection: usize,
+        lengths: Vec<usize>,
+        sync: Option<SyncMode>,
+    },
+    Many(Vec<(usize, Vec<usize>)>),
+    Delete {
+        collection: usize,
+    },
+    Seal(Option<usize>),
+    Sync,
+    Maintain,
+    Mode(SyncMode),
+    Pause(Duration),
+    /// Closed in good order, and opened again.
+    Reopen,
+    /// The process is killed, and the log opened again.
+    Kill,
+    /// The power is cut, and the log opened again.
+    PowerCut,
+}
+
+fn lengths(random: &mut fastrand::Rng) -> Vec<usize> {
+    let count = if random.u8(0..3) == 0 { random.usize(1..6) } else { 1 };
+    let most = [40, 40, 300, 1500, 5000][random.usize(0..5)];
+    (0..count).map(|_| random.usize(0..most)).collect()
+}
+
+/// The steps of a seed.
+pub fn steps(setup: &Setup, count: usize, crashes: bool) -> Vec<Step> {
+    let mut random = fastrand::Rng::with_seed(setup.seed);
+    let collection = |random: &mut fastrand::Rng| {
+        // The last one is quiet: it keeps journals waiting.
+        if random.u8(0..20) == 0 { COLLECTIONS.len() - 1 } else { random.usize(0..COLLECTIONS.len() - 1) }
+    };
+    (0..count)
+        .map(|_| match random.u8(0..100) {
+            0..=54 => {
+                let sync = (random.u8(0..10) == 0)
+                    .then_some([SyncMode::Always, SyncMode::PerBatch, SyncMode::Never][random.usize(0..3)]);
+                Step::Append { collection: collection(&mut random), lengths: lengths(&mut random), sync }
+            }
+            55..=62 => {
+                let mut each: Vec<usize> = (0..COLLECTIONS.len()).collect();
+                random.shuffle(&mut each);
+                each.truncate(random.usize(1..4));
+                Step::Many(each.into_iter().map(|collection| (collection, lengths(&mut random))).collect())
+            }
+            63..=66 => Step::Delete { collection: collection(&mut random) },
+            67..=69 => Step::Seal(Some(collection(&mut random))),
+            70 => Step::Seal(None),
+            71..=73 => Step::Sync,
+            74..=83 => Step::Maintain,
+            84 => Step::Mode([setup.sync, SyncMode::PerBatch, setup.sync][random.usize(0..3)]),
+            85..=90 => Step::Pause(Duration::from_secs(if random.u8(0..8) == 0 { 90_000 } else { 1 })),
+            91..=93 => Step::Reopen,
+            94..=96 if crashes => Step::Kill,
+            97..=99 if crashes => Step::PowerCut,
+            _ => Step::Maintain,
+        })
+        .collect()
+}
+
+/// A log and everything around it.
+pub struct World {
+    pub setup: Setup,
+    pub fs: SimulatedFileSystem,
+    pub catalog: Arc<MemoryCatalog>,
+    pub clock: Arc<FakeClock>,
+    pub model: Arc<Mutex<Model>>,
+    pub log: Option<Log>,
+    /// A log was open on this disk before.
+    pub opened: bool,
+    mode: SyncMode,
+    random: fastrand::Rng,
+}
+
+/// Why a run cannot go on: the log broke a promise.
+pub type Broken = String;
+
+impl World {
+    pub fn new(setup: Setup) -> Self {
+        Self {
+            setup,
+            fs: SimulatedFileSystem::new(),
+            catalog: Arc::default(),
+            clock: Arc::new(FakeClock::at(setup.begins())),
+            model: Arc::default(),
+            log: None,
+            opened: false,
+            mode: setup.sync,
+            random: fastrand::Rng::with_seed(setup.seed ^ 0x5eed),
+        }
+    }
+
+    pub fn model(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the log, and compares what it holds with what was promised.
+    pub fn open(&mut self, least: Promise) -> Result<(), Broken> {
+        self.mode = self.setup.sync;
+        let options = self.setup.options(&self.fs, &self.catalog, Arc::clone(&self.clock));
+        let log = Log::open(options).map_err(|error| told("the log does not open", &error))?;
+        self.opened = true;
+        check_report(&log)?;
+        let found = read_all(&log)?;
+        self.model().check(&found, least)?;
+        self.model().settle(&found);
+        self.log = Some(log);
+        Ok(())
+    }
+
+    /// The disk and the catalog as the next process finds them; the log of this one is left behind.
+    pub fn abandon(&mut self, fs: SimulatedFileSystem) {
+        self.fs.observe_no_more();
+        self.fs.stop_after(0);
+        self.log = None;
+        self.fs = fs;
+        self.catalog = Arc::new(self.catalog.snapshot());
+    }
+
+    /// Does a step that leaves the log open. `Ok(Some)`: the log gave an error, as it may when the disk does.
+    pub fn act(&mut self, step: &Step) -> Result<Option<Error>, Broken> {
+        let Some(log) = self.log.clone() else { return Ok(None) };
+        let outcome = match step {
+            Step::Append { collection, lengths, sync } => {
+                let records = self.records(lengths);
+                return self.append(&log, *collection, records, *sync);
+            }
+            Step::Delete { collection } => {
+                let records = [NewRecord::delete("key-1"), NewRecord::delete("key-2")].into();
+                return self.append(&log, *collection, records, None);
+            }
+            Step::Many(batches) => return self.append_many(&log, batches),
+            Step::Seal(collection) => {
+                let name = collection.map(name);
+                let sealed = log.seal(name.as_ref());
+                if sealed.is_ok() {
+                    self.model().synced();
+                }
+                // A collection that nothing was appended to yet is not there.
+                sealed
+                    .map(|_| ())
+                    .or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
+            }
+            Step::Sync => log.sync().inspect(|()| self.model().synced()),
+            Step::Maintain => log.maintain(),
+            Step::Mode(mode) => log.set_sync_mode(*mode).inspect(|()| {
+                self.mode = *mode;
+                if mode.is_synced() {
+                    self.model().synced();
+                }
+            }),
+            Step::Pause(span) => {
+                self.clock.advance(*span);
+                Ok(())
+            }
+            Step::Reopen | Step::Kill | Step::PowerCut => unreachable!("ends the process"),
+        };
+        Ok(outcome.err())
+    }
+
+    fn append(
+        &mut self,
+        log: &Log,
+        collection: usize,
+        records: Arc<[NewRecord]>,
+        sync: Option<SyncMode>,
+    ) -> Result<Option<Error>, Broken> {
+        let expected = self.model().begin(collection, Arc::clone(&records));
+        let options = AppendOptions { sync, ..AppendOptions::default() };
+        let outcome = log.append_batch(&name(collection), &records, options);
+        self.note(collection, expected, sync, outcome)
+    }
+
+    fn append_many(&mut self, log: &Log, batches: &[(usize, Vec<usize>)]) -> Result<Option<Error>, Broken> {
+        let batches: Vec<_> = batches
+            .iter()
+            .map(|(collection, lengths)| (*collection, name(*collection), self.records(lengths)))
+            .collect();
+        let expected: Vec<u64> = batches
+            .iter()
+            .map(|(collection, _, records)| self.model().begin(*collection, Arc::clone(records)))
+            .collect();
+        let given: Vec<_> = batches.iter().map(|(_, name, records)| (name, &**records)).collect();
+        let outcomes = log.append_many_each(&given, AppendOptions::default());
+        let mut failed = None;
+        for (((collection, ..), expected), outcome) in batches.iter().zip(expected).zip(outcomes) {
+            failed = self.note(*collection, expected, None, outcome)?.or(failed);
+        }
+        Ok(failed)
+    }
+
+    fn note(
+        &mut self,
+        collection: usize,
+        expected: u64,
+        sync: Option<SyncMode>,
+        outcome: Result<Receipt, Error>,
+    ) -> Result<Option<Error>, Broken> {
+        match outcome {
+            Ok(receipt) if receipt.first.0 != expected => Err(format!(
+                "collection `{}`: the append got sequence `{}`, and should have got `{expected}`",
+                COLLECTIONS[collection], receipt.first
+            )),
+            Ok(_) => {
+                let synced = sync.unwrap_or(self.mode).is_synced();
+                self.model().acknowledge(collection, if synced { Promise::Durable } else { Promise::Written });
+                Ok(None)
+            }
+            Err(error) => {
+                if error.kind() != ErrorKind::OutcomeUnknown {
+                    self.model().refuse(collection);
+                }
+                Ok(Some(error))
+            }
+        }
+    }
+
+    /// Ends the process as the step says, and returns the next one's disk and what must be there at least.
+    pub fn end(&mut self, step: &Step) -> (SimulatedFileSystem, Promise, Option<Error>) {
+        match step {
+            Step::Kill => (self.fs.kill_image(), Promise::Written, None),
+            Step::PowerCut => (self.fs.crash_image(Cut::Random { seed: self.random.u64(..) }), Promise::Durable, None),
+            _ => {
+                let closed = self.log.take().map_or(Ok(()), |log| log.close());
+                if closed.is_ok() {
+                    self.model().synced();
+                }
+                (self.fs.kill_image(), Promise::Written, closed.err())
+            }
+        }
+    }
+
+    fn records(&mut self, lengths: &[usize]) -> Arc<[NewRecord]> {
+        lengths.iter().map(|&len| record(&mut self.random, len)).collect()
+    }
+}
+
+/// A record like no other.
+fn record(random: &mut fastrand::Rng, len: usize) -> NewRecord {
+    let mut payload = random.u64(..).to_le_bytes().to_vec();
+    payload.resize(8 + len, random.u8(..));
+    match random.u8(0..8) {
+        0 => NewRecord::payload(payload),
+        1 => NewRecord::put(format!("key-{}", random.u8(0..9)), payload).with_header("source", "crash"),
+        2 => NewRecord::put("", payload).with_timestamp(Timestamp(random.i64(..))),
+        3 => NewRecord::put("key-1", payload).with_expiry(Timestamp(random.i64(0..))),
+        _ => NewRecord::put(format!("key-{}", random.u8(0..9)), payload),
+    }
+}
+
+pub fn told(what: &str, error: &Error) -> Broken {
+    let mut text = format!("{what}: {:?}: {error}", error.kind());
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text += &format!(": {next}");
+        cause = next.source();
+    }
+    text
+}
+
+/// A crash is no damage: whoever reports some after one, blames the disk for what the log did.
+pub fn check_report(log: &Log) -> Result<(), Broken> {
+    let report = log.recovery();
+    if report.damaged.is_empty() && report.losses.is_empty() && !report.catalog_is_old {
+        return Ok(());
+    }
+    Err(format!(
+        "recovery reports what a crash cannot do: damaged={:?}, losses={:?}, catalog_is_old={}",
+        report.damaged, report.losses, report.catalog_is_old
+    ))
+}
+
+/// Everything that the log holds; there must be no collection that nobody appended to.
+pub fn read_all(log: &Log) -> Result<Found, Broken> {
+    let rows = log.catalog().collections(None, usize::MAX).map_err(|error| error.to_string())?;
+    if let Some(strange) = rows.iter().find(|row| !COLLECTIONS.contains(&row.name.as_str())) {
+        return Err(format!("collection `{}` was invented", strange.name));
+    }
+    (0..COLLECTIONS.len())
+        .map(|collection| match log.contents(&name(collection)) {
+            Ok(found) => Ok(found),
+            Err(error) if error.kind() == ErrorKind::NotFound && error.to_string().starts_with("no such") => {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(told("cannot read", &error)),
+        })
+        .collect()
+}

@@ -274,6 +274,37 @@ fn verify_and_status_tell_how_things_are() {
 }
 
 #[test]
+fn a_catalog_that_is_gone_or_damaged_is_made_anew() {
+    let workspace = Workspace::new();
+    append(&workspace, "c", "a\nb\n");
+    workspace.run("--data d seal").expect_code(0);
+    append(&workspace, "c", "c\n");
+    let remove = || {
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(workspace.path(&format!("d/.icecore/catalog.sqlite{end}")));
+        }
+    };
+    remove();
+    let run = workspace.run("--data d cat c").expect_code(1);
+    assert!(
+        run.stderr.contains("there is no catalog") && run.stderr.contains("\nhint: `recover` makes"),
+        "{}",
+        run.stderr
+    );
+    remove();
+    workspace.write("d/.icecore/catalog.sqlite", "garbage");
+    for line in ["cat c", "append c", "recover"] {
+        let run = workspace.run(&format!("--data d {line}")).expect_code(4);
+        assert!(run.stderr.contains("catalog is damaged") && run.stderr.contains("\nhint: put back"), "{}", run.stderr);
+    }
+    remove();
+    let run = workspace.run("--data d recover").expect_code(0);
+    assert!(run.stdout.contains("\ndone:\n") && run.stdout.contains("adopt"), "{}", run.stdout);
+    assert_eq!(workspace.run("--data d cat c --format raw").expect_code(0).stdout, "a\nb\nc\n");
+    workspace.run("--data d verify --deep").expect_code(0);
+}
+
+#[test]
 fn the_catalog_may_lie_elsewhere() {
     let workspace = Workspace::new();
     for log in ["d", "e"] {

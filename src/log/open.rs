@@ -95,11 +95,13 @@ pub(super) fn examine_beside(fs: &dyn FileSystem, directories: &Ids, catalog: &d
     let mut tries = 0;
     loop {
         let examination = recover::examine(fs, directories, catalog, false)?;
-        let vanished = examination
-            .journals
-            .iter()
-            .flat_map(|found| &found.unreadable)
-            .any(|unreadable| fs.metadata(&unreadable.path).is_err_and(|error| error.is_not_found()));
+        // Released, it is gone, or holds something else by now; what it held is in segments, or in a cold journal that
+        // we did not list.
+        let is_gone = |path: &Path| fs.metadata(path).is_err_and(|error| error.is_not_found());
+        let vanished = examination.journals.iter().any(|found| {
+            found.unreadable.iter().any(|unreadable| is_gone(&unreadable.path))
+                || found.journals.iter().any(|journal| !journal.is_itself() && is_gone(&journal.file.path))
+        });
         tries += 1;
         if !vanished || tries == 10 {
             return Ok(examination);

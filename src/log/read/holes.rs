@@ -9,6 +9,9 @@ use super::{Reader, closed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Sequence;
 
+/// How often everything is looked at anew beside a writer, before a record counts as missing.
+pub(in crate::log) const LOOKS: u32 = 3;
+
 /// Why sequences were passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -38,10 +41,13 @@ impl Reader {
     /// Passes over what of the hole from the reader's place to `last` (the lowest one, backwards) is on record, or says that
     /// it is not.
     pub(super) fn pass_hole(&mut self, last: Sequence) -> Result<()> {
-        if self.log.companion.is_some() && self.relooked != Some(self.at) {
-            // The writer may have moved it to a cold journal.
-            self.relooked = Some(self.at);
-            return self.log.relook();
+        if self.log.companion.is_some() {
+            // The writer may have moved it to a cold journal, and may do so again while we look.
+            let looks = if self.relooked.0 == self.at { self.relooked.1 } else { 0 };
+            if looks < LOOKS {
+                self.relooked = (self.at, looks + 1);
+                return self.log.relook();
+            }
         }
         if let Some(bad) = self.distrusted.take()
             && (bad.run.first..=bad.run.last()).contains(&self.at)

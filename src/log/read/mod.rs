@@ -35,6 +35,7 @@ use std::sync::atomic::Ordering;
 
 pub(super) use companion::{Companion, standing_of};
 pub(super) use get::Footers;
+pub(super) use holes::LOOKS;
 pub use holes::{SkipReason, Skipped};
 pub use info::{CollectionInfo, JournalInfo, JournalUse};
 pub use options::ReadOptions;
@@ -79,8 +80,8 @@ pub struct Reader {
     key: Option<Vec<u8>>,
     /// Where it waits.
     waiter: Option<Arc<Waiter>>,
-    /// Beside a writer: where everything was looked at anew, for want of a record.
-    relooked: Option<Sequence>,
+    /// Beside a writer: where everything was looked at anew, for want of a record, and how often.
+    relooked: (Sequence, u32),
     ended: bool,
 }
 
@@ -184,7 +185,7 @@ impl Reader {
             missing: None,
             key: None,
             waiter: None,
-            relooked: None,
+            relooked: (Sequence(0), 0),
             ended: false,
         }
     }

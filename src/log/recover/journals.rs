@@ -64,6 +64,14 @@ impl FoundJournal {
         }
     }
 
+    /// Whether the file is whole and the one that its name says: not, where it was damaged, or released and used again while it was
+    /// read.
+    #[must_use]
+    pub fn is_itself(&self) -> bool {
+        self.scan.damage.is_empty()
+            && self.scan.header.as_ref().is_some_and(|header| header.journal == self.file.journal)
+    }
+
     /// Bytes dropped behind the end, by this recovery or an earlier one.
     #[must_use]
     pub fn dropped_bytes(&self) -> u64 {

@@ -162,7 +162,7 @@ pub fn examine(
     };
     report_journals(&journals, &mut report);
     report_segments(&segments, &mut report);
-    let standings = stand(directories, &journals, &segments, &word, &mut report)?;
+    let standings = stand(directories, &journals, &segments, &word, (writable, &mut report))?;
     report.collections = standings.len() as u64;
     Ok(Examination { journals, segments, standings, report })
 }
@@ -299,7 +299,7 @@ fn stand(
     journals: &[FoundJournals],
     segments: &FoundSegments,
     word: &CatalogWord,
-    report: &mut Report,
+    (writable, report): (bool, &mut Report),
 ) -> Result<BTreeMap<CollectionName, Standing>> {
     let (mut pieces, home) = pieces_of(journals);
     let names = word.rows.keys().chain(segments.collections.keys()).chain(word.missing.keys());
@@ -316,10 +316,15 @@ fn stand(
         let directory = assigned.or_else(|| home.get(&name).copied()).or(files.directory).unwrap_or(0);
         let mut known = known(word, files, &name);
         for &(first, last) in adopted.get(&name).into_iter().flatten() {
-            if first <= known.sealed_through.next() {
+            if !writable {
+                // Nobody adopts it now: a writer beside us may be about to commit its row. Until then its records are read from
+                // the journals; where those are gone, they are not lost.
+                known.missing.push((first, last));
+            } else if first <= known.sealed_through.next() {
                 known.sealed_through = known.sealed_through.max(last);
             }
         }
+        known.missing.sort_unstable();
         pieces.room = rooms[directory];
         let merged = collections::merge(&name, pieces, &known)?;
         for conflict in &merged.conflicts {

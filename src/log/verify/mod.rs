@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub use status::{CollectionRefusing, DirectoryStatus, Status};
 
 use super::open::CATALOG_FILE;
-use super::read::ReadOptions;
+use super::read::{LOOKS, ReadOptions};
 use super::{Collection, Log, identity};
 use crate::catalog::LossRow;
 use crate::error::{ErrorKind, Result};
@@ -263,9 +263,8 @@ impl Verifier<'_> {
         let end = [(written.next(), written.next())];
         for &(first, last) in there.iter().chain(&end) {
             while at < first && at <= written {
-                // A compaction may have moved it while we paged through the rows.
-                if let Some(row) = self.log.0.catalog.segment_holding(collection.name(), at)? {
-                    at = row.key.last.next();
+                if let Some(last) = self.look_again(collection, at)? {
+                    at = last.next();
                     continue;
                 }
                 let behind = self.log.0.catalog.segments_from(collection.name(), at, 1)?;
@@ -277,6 +276,28 @@ impl Verifier<'_> {
             at = at.max(last.next());
         }
         Ok(())
+    }
+
+    /// Where a sequence was not found: the last one of the run or segment that does hold it. A compaction may have moved it while
+    /// we paged through the rows, and a writer in another process to a cold journal.
+    fn look_again(&self, collection: &Collection, at: Sequence) -> Result<Option<Sequence>> {
+        let unsealed = || {
+            let state = collection.state();
+            state.unsealed.at_or_after(at).filter(|run| run.first <= at).map(crate::memtable::Run::last)
+        };
+        let looks = if self.log.0.companion.is_some() { LOOKS } else { 0 };
+        for look in 0..=looks {
+            if let Some(last) = unsealed() {
+                return Ok(Some(last));
+            }
+            if let Some(row) = self.log.0.catalog.segment_holding(collection.name(), at)? {
+                return Ok(Some(row.key.last));
+            }
+            if look < looks {
+                self.log.0.relook()?;
+            }
+        }
+        Ok(None)
     }
 
     /// Reads what was unsealed, wherever it is by now.

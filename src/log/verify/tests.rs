@@ -149,7 +149,9 @@ fn a_hole_is_damage_a_loss_too_and_a_gap_is_not() {
     let place = Place::new();
     let log = filled(&place);
     let row = log.catalog().segments(None, None, 1).unwrap().remove(0);
-    let apply = |mutation: Mutation| drop(place.catalog.apply(&[mutation], Timestamp(5), "the disk broke").unwrap());
+    let apply = |mutation: Mutation| {
+        place.catalog.apply(&[mutation], Timestamp(5), "the disk broke").unwrap();
+    };
     let (from, to) = (SegmentStatus::Sealed, SegmentStatus::Quarantined);
     apply(Mutation::Transition { key: row.key, from, to, archive_key: None });
     let report = log.verify(SHALLOW).unwrap();
@@ -200,7 +202,7 @@ fn no_false_alarm_beside_a_busy_writer() {
     let writer = Log::open(options).unwrap();
     append(&writer, "a", 1);
     let beside = Log::open_read_only(place.options()).unwrap();
-    let done = AtomicBool::new(false);
+    let done = &AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for round in 0..12 {

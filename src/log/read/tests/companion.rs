@@ -97,3 +97,19 @@ fn waiting_beside_a_writer_looks_by_itself() {
     });
     assert_eq!(seen, (1..=9).collect::<Vec<_>>());
 }
+
+/// A seal was cut short between the file's name and its row: the records are still in the journals, and are read there.
+#[test]
+fn a_file_without_a_row_hides_nothing() {
+    let place = Place::new();
+    let (writer, _) = pair(&place);
+    let a = name("a");
+    let before = place.catalog.snapshot();
+    assert_eq!(writer.seal(Some(&a)).unwrap(), 1);
+    let mut options = place.options();
+    options.catalog = Some(Arc::new(before));
+    let beside = Log::open_read_only(options).unwrap();
+    assert_eq!(beside.recovery().steps[0].action, "adopt");
+    assert_eq!(read(&beside, &a, ReadOptions::default()), [1, 2, 3, 4, 5]);
+    assert_eq!(beside.recovery().losses, []);
+}

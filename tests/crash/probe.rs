@@ -93,6 +93,16 @@ impl Probe {
         });
     }
 
+    /// Looks at what is left of a world at its end: by a kill, and by power cuts.
+    pub fn aftermath(&self, world: &World) {
+        let model = world.model().clone();
+        let moment = Moment { fs: &world.fs, catalog: &world.catalog, model: &model, undisturbed: None, at: "the end" };
+        let seed = self.0.setup.seed ^ world.fs.changes();
+        for cut in [Cut::KeepAll, Cut::DropAll, Cut::Random { seed }, Cut::Random { seed: !seed }] {
+            self.look(&moment, cut);
+        }
+    }
+
     /// What broke first.
     pub fn broken(&self) -> Option<Broken> {
         locked(&self.0.broken).clone()
@@ -195,7 +205,7 @@ impl Probe {
         for (collection, found) in found.iter().enumerate() {
             append_one(&log, collection, found.len() as u64 + 1)?;
         }
-        let next = (number % self.0.effort.again_every == 0).then(|| fs.crash_image(Cut::DropAll));
+        let next = number.is_multiple_of(self.0.effort.again_every).then(|| fs.crash_image(Cut::DropAll));
         leave(fs, log);
         if let Some(fs) = next {
             let (log, after) = self.open(&fs, &Arc::new(catalog.snapshot()))?;

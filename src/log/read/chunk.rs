@@ -32,7 +32,7 @@ pub(super) struct Chunk {
 /// A run that is not what it was, or cannot be read.
 #[derive(Debug)]
 pub(super) struct BadRun {
-    pub run: Run,
+    pub run: Box<Run>,
     pub error: RunError,
 }
 
@@ -46,7 +46,7 @@ impl Chunk {
             match read_span(&runs, span) {
                 Ok(bytes) => loaded.extend(runs.drain(..span).zip(bytes)),
                 Err(_) if !loaded.is_empty() => break,
-                Err(error) => return Err(BadRun { run: run.clone(), error: error.into() }),
+                Err(error) => return Err(BadRun { run: Box::new(run.clone()), error: error.into() }),
             }
         }
         let place = (0, loaded.front().map_or(Sequence(0), |(run, _)| run.first));
@@ -76,7 +76,7 @@ impl Chunk {
             let rest = &bytes[offset..];
             let view = match run.checked(record::decode(rest), seed, sequence.0) {
                 Ok(view) => view,
-                Err(error) => return Some(Err(BadRun { run: run.clone(), error })),
+                Err(error) => return Some(Err(BadRun { run: Box::new(run.clone()), error })),
             };
             self.place = (offset + view.encoded.len(), sequence.next());
             if sequence >= at && key.is_none_or(|key| view.key == Some(key)) {
@@ -93,7 +93,7 @@ impl Chunk {
                 Some(starts) => starts,
                 None => match starts_of(run, bytes, seed) {
                     Ok(starts) => self.starts.insert(starts),
-                    Err(error) => return Some(Err(BadRun { run: run.clone(), error })),
+                    Err(error) => return Some(Err(BadRun { run: Box::new(run.clone()), error })),
                 },
             };
             let Some(start) = starts.pop() else {
@@ -151,5 +151,8 @@ fn starts_of(run: &Run, bytes: &Bytes, seed: Seed) -> Result<Vec<usize>, RunErro
 fn unknown_kind(run: &Run) -> BadRun {
     let (path, offset) = (run.file.path.display().to_string(), run.offset);
     let what = "a record of a kind that has no place here";
-    BadRun { run: run.clone(), error: RunError::Damaged { path, offset, first: run.first, last: run.last(), what } }
+    BadRun {
+        run: Box::new(run.clone()),
+        error: RunError::Damaged { path, offset, first: run.first, last: run.last(), what },
+    }
 }

@@ -149,7 +149,7 @@ pub fn find(fs: &dyn FileSystem, directory: &Path, writable: bool) -> Result<Fou
 /// Reads one journal file of `len` bytes. `judged` is what a later journal's OPEN says of it, if one does.
 ///
 /// # Errors
-/// As [`journal::scan`].
+/// As [`journal::scan()`].
 pub fn scan_file(
     file: &dyn File,
     len: u64,

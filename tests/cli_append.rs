@@ -159,7 +159,10 @@ fn a_second_writer_is_told_so_and_readers_are_not() {
         );
         assert_eq!(workspace.run(&format!("--data d {line} --json")).expect_code(1).json_error()["kind"], "locked");
     }
-    for line in ["cat c", "ls segments", "ls changes", "gap ls", "recover --dry-run"] {
+    for subject in ["collections", "segments", "journals", "changes", "assignments"] {
+        workspace.run(&format!("--data d ls {subject}")).expect_code(0);
+    }
+    for line in ["cat c", "gap ls", "recover --dry-run", "status", "verify", "verify --deep"] {
         workspace.run(&format!("--data d {line}")).expect_code(0);
     }
     assert_eq!(fed.end().0, Some(0));

@@ -200,18 +200,108 @@ fn recover_plans_acts_and_tells() {
         (&losses[0]["kind"], &losses[0]["first_sequence"], &losses[0]["last_sequence"]),
         (&"loss".into(), &1.into(), &2.into())
     );
+    // Until somebody takes note of it, it is damage for `verify`, and wants attention.
+    let report = workspace.run("--data d verify --json").expect_code(4).json_lines()[0].clone();
+    assert_eq!((&report["ok"], &report["verdict"]), (&false.into(), &"DAMAGED".into()));
+    assert_eq!(report["damaged"][0]["collection"], "c");
+    let status = workspace.run("--data d status").expect_code(0).stdout;
+    assert!(status.contains("\nneeds attention:\n") && status.contains("lost: c 1..=2"), "{status}");
     let wrong = workspace.run("--data d gap acknowledge c 1 3 --by alice").expect_code(1);
     assert!(wrong.stderr.contains("no such loss on record"), "{}", wrong.stderr);
     let run = workspace.run("--data d gap acknowledge c 1 2 --by alice").expect_code(0);
     assert_eq!(run.stderr, "acknowledged: c 1..=2\n");
     let gaps = workspace.run("--data d gap ls --json").expect_code(0).json_lines();
     assert_eq!((&gaps[0]["kind"], &gaps[0]["acknowledged_by"]), (&"gap".into(), &"alice".into()));
+    let report = workspace.run("--data d verify --json").expect_code(0).json_lines()[0].clone();
+    assert_eq!((&report["ok"], &report["verdict"]), (&true.into(), &"OK-WITH-GAPS".into()));
+    assert_eq!(report["gaps"][0]["acknowledged_by"], "alice");
+    let people = workspace.run("--data d verify").expect_code(0).stdout;
+    assert!(people.contains("gaps that were acknowledged:\n  c 1..=2, by alice\n"), "{people}");
+    assert!(workspace.run("--data d status").expect_code(0).stdout.ends_with("\nnothing needs attention\n"));
     let again = workspace.run("--data d gap acknowledge c 1 2 --by bob --json").expect_code(1);
     assert_eq!(again.json_error()["kind"], "conflict");
     append(&workspace, "c", "c\n");
     let read = workspace.run("--data d cat c").expect_code(0);
     assert_eq!(read.json_lines()[0]["sequence"], 3);
     assert!(read.stderr.contains("not there: 1..=2: a gap that was acknowledged"), "{}", read.stderr);
+}
+
+#[test]
+fn verify_and_status_tell_how_things_are() {
+    let workspace = Workspace::new();
+    append(&workspace, "c", "a\nb\n");
+    workspace.run("--data d seal").expect_code(0);
+    append(&workspace, "c", "c\n");
+    for depth in ["", " --deep"] {
+        let report = workspace.run(&format!("--data d verify --json{depth}")).expect_code(0).json_lines()[0].clone();
+        let numbers =
+            ["records", "segments", "unproven_tail_bytes", "dropped_tail_bytes"].map(|name| report[name].as_u64());
+        assert_eq!(numbers, [Some(3), Some(1), Some(0), Some(0)]);
+        assert!(report["journals"].as_u64().unwrap() > 0);
+        assert_eq!(
+            (&report["ok"], &report["damaged"], &report["gaps"]),
+            (&true.into(), &[0; 0].into(), &[0; 0].into())
+        );
+    }
+    let people = workspace.run("--data d verify --deep").expect_code(0).stdout;
+    assert!(people.starts_with("OK: 3 records, 1 segment, ") && people.ends_with("(every byte read)\n"), "{people}");
+    let status = workspace.run("--data d status --json").expect_code(0).json_lines()[0].clone();
+    assert_eq!((&status["collections"], &status["unsealed_records"]), (&1.into(), &1.into()));
+    assert_eq!(status["segments"]["sealed"], 1);
+    let people = workspace.run("--data d status").expect_code(0).stdout;
+    assert!(
+        people.contains("\nunsealed       1 record, ") && people.ends_with("\nnothing needs attention\n"),
+        "{people}"
+    );
+    // One byte of a segment: only a look at every byte can see it.
+    let segment = only(&workspace, "d/c", ".avro");
+    let mut bytes = workspace.read(&segment);
+    let block =
+        workspace.run(&format!("inspect {segment} --json")).json_lines()[0]["blocks"][0]["offset"].as_u64().unwrap();
+    bytes[block as usize + 8] ^= 1;
+    workspace.write(&segment, bytes);
+    workspace.run("--data d verify").expect_code(0);
+    let report = workspace.run("--data d verify --deep --json").expect_code(4).json_lines()[0].clone();
+    let damaged = &report["damaged"][0];
+    assert!(damaged["path"].as_str().unwrap().ends_with(&segment), "{damaged}");
+    assert_eq!(
+        (&damaged["collection"], &damaged["first_sequence"], &damaged["last_sequence"]),
+        (&"c".into(), &1.into(), &2.into())
+    );
+    assert!(damaged["reason"].is_string());
+    let people = workspace.run("--data d verify --deep").expect_code(4).stdout;
+    assert!(people.starts_with("DAMAGED: ") && people.contains("c 1..=2: "), "{people}");
+}
+
+#[test]
+fn a_catalog_that_is_gone_or_damaged_is_made_anew() {
+    let workspace = Workspace::new();
+    append(&workspace, "c", "a\nb\n");
+    workspace.run("--data d seal").expect_code(0);
+    append(&workspace, "c", "c\n");
+    let remove = || {
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(workspace.path(&format!("d/.icecore/catalog.sqlite{end}")));
+        }
+    };
+    remove();
+    let run = workspace.run("--data d cat c").expect_code(1);
+    assert!(
+        run.stderr.contains("there is no catalog") && run.stderr.contains("\nhint: `recover` makes"),
+        "{}",
+        run.stderr
+    );
+    remove();
+    workspace.write("d/.icecore/catalog.sqlite", "garbage");
+    for line in ["cat c", "append c", "recover"] {
+        let run = workspace.run(&format!("--data d {line}")).expect_code(4);
+        assert!(run.stderr.contains("catalog is damaged") && run.stderr.contains("\nhint: put back"), "{}", run.stderr);
+    }
+    remove();
+    let run = workspace.run("--data d recover").expect_code(0);
+    assert!(run.stdout.contains("\ndone:\n") && run.stdout.contains("adopt"), "{}", run.stdout);
+    assert_eq!(workspace.run("--data d cat c --format raw").expect_code(0).stdout, "a\nb\nc\n");
+    workspace.run("--data d verify --deep").expect_code(0);
 }
 
 #[test]

@@ -93,6 +93,14 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it finishes what is in flight on Ctrl-C, and says how far it came.
+    pub(super) const fn ends_in_order(&self) -> bool {
+        use LogCommand::{Append, Bench, Cat, Tail};
+        matches!(self, Self::Log(Append(_) | Cat(_) | Tail(_) | Bench(_)))
+    }
+}
+
 /// Every subcommand that works on a log, or on a file of one.
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {

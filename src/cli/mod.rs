@@ -129,7 +129,9 @@ fn context(cli: &Cli) -> Result<Context, Failure> {
     let config = load_config(cli, std::env::vars_os().collect())?;
     start_logging(config.settings().log.level)?;
     let clock = std::sync::Arc::new(SystemClock::new());
-    Ok(Context { config, json: cli.global.json, interrupt: Interrupt::listen()?, clock })
+    // Where a command does not look at it, Ctrl-C ends the process as it does elsewhere: every state is safe to be left.
+    let interrupt = if cli.command.ends_in_order() { Interrupt::listen()? } else { Interrupt::default() };
+    Ok(Context { config, json: cli.global.json, interrupt, clock })
 }
 
 /// Flags are the strongest source; `--set` comes before the flags that have a name of their own.

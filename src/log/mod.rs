@@ -302,6 +302,7 @@ impl From<CatalogError> for Error {
     fn from(error: CatalogError) -> Self {
         let kind = match &error {
             CatalogError::Refused(_) => ErrorKind::Conflict,
+            CatalogError::NotFound { .. } => ErrorKind::NotFound,
             CatalogError::Damaged { .. } => ErrorKind::Corrupt,
             CatalogError::Newer { .. } => ErrorKind::Unsupported,
             CatalogError::Unavailable { .. } => ErrorKind::Unavailable,
@@ -309,7 +310,19 @@ impl From<CatalogError> for Error {
             CatalogError::OutcomeUnknown { .. } => ErrorKind::OutcomeUnknown,
             _ => ErrorKind::Internal,
         };
-        Self::new(kind, error.to_string()).with_source(error)
+        let hint = match &error {
+            CatalogError::NotFound { .. } => Some("`recover` makes it anew from the directories"),
+            CatalogError::Damaged { .. } => Some(
+                "put back a good copy, or move the file (and its -wal and -shm) away: `recover` makes it anew from the directories",
+            ),
+            CatalogError::Newer { .. } => Some("use the icecore that wrote it, or a newer one"),
+            _ => None,
+        };
+        let shown = Self::new(kind, error.to_string()).with_source(error);
+        match hint {
+            Some(hint) => shown.with_hint(hint),
+            None => shown,
+        }
     }
 }
 

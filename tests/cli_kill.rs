@@ -56,11 +56,12 @@ fn killed_and_resumed_every_stanza_is_there_once() {
     let seed = fastrand::u64(..);
     println!("seed: {seed}");
     let workspace = Workspace::new();
-    let input = workspace.write("available", package_index(800, &mut fastrand::Rng::with_seed(seed)));
+    let input = workspace.write("available", package_index(10_000, &mut fastrand::Rng::with_seed(seed)));
     let icecore = std::path::Path::new(env!("CARGO_BIN_EXE_icecore"));
     let data = workspace.path("data");
     let plan = load::Plan { icecore, input: &input, data: &data, kills: 12, batch: 10, seed };
     let outcome = load::kill_and_resume(&plan, &mut |_, _| {}).unwrap();
-    assert_eq!((outcome.kills, outcome.records), (12, 800), "{outcome:?}");
-    assert!(outcome.acks + outcome.unsaid >= 80, "{outcome:?}");
+    assert_eq!((outcome.kills, outcome.records), (12, 10_000), "{outcome:?}");
+    // A batch may be smaller than ten: what has arrived after 5 ms goes.
+    assert!(outcome.acks + outcome.unsaid >= 1000, "{outcome:?}");
 }

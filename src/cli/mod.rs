@@ -120,7 +120,8 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Ls(args) => commands::ls::run(context, args),
         LogCommand::Bench(args) => commands::bench::run(context, args),
         LogCommand::Gap(command) => commands::gap::run(context, command),
-        _ => Err(Error::new(ErrorKind::Unsupported, "this build has no such command").into()),
+        LogCommand::Status => commands::status::run(context),
+        LogCommand::Verify(args) => commands::verify::run(context, args),
     }
 }
 

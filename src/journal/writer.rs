@@ -188,8 +188,15 @@ impl Journal {
             sabotage: options.sabotage,
         }));
         let mut writer = journal.0.writer();
-        journal.0.rotate(&mut writer, 0)?;
-        journal.0.sync_active(&mut writer)?;
+        if options.sabotage.appends_to_old_journal() {
+            if let Some(newest) = journal.0.predecessors().pop() {
+                writer.go_on_with(newest);
+            }
+        }
+        if writer.active.is_none() {
+            journal.0.rotate(&mut writer, 0)?;
+            journal.0.sync_active(&mut writer)?;
+        }
         drop(writer);
         Ok(journal)
     }
@@ -722,6 +729,14 @@ impl Active {
 }
 
 impl Writer {
+    /// What J4 forbids: appends behind the end of a journal of an earlier run.
+    fn go_on_with(&mut self, (before, file): (Predecessor, Arc<JournalFile>)) {
+        let Ok(len) = file.file().len() else { return };
+        let (offset, group) = (before.end, before.groups);
+        self.checksum = before.checksum;
+        self.active = Some(Active { file, len, offset, group, data_end: offset, durable_to: offset, marked: false });
+    }
+
     /// Whether a group of at most `most` bytes fits, with a filler behind it.
     fn has_room(&self, most: u64) -> bool {
         self.active.as_ref().is_some_and(|active| active.offset + most + PAD_BYTES_MIN <= active.len)

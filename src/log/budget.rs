@@ -26,6 +26,17 @@ impl Limit {
     }
 }
 
+/// What became of asking for sealing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relief {
+    /// Other threads were woken: waiting helps.
+    Asked,
+    /// Something was given back at once: looking again helps, and waiting would be for ever.
+    Given,
+    /// Nobody seals, or there is nothing to seal.
+    None,
+}
+
 /// Why a reservation was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -45,9 +56,16 @@ pub struct Budget {
     /// How many writers wait. Raised under the lock, before the last look at the counters; who gives back looks at it after
     /// lowering them. So one of the two sees the other, and no wake-up is lost.
     waiting: AtomicU64,
-    /// Why sealing does not give anything back; waiting is of no use then.
-    stuck: Mutex<Option<String>>,
+    queue: Mutex<Waiting>,
     freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Why sealing does not give anything back; waiting is of no use then.
+    stuck: Option<String>,
+    /// The most that any who wait want: memory, bytes.
+    wanted: (u64, u64),
 }
 
 impl Budget {
@@ -60,13 +78,13 @@ impl Budget {
             memtable: AtomicU64::new(0),
             unsealed: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
-            stuck: Mutex::default(),
+            queue: Mutex::default(),
             freed: Condvar::new(),
         }
     }
 
-    fn lock_stuck(&self) -> MutexGuard<'_, Option<String>> {
-        self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, Waiting> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reserves where no limit is reached.
@@ -98,33 +116,41 @@ impl Budget {
     }
 
     /// Reserves, waiting while a limit is reached. `relieve` is called, without a lock, before each wait: it asks for
-    /// sealing; where it says `false`, nobody seals, and waiting would be for ever.
+    /// sealing, and says whether waiting helps.
     ///
     /// # Errors
     /// [`Refused`] where waiting is of no use.
-    pub fn reserve(&self, memory: u64, bytes: u64, relieve: impl Fn() -> bool) -> Result<(), Refused> {
-        while self.try_reserve(memory, bytes).is_err() {
-            let seals = relieve();
-            let stuck = self.lock_stuck();
-            self.waiting.fetch_add(1, Ordering::SeqCst);
-            let outcome = match (self.try_add(memory, bytes), &*stuck) {
-                (Ok(()), _) => Some(Ok(())),
-                (Err(limit), Some(why)) => Some(Err(Refused { limit, why: why.clone() })),
-                (Err(limit), None) if !seals => {
-                    Some(Err(Refused { limit, why: "nothing more can be sealed now".into() }))
-                }
-                (Err(_), None) => {
-                    drop(self.freed.wait(stuck).unwrap_or_else(PoisonError::into_inner));
-                    // Where there is still no room, sealing is asked for again.
-                    None
-                }
-            };
-            self.waiting.fetch_sub(1, Ordering::SeqCst);
-            if let Some(outcome) = outcome {
-                return outcome;
+    pub fn reserve(&self, memory: u64, bytes: u64, relieve: impl Fn() -> Relief) -> Result<(), Refused> {
+        if self.try_reserve(memory, bytes).is_ok() {
+            return Ok(());
+        }
+        // Known to whoever seals: a large batch may not fit long before half of a limit is used.
+        let mut queue = self.queue();
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        queue.wanted = (queue.wanted.0.max(memory), queue.wanted.1.max(bytes));
+        drop(queue);
+        let outcome = self.wait_for(memory, bytes, relieve);
+        let mut queue = self.queue();
+        if self.waiting.fetch_sub(1, Ordering::SeqCst) == 1 {
+            queue.wanted = (0, 0);
+        }
+        outcome
+    }
+
+    fn wait_for(&self, memory: u64, bytes: u64, relieve: impl Fn() -> Relief) -> Result<(), Refused> {
+        loop {
+            let relief = relieve();
+            let queue = self.queue();
+            let Err(limit) = self.try_add(memory, bytes) else { return Ok(()) };
+            if let Some(why) = &queue.stuck {
+                return Err(Refused { limit, why: why.clone() });
+            }
+            match relief {
+                Relief::None => return Err(Refused { limit, why: "nothing more can be sealed now".into() }),
+                Relief::Asked => drop(self.freed.wait(queue).unwrap_or_else(PoisonError::into_inner)),
+                Relief::Given => {}
             }
         }
-        Ok(())
     }
 
     /// Counts what recovery found, without waiting.
@@ -149,26 +175,26 @@ impl Budget {
     fn wake_waiting(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             // With the lock, so that nobody is between the last look and the wait.
-            drop(self.lock_stuck());
+            drop(self.queue());
             self.freed.notify_all();
         }
     }
 
     /// Sealing failed: writers that wait are refused with `why`, until [`unstick`](Self::unstick).
     pub fn stick(&self, why: String) {
-        *self.lock_stuck() = Some(why);
+        self.queue().stuck = Some(why);
         self.freed.notify_all();
     }
 
     /// Why sealing does not get on, where it does not.
     #[must_use]
     pub fn stuck(&self) -> Option<String> {
-        self.lock_stuck().clone()
+        self.queue().stuck.clone()
     }
 
     /// Sealing works again.
     pub fn unstick(&self) {
-        *self.lock_stuck() = None;
+        self.queue().stuck = None;
     }
 
     /// Bytes of unsealed records in memory, and in journals.
@@ -177,10 +203,24 @@ impl Budget {
         (self.memtable.load(Ordering::SeqCst), self.unsealed.load(Ordering::SeqCst))
     }
 
-    /// Whether so much is used that sealing should begin: half of either limit.
+    /// Whether so much is used that sealing should begin: half of either limit, or so much that somebody has to wait.
     #[must_use]
     pub fn is_pressing(&self) -> bool {
-        let (memtable, unsealed) = self.used();
-        memtable > self.memtable_max / 2 || unsealed > self.unsealed_max / 2
+        let ((memtable, unsealed), (memory, bytes)) = (self.used(), self.wanted());
+        memtable > self.memtable_max / 2
+            || unsealed > self.unsealed_max / 2
+            || (memory > 0 && memtable + memory > self.memtable_max)
+            || (bytes > 0 && unsealed + bytes > self.unsealed_max)
+    }
+
+    /// The same of the unsealed bytes alone, which no cold journal makes fewer.
+    #[must_use]
+    pub fn is_unsealed_pressing(&self) -> bool {
+        let unsealed = self.unsealed.load(Ordering::SeqCst);
+        unsealed > (self.unsealed_max / 2).min(self.unsealed_max.saturating_sub(self.wanted().1))
+    }
+
+    fn wanted(&self) -> (u64, u64) {
+        if self.waiting.load(Ordering::SeqCst) == 0 { (0, 0) } else { self.queue().wanted }
     }
 }

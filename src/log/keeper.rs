@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::budget::Relief;
 use super::collection::Collection;
 use super::recover::act::{self, Context};
 use super::{Inner, recover};
@@ -146,18 +147,19 @@ impl Signal {
 }
 
 impl Inner {
-    /// Asks for sealing, because a writer has to wait; whether anybody does it.
-    pub(super) fn relieve(&self) -> bool {
+    /// Asks for sealing, because a writer has to wait.
+    pub(super) fn relieve(&self) -> Relief {
         if self.options.background {
             self.workers.lock().unwrap_or_else(PoisonError::into_inner).wake();
-            return true;
+            return Relief::Asked;
         }
         let before = self.budget.used();
         match self.maintain() {
-            Ok(()) => self.budget.used() != before,
+            Ok(()) if self.budget.used() != before => Relief::Given,
+            Ok(()) => Relief::None,
             Err(error) => {
                 tracing::warn!(error = recover::journals::chain(&error), "sealing failed");
-                false
+                Relief::None
             }
         }
     }
@@ -243,7 +245,7 @@ impl Inner {
                 self.seal_collection(&collection)?;
             } else if still && in_memory {
                 small[collection.directory].push(collection);
-            } else if still && self.is_unsealed_pressing() {
+            } else if still && self.budget.is_unsealed_pressing() {
                 // Cold or not, it counts as unsealed: only a segment helps.
                 self.seal_collection(&collection)?;
             }
@@ -262,10 +264,6 @@ impl Inner {
             }
         }
         Ok(())
-    }
-
-    fn is_unsealed_pressing(&self) -> bool {
-        self.budget.used().1 > self.options.limits.unsealed_bytes / 2
     }
 
     fn cool_in_files(&self, small: &[Vec<Arc<Collection>>]) -> Result<()> {

@@ -36,6 +36,8 @@ impl Log {
     /// `Locked` while another process writes to it; `Invalid` for directories that do not belong together; `Corrupt`,
     /// `Unsupported`, or what the disk or the catalog said.
     pub fn open(options: LogOptions) -> Result<Self> {
+        #[cfg(any(test, feature = "testing"))]
+        let options = crate::testing::without_directory_sync(options);
         let fs = Arc::clone(&options.fs);
         let (directories, locks, mut identities) = take_directories(&*fs, &options)?;
         let log_id = identities[0].log_id(&directories[0].1)?;

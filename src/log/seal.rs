@@ -177,12 +177,7 @@ impl Inner {
         if let Some(folder) = path.parent() {
             durable::create_dir_all(&*self.fs, folder)?;
         }
-        let published = if self.options.sabotage.skips_directory_sync() {
-            self.fs.rename_new(&staging, &path)
-        } else {
-            durable::publish(&*self.fs, &staging, &path)
-        };
-        match published {
+        match durable::publish(&*self.fs, &staging, &path) {
             Ok(()) => Ok((sealed.footer, sealed.bytes, sealed.sha256)),
             Err(error) if error.is_already_exists() => {
                 let existing = self.same_segment(&path, &sealed)?;

@@ -1,5 +1,11 @@
 //! What tests need of the library: rules that can be broken on purpose.
 
+#[cfg(any(test, feature = "testing"))]
+mod forgetful;
+
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use forgetful::without_directory_sync;
+
 /// A rule broken on purpose, to show that the crash suite would notice. In a build without tests nothing can be
 /// broken: every question answers "no", and costs nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,7 +11,9 @@
 //! `ICECORE_CRASH_STATES` sets how many distinct states are tried (100,000), `ICECORE_CRASH_SEED` runs a single seed.
 
 mod crashes;
+mod faults;
 mod model;
 mod points;
 mod probe;
+mod sabotage;
 mod workload;

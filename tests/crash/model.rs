@@ -81,6 +81,13 @@ impl Model {
         acknowledged.for_each(|batch| batch.promise = Promise::Durable);
     }
 
+    /// The power was cut: what was not synced is there or not.
+    pub fn power_was_cut(&mut self) {
+        self.version += 1;
+        let written = self.streams.iter_mut().flatten().filter(|batch| batch.promise == Promise::Written);
+        written.for_each(|batch| batch.promise = Promise::None);
+    }
+
     /// The log was opened anew, and what was found has passed [`check`](Self::check): that is what it has from now on.
     pub fn settle(&mut self, found: &Found) {
         self.version += 1;

@@ -6,7 +6,7 @@ use std::path::Path;
 use icecore::fs::simulated::{Operation, OperationKind};
 
 /// Every place at which the suite must have cut the power, or it did not test what it says.
-pub const NAMED: [&str; 49] = [
+pub const NAMED: [&str; 52] = [
     "directory: create directory",
     "directory: sync directory",
     "lock: lock",
@@ -32,30 +32,33 @@ pub const NAMED: [&str; 49] = [
     "free: remove journal",
     "cold: create",
     "cold: write",
-    "cold: sync",
+    "cold: sync all",
     "cold: rename",
+    "cold: remove",
     "seal: create",
     "seal: write",
-    "seal: sync",
-    "seal: create folder",
+    "seal: sync all",
+    "seal: create directory",
     "seal: rename",
     "seal: sync directory",
-    "seal: commit",
-    "release: rename",
-    "quarantine: create directory",
     "quarantine: create",
     "quarantine: write",
-    "quarantine: sync",
+    "quarantine: sync all",
     "quarantine: rename",
     "quarantine: sync directory",
+    "catalog: commit",
     "recovery: identity: replace",
-    "recovery: seal: commit",
-    "recovery: seal: sync directory",
-    "recovery: staging: remove",
     "recovery: journal: sync",
     "recovery: journal: rename",
     "recovery: journal: write group",
     "recovery: free: rename",
+    "recovery: free: zero header",
+    "recovery: cold: sync data",
+    "recovery: seal: sync all",
+    "recovery: seal: sync directory",
+    "recovery: seal: remove",
+    "recovery: quarantine: rename",
+    "recovery: catalog: commit",
 ];
 
 /// How often each point was a cut.
@@ -125,7 +128,7 @@ fn role(path: &Path) -> &'static str {
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     if text.contains("/quarantine") {
         "quarantine"
-    } else if text.contains("/staging") {
+    } else if text.contains("/staging/") {
         "seal"
     } else if text.contains("/.icecore/lock") {
         "lock"

@@ -93,6 +93,16 @@ impl Probe {
         });
     }
 
+    /// Looks at what is left of a world at its end: by a kill, and by power cuts.
+    pub fn aftermath(&self, world: &World) {
+        let model = world.model().clone();
+        let moment = Moment { fs: &world.fs, catalog: &world.catalog, model: &model, undisturbed: None, at: "the end" };
+        let seed = self.0.setup.seed ^ world.fs.changes();
+        for cut in [Cut::KeepAll, Cut::DropAll, Cut::Random { seed }, Cut::Random { seed: !seed }] {
+            self.look(&moment, cut);
+        }
+    }
+
     /// What broke first.
     pub fn broken(&self) -> Option<Broken> {
         locked(&self.0.broken).clone()

@@ -135,8 +135,6 @@ pub struct World {
     pub clock: Arc<FakeClock>,
     pub model: Arc<Mutex<Model>>,
     pub log: Option<Log>,
-    /// A log was open on this disk before.
-    pub opened: bool,
     mode: SyncMode,
     random: fastrand::Rng,
 }
@@ -153,7 +151,6 @@ impl World {
             clock: Arc::new(FakeClock::at(setup.begins())),
             model: Arc::default(),
             log: None,
-            opened: false,
             mode: setup.sync,
             random: fastrand::Rng::with_seed(setup.seed ^ 0x5eed),
         }
@@ -165,16 +162,24 @@ impl World {
 
     /// Opens the log, and compares what it holds with what was promised.
     pub fn open(&mut self, least: Promise) -> Result<(), Broken> {
+        let failed = self.try_open(least)?;
+        failed.map_or(Ok(()), |error| Err(told("the log does not open", &error)))
+    }
+
+    /// As [`open`](Self::open), on a disk that may fail.
+    pub fn try_open(&mut self, least: Promise) -> Result<Option<Error>, Broken> {
         self.mode = self.setup.sync;
         let options = self.setup.options(&self.fs, &self.catalog, Arc::clone(&self.clock));
-        let log = Log::open(options).map_err(|error| told("the log does not open", &error))?;
-        self.opened = true;
+        let log = match Log::open(options) {
+            Ok(log) => log,
+            Err(error) => return Ok(Some(error)),
+        };
         check_report(&log)?;
         let found = read_all(&log)?;
         self.model().check(&found, least)?;
         self.model().settle(&found);
         self.log = Some(log);
-        Ok(())
+        Ok(None)
     }
 
     /// The disk and the catalog as the next process finds them; the log of this one is left behind.
@@ -288,7 +293,10 @@ impl World {
     pub fn end(&mut self, step: &Step) -> (SimulatedFileSystem, Promise, Option<Error>) {
         match step {
             Step::Kill => (self.fs.kill_image(), Promise::Written, None),
-            Step::PowerCut => (self.fs.crash_image(Cut::Random { seed: self.random.u64(..) }), Promise::Durable, None),
+            Step::PowerCut => {
+                self.model().power_was_cut();
+                (self.fs.crash_image(Cut::Random { seed: self.random.u64(..) }), Promise::Durable, None)
+            }
             _ => {
                 let closed = self.log.take().map_or(Ok(()), |log| log.close());
                 if closed.is_ok() {

@@ -153,7 +153,7 @@ fn killed_run(plan: &Plan<'_>, acks: &mut Acks, wanted: u64, random: &mut fastra
         take(line, acks)?;
     }
     // Anywhere in a start, or in the next batch or two.
-    for _ in 0..random.u32(0..if wanted == 0 { 3_000_000 } else { 300_000 }) {
+    for _ in 0..random.u32(0..if wanted == 0 { 1_000_000 } else { 20_000 }) {
         std::hint::spin_loop();
     }
     child.kill().map_err(|error| format!("cannot kill: {error}"))?;

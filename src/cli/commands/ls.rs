@@ -5,11 +5,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use super::status;
 use crate::catalog::{Assignment, Change, SegmentRow};
 use crate::cli::facts::{Facts, Listing};
 use crate::cli::{CommandResult, Context, Exit, Failure, LsArgs, LsSubject, Stdout, logs};
 use crate::log::Log;
-use crate::log::read::JournalUse;
 use crate::types::ids::hex;
 use crate::types::{ChangeNumber, CollectionName, Sequence};
 
@@ -112,24 +112,14 @@ fn segment(row: &SegmentRow, places: &Places) -> Facts {
 fn journals(log: &Log, add: &mut Add<'_>) -> Result<(), Failure> {
     for info in log.journals().map_err(logs::explain)? {
         let path = std::path::absolute(&info.path).unwrap_or_else(|_| info.path.clone());
-        let kind = match info.kind {
-            // Which one takes appends is known only to the process that writes.
-            JournalUse::Active | JournalUse::Hot => "hot",
-            JournalUse::Cold => "cold",
-        };
         let kept_by: Vec<&str> = info.kept_by.iter().map(CollectionName::as_str).collect();
-        let shown = match info.kept_by_count {
-            0 => "-".to_owned(),
-            count if count as usize > kept_by.len() => format!("{} and more", kept_by.join(", ")),
-            _ => kept_by.join(", "),
-        };
         let facts = Facts::default()
             .text("path", path.display())
-            .text("kind", kind)
+            .text("kind", status::kind(info.kind))
             .bytes("bytes", info.bytes)
             .count("live_runs", info.live_runs)
             .bytes("live_bytes", info.live_bytes)
-            .both("kept_by", kept_by.clone(), shown)
+            .both("kept_by", kept_by, status::kept_by(&info))
             .hidden("kept_by_count", info.kept_by_count);
         add(facts)?;
     }

@@ -15,4 +15,6 @@ mod print;
 pub(super) mod recover;
 mod resume;
 pub(super) mod seal;
+pub(super) mod status;
 pub(super) mod tail;
+pub(super) mod verify;

@@ -80,8 +80,9 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, sealed_throug
         Action::Adopt => {
             let mut mutations = vec![Mutation::InsertSegment(adopted_row(context, finding)?)];
             // In one step, as when sealing: between the two, the journals' copies would count beside the segment.
-            if finding.key.last <= sealed_through {
-                let (collection, sequence) = (finding.key.collection.clone(), finding.key.last);
+            let (collection, sequence) = (finding.key.collection.clone(), finding.key.last);
+            let on_record = context.catalog.collection(&collection)?.map_or(Sequence(0), |row| row.sealed_through);
+            if (on_record.next()..=sealed_through).contains(&sequence) {
                 mutations.push(Mutation::RaiseSealedThrough { collection, sequence });
             }
             apply(&mutations)?;

@@ -256,7 +256,11 @@ fn report_segments(segments: &FoundSegments, report: &mut Report) {
             last_sequence: finding.key.last,
             reason: finding.reason.clone(),
         });
-        if matches!(finding.action, table::Action::Quarantine | table::Action::SetAside | table::Action::Report) {
+        // A whole file is set aside where another has its records: nothing is damaged.
+        let superseded = finding.action == table::Action::SetAside && finding.file == table::FileState::Present;
+        if !superseded
+            && matches!(finding.action, table::Action::Quarantine | table::Action::SetAside | table::Action::Report)
+        {
             report.damaged.push(DamageReport {
                 path: finding.path.clone(),
                 collection: Some(finding.key.collection.clone()),

@@ -96,14 +96,40 @@ pub fn find(fs: &dyn FileSystem, directories: &[(String, PathBuf)], catalog: &dy
             }
         }
     }
-    for (key, directory) in files {
+    let mut rowless: Vec<(SegmentKey, usize)> = files.into_iter().collect();
+    // Longer ones first where they begin alike: a seal whose row failed is tried again later, with what came since.
+    rowless.sort_by(|(one, _), (other, _)| {
+        (&one.collection, one.first, other.last).cmp(&(&other.collection, other.first, one.last))
+    });
+    let mut adopted: Option<SegmentKey> = None;
+    for (key, directory) in rowless {
         let path = segment_path(&directories[directory].1, &key);
-        let (file, reason) = judge_file(fs, &path);
-        let action = decide(None, file, false);
+        let (file, mut reason) = judge_file(fs, &path);
+        let mut action = decide(None, file, false);
+        if action == Action::Adopt {
+            let before = adopted.as_ref().filter(|before| overlaps(before, &key)).cloned();
+            if let Some(other) = before.map_or_else(|| row_overlapping(catalog, &key), |before| Ok(Some(before)))? {
+                // Without a row it released no journal: whatever it holds and the other does not is still there.
+                action = Action::SetAside;
+                reason = format!("another segment has its records: segment=`{other}`");
+            } else {
+                adopted = Some(key.clone());
+            }
+        }
         found.findings.push(SegmentFinding { key, directory, path, row: None, file, action, reason });
     }
     found.findings.sort_by(|one, other| one.key.cmp(&other.key));
     Ok(found)
+}
+
+fn overlaps(one: &SegmentKey, other: &SegmentKey) -> bool {
+    one.collection == other.collection && one.first <= other.last && other.first <= one.last
+}
+
+/// A live row that has some of the same sequences.
+fn row_overlapping(catalog: &dyn Catalog, key: &SegmentKey) -> Result<Option<SegmentKey>> {
+    let next = catalog.segments_from(&key.collection, key.first, 1)?;
+    Ok(next.into_iter().map(|row| row.key).find(|row| overlaps(row, key)))
 }
 
 /// Where a segment's file is.

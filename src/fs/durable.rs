@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 
 use super::{FileSystem, FsError, FsResult, OpenMode};
 
-/// Makes `path` and each missing directory above it. Each new name is durable when this returns.
+/// Makes `path` and each missing directory above it. The name of `path`, and each new name, is durable when this returns.
 ///
 /// # Errors
 /// What the system said.
 pub fn create_dir_all(fs: &dyn FileSystem, path: &Path) -> FsResult<()> {
     match fs.create_dir(path) {
-        // Made by an earlier run, maybe just before a crash: only a sync now makes sure of the name.
-        Ok(()) => sync_parent(fs, path),
-        Err(error) if error.is_already_exists() => Ok(()),
+        // A sync that failed promises nothing, and neither does the next one: the name is taken back, so that the next try
+        // makes it anew.
+        Ok(()) => sync_parent(fs, path).inspect_err(|_| drop(fs.remove_dir(path))),
+        // Made by an earlier run, maybe just before it was killed: only a sync now makes sure of the name.
+        Err(error) if error.is_already_exists() => sync_parent(fs, path),
         Err(error) if error.is_not_found() => {
             let parent = parent(path).ok_or(error)?;
             create_dir_all(fs, &parent)?;

@@ -123,6 +123,8 @@ impl Probe {
         for cut in [Cut::DropAll, Cut::KeepAll] {
             self.look(moment, cut);
         }
+        // The process is killed, the next one goes on, and only then the power is cut.
+        self.look_at(moment, moment.fs.kill_image(), Cut::KeepAll);
         if moment.undisturbed.is_none() && pending > 1 {
             self.look(moment, Cut::OnlyLast);
             self.look(moment, Cut::Prefix(pending - 1));
@@ -136,12 +138,16 @@ impl Probe {
     }
 
     fn look(&self, moment: &Moment<'_>, cut: Cut) {
+        self.look_at(moment, moment.fs.crash_image(cut), cut);
+    }
+
+    fn look_at(&self, moment: &Moment<'_>, image: SimulatedFileSystem, cut: Cut) {
         if locked(&self.0.broken).is_some() {
             return;
         }
-        let image = moment.fs.crash_image(cut);
         let change = moment.catalog.change_number().map_or(0, |number| number.0);
-        let fingerprint = image.fingerprint();
+        // A killed process leaves unsynced changes behind: they are part of the state.
+        let fingerprint = image.fingerprint() ^ (image.pending() as u64).rotate_left(32);
         // A cut that keeps everything keeps what a killed process would find.
         let least = match moment.undisturbed {
             Some((_, least)) => *least,
@@ -201,6 +207,9 @@ impl Probe {
             if found_again != found {
                 return Err("recovering again gives something else".into());
             }
+        }
+        if number.is_multiple_of(self.0.effort.again_every * 2) {
+            log.seal(None).map_err(|error| told("cannot seal after recovery", &error))?;
         }
         for (collection, found) in found.iter().enumerate() {
             append_one(&log, collection, found.len() as u64 + 1)?;

@@ -228,8 +228,11 @@ impl Inner {
         let unsealed_records: u64 = unsealed().map(|run| run.count).sum();
         let unsealed_bytes: u64 = unsealed().map(|run| run.len).sum();
         let firsts = sealed.range.map(|(first, _)| first).into_iter().chain(unsealed().next().map(|run| run.first));
-        let lasts =
-            sealed.range.map(|(_, last)| last).into_iter().chain(unsealed().last().map(crate::memtable::Run::last));
+        let lasts = sealed
+            .range
+            .map(|(_, last)| last)
+            .into_iter()
+            .chain(unsealed().next_back().map(crate::memtable::Run::last));
         CollectionInfo {
             collection: known.name().clone(),
             directory: self.directories[known.directory].path.clone(),

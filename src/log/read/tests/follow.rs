@@ -54,7 +54,7 @@ fn eight_readers_and_sixteen_writers_under_back_pressure() {
                         std::hint::black_box(&seen);
                         std::thread::yield_now();
                     }
-                    if seen.len() as u64 % (20 + reader * 7) == 0 {
+                    if (seen.len() as u64).is_multiple_of(20 + reader * 7) {
                         tail = follow(seen.len() as u64 + 1);
                     }
                 }

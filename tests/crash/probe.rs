@@ -98,8 +98,10 @@ impl Probe {
         let model = world.model().clone();
         let moment = Moment { fs: &world.fs, catalog: &world.catalog, model: &model, undisturbed: None, at: "the end" };
         let seed = self.0.setup.seed ^ world.fs.changes();
+        self.look_at(&moment, world.fs.kill_image(), "kill", Promise::Written);
+        // What a failed sync lost, no power cut keeps.
         for cut in [Cut::KeepAll, Cut::DropAll, Cut::Random { seed }, Cut::Random { seed: !seed }] {
-            self.look(&moment, cut);
+            self.look_at(&moment, world.fs.crash_image(cut), &format!("{cut:?}"), Promise::Durable);
         }
     }
 
@@ -124,7 +126,7 @@ impl Probe {
             self.look(moment, cut);
         }
         // The process is killed, the next one goes on, and only then the power is cut.
-        self.look_at(moment, moment.fs.kill_image(), Cut::KeepAll);
+        self.look_at(moment, moment.fs.kill_image(), "kill", Promise::Written);
         if moment.undisturbed.is_none() && pending > 1 {
             self.look(moment, Cut::OnlyLast);
             self.look(moment, Cut::Prefix(pending - 1));
@@ -138,22 +140,19 @@ impl Probe {
     }
 
     fn look(&self, moment: &Moment<'_>, cut: Cut) {
-        self.look_at(moment, moment.fs.crash_image(cut), cut);
+        // On a disk without faults, a cut that keeps everything keeps what a killed process would find.
+        let least = if cut == Cut::KeepAll { Promise::Written } else { Promise::Durable };
+        self.look_at(moment, moment.fs.crash_image(cut), &format!("{cut:?}"), least);
     }
 
-    fn look_at(&self, moment: &Moment<'_>, image: SimulatedFileSystem, cut: Cut) {
+    fn look_at(&self, moment: &Moment<'_>, image: SimulatedFileSystem, cut: &str, least: Promise) {
         if locked(&self.0.broken).is_some() {
             return;
         }
         let change = moment.catalog.change_number().map_or(0, |number| number.0);
         // A killed process leaves unsynced changes behind: they are part of the state.
         let fingerprint = image.fingerprint() ^ (image.pending() as u64).rotate_left(32);
-        // A cut that keeps everything keeps what a killed process would find.
-        let least = match moment.undisturbed {
-            Some((_, least)) => *least,
-            None if cut == Cut::KeepAll => Promise::Written,
-            None => Promise::Durable,
-        };
+        let least = moment.undisturbed.map_or(least, |(_, least)| *least);
         if !locked(&self.0.checked).insert((fingerprint, change, moment.model.version() * 2 + least as u64 / 2)) {
             return;
         }
@@ -167,7 +166,7 @@ impl Probe {
             Err(panic) => format!("panicked: {}", panic_text(&*panic)),
         };
         let depth = if moment.undisturbed.is_some() { "in recovery" } else { "at work" };
-        let text = format!("seed {}, {depth}, before `{}`, {cut:?}: {broken}", self.0.setup.seed, moment.at);
+        let text = format!("seed {}, {depth}, before `{}`, {cut}: {broken}", self.0.setup.seed, moment.at);
         locked(&self.0.broken).get_or_insert(text);
     }
 

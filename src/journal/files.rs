@@ -26,7 +26,7 @@ use super::file::{
 };
 use crate::avro::container::SYNC_BYTES;
 use crate::clock::Clock;
-use crate::fs::{EntryKind, File, FileSystem, FsError, FsResult, OpenMode};
+use crate::fs::{EntryKind, File, FileSystem, FsError, FsResult, OpenMode, durable};
 use crate::types::{Epoch, LogId};
 
 /// How many prepared files lie ahead of use at most.
@@ -182,12 +182,7 @@ impl JournalFiles {
         file.write_all_at(&marker, len - SYNC_BYTES as u64)?;
         file.sync_all()?;
         let named = self.folder.join(file_name(JournalKind::Hot, journal));
-        self.fs.rename_new(path, &named)?;
-        if let Err(error) = self.fs.sync_dir(&self.folder) {
-            // The name is not promised: nobody may find an empty journal under it later that OPEN does not know.
-            let _ = self.fs.remove_file(&named);
-            return Err(error);
-        }
+        durable::publish(&*self.fs, path, &named)?;
         let file = Arc::new(JournalFile::new(JournalKind::Hot, journal, file_id, &named, Arc::clone(file)));
         Ok(ReadyFile { file, len })
     }
@@ -228,8 +223,7 @@ impl JournalFiles {
             return self.fs.sync_dir(&self.folder);
         }
         let free = self.free_path(file.journal);
-        self.fs.rename_new(&file.path, &free)?;
-        self.fs.sync_dir(&self.folder)?;
+        durable::publish(&*self.fs, &file.path, &free)?;
         file.file().write_all_at(&[0; HEADER_BYTES as usize], 0)?;
         file.file().sync_data()?;
         self.state().free.push(free);

@@ -55,8 +55,9 @@ struct Moment<'a> {
     fs: &'a SimulatedFileSystem,
     catalog: &'a MemoryCatalog,
     model: &'a Model,
-    /// For a crash in recovery: what recovery gives when nothing interrupts it.
-    undisturbed: Option<&'a (Found, Promise)>,
+    /// For a crash in recovery: what recovery gives when nothing interrupts it, where nothing else may be there, and
+    /// what must be.
+    undisturbed: Option<&'a (Option<Found>, Promise)>,
     at: &'a str,
 }
 
@@ -159,7 +160,7 @@ impl Probe {
         locked(&self.0.states).insert(fingerprint.rotate_left(7) ^ change.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let number = self.0.images.fetch_add(1, Ordering::Relaxed);
         let catalog = Arc::new(moment.catalog.snapshot());
-        let looked = catch_unwind(AssertUnwindSafe(|| self.verify(&image, &catalog, moment, least, number)));
+        let looked = catch_unwind(AssertUnwindSafe(|| self.verify(&image, &catalog, moment, (cut, least), number)));
         let broken = match looked {
             Ok(Ok(())) => return,
             Ok(Err(broken)) => broken,
@@ -185,18 +186,22 @@ impl Probe {
         fs: &SimulatedFileSystem,
         catalog: &Arc<MemoryCatalog>,
         moment: &Moment<'_>,
-        least: Promise,
+        (cut, least): (&str, Promise),
         number: u64,
     ) -> Result<(), Broken> {
         let untouched = (moment.undisturbed.is_none() && number.is_multiple_of(self.0.effort.nested_every))
             .then(|| (fs.kill_image(), catalog.snapshot()));
         let (log, found) = self.open(fs, catalog)?;
         moment.model.check(&found, least)?;
-        if moment.undisturbed.is_some_and(|(undisturbed, _)| *undisturbed != found) {
+        let undisturbed = moment.undisturbed.and_then(|(undisturbed, _)| undisturbed.as_ref());
+        if undisturbed.is_some_and(|undisturbed| *undisturbed != found) {
             return Err("an interrupted recovery gives something else than one that is not".into());
         }
         if let Some((fs, catalog)) = untouched {
-            self.crash_in_recovery(&fs, catalog, moment.model, (found.clone(), least))?;
+            // After a kill, what was not synced before is lost to a power cut in recovery as to one without it.
+            let at_risk = least == Promise::Written && cut == "kill";
+            let undisturbed = if at_risk { (None, Promise::Durable) } else { (Some(found.clone()), least) };
+            self.crash_in_recovery(&fs, catalog, moment.model, undisturbed)?;
         }
         // What recovery found and told is durable now: a power cut right behind it changes nothing.
         if number % self.0.effort.again_every == 1 || moment.undisturbed.is_some() {
@@ -237,7 +242,7 @@ impl Probe {
         fs: &SimulatedFileSystem,
         catalog: MemoryCatalog,
         model: &Model,
-        undisturbed: (Found, Promise),
+        undisturbed: (Option<Found>, Promise),
     ) -> Result<(), Broken> {
         let (catalog, context) = (Arc::new(catalog), Arc::new((model.clone(), undisturbed)));
         let (probe, catalog_then, context_then) = (self.clone(), Arc::clone(&catalog), Arc::clone(&context));

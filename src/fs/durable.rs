@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 
 use super::{FileSystem, FsError, FsResult, OpenMode};
 
-/// Makes `path` and each missing directory above it. Each new name is durable when this returns.
+/// Makes `path` and each missing directory above it. The name of `path`, and each new name, is durable when this returns.
 ///
 /// # Errors
 /// What the system said.
 pub fn create_dir_all(fs: &dyn FileSystem, path: &Path) -> FsResult<()> {
     match fs.create_dir(path) {
-        // Made by an earlier run, maybe just before a crash: only a sync now makes sure of the name.
-        Ok(()) => sync_parent(fs, path),
-        Err(error) if error.is_already_exists() => Ok(()),
+        // A sync that failed promises nothing, and neither does the next one: the name is taken back, so that the next try
+        // makes it anew.
+        Ok(()) => sync_parent(fs, path).inspect_err(|_| drop(fs.remove_dir(path))),
+        // Made by an earlier run, maybe just before it was killed: only a sync now makes sure of the name.
+        Err(error) if error.is_already_exists() => sync_parent(fs, path),
         Err(error) if error.is_not_found() => {
             let parent = parent(path).ok_or(error)?;
             create_dir_all(fs, &parent)?;
@@ -66,10 +68,11 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// The bytes are durable before the name: whoever finds the name finds the whole file.
 ///
 /// # Errors
-/// Already exists, or what the system said.
+/// Already exists, or what the system said; then the file has its old name again, if the system lets it.
 pub fn publish(fs: &dyn FileSystem, temporary: &Path, path: &Path) -> FsResult<()> {
     fs.rename_new(temporary, path)?;
-    sync_parent(fs, path)
+    // A name whose sync failed is never promised by a later sync: the next try must make it anew.
+    sync_parent(fs, path).inspect_err(|_| drop(fs.rename_new(path, temporary)))
 }
 
 /// Removes a file; that it is gone is durable when this returns.

@@ -27,6 +27,8 @@ pub struct Collection {
     state: Mutex<CollectionState>,
     /// The catalog has its row and its assignment.
     pub(super) catalogued: AtomicBool,
+    /// This run has made sure that the folder of its segments has a durable name.
+    pub(super) has_folder: AtomicBool,
 }
 
 /// What changes.
@@ -160,7 +162,8 @@ impl Collection {
             refuses: standing.refuses,
             waiters: Vec::new(),
         };
-        Self { name, seed, directory, journal, budget, state: Mutex::new(state), catalogued: AtomicBool::new(false) }
+        let (catalogued, has_folder) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { name, seed, directory, journal, budget, state: Mutex::new(state), catalogued, has_folder }
     }
 
     /// Its name.

@@ -174,8 +174,11 @@ impl Inner {
                 return Err(error);
             }
         };
-        if let Some(folder) = path.parent() {
+        if let Some(folder) = path.parent()
+            && !collection.has_folder.load(std::sync::atomic::Ordering::Acquire)
+        {
             durable::create_dir_all(&*self.fs, folder)?;
+            collection.has_folder.store(true, std::sync::atomic::Ordering::Release);
         }
         match durable::publish(&*self.fs, &staging, &path) {
             Ok(()) => Ok((sealed.footer, sealed.bytes, sealed.sha256)),

@@ -12,7 +12,7 @@ use icecore::fs::simulated::{Errno, Failure, Fault};
 
 use crate::model::Promise;
 use crate::probe::{Effort, Probe};
-use crate::workload::{Broken, Setup, Step, World, read_all, steps};
+use crate::workload::{Broken, ON_PURPOSE, Setup, Step, World, read_all, steps};
 
 const STEPS: usize = 45;
 
@@ -65,7 +65,7 @@ fn go(world: &mut World, errors: &mut u64) -> Result<(), Broken> {
     // What is acknowledged can be read, whatever failed, as long as reading does not.
     if let Some(log) = &world.log {
         let found = match read_all(log) {
-            Err(what) if what.contains("on purpose") => return Ok(()),
+            Err(what) if what.contains(ON_PURPOSE) => return Ok(()),
             found => found?,
         };
         world.model().check(&found, Promise::Written).map_err(|what| format!("read from the open log: {what}"))?;
@@ -174,13 +174,12 @@ fn fail_commits(world: &World, at: u64, times: u64, failure: CommitFailure) {
         if !(at..at + times).contains(&commits.fetch_add(1, Ordering::Relaxed)) {
             return;
         }
-        let (path, what) = ("memory".to_owned(), "on purpose".to_owned());
+        let path = "memory".to_owned();
+        let unknown = |path| CatalogError::OutcomeUnknown { path, source: ON_PURPOSE.into() };
         match failure {
-            CommitFailure::Refused => catalog.fail_next(CatalogError::Unavailable { path, what }),
-            CommitFailure::Unknown => catalog.fail_next(CatalogError::OutcomeUnknown { path, what }),
-            CommitFailure::UnknownButKept => {
-                catalog.fail_next_but_keep(CatalogError::OutcomeUnknown { path, what });
-            }
+            CommitFailure::Refused => catalog.fail_next(CatalogError::Unavailable { path, what: ON_PURPOSE.into() }),
+            CommitFailure::Unknown => catalog.fail_next(unknown(path)),
+            CommitFailure::UnknownButKept => catalog.fail_next_but_keep(unknown(path)),
         }
     });
 }

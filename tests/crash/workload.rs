@@ -139,6 +139,9 @@ pub struct World {
     random: fastrand::Rng,
 }
 
+/// What the errors say that the simulated disk gives.
+pub const ON_PURPOSE: &str = "on purpose";
+
 /// Why a run cannot go on: the log broke a promise.
 pub type Broken = String;
 
@@ -174,8 +177,17 @@ impl World {
             Ok(log) => log,
             Err(error) => return Ok(Some(error)),
         };
+        if log.recovery().damaged.iter().any(|damaged| damaged.reason.contains(ON_PURPOSE)) {
+            // A journal that cannot be read now is served without, and said so: as good as not open, here.
+            return Ok(log.close().err().or_else(|| Some(Error::new(ErrorKind::Unavailable, ON_PURPOSE))));
+        }
         check_report(&log)?;
-        let found = read_all(&log)?;
+        let found = match read_all(&log) {
+            Err(what) if what.contains(ON_PURPOSE) => {
+                return Ok(Some(Error::new(ErrorKind::Unavailable, what)));
+            }
+            found => found?,
+        };
         self.model().check(&found, least)?;
         self.model().settle(&found);
         self.log = Some(log);

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::avro::container::SYNC_BYTES;
 use crate::error::Result;
 use crate::fs::{EntryKind, File, FileSystem, OpenMode};
 use crate::journal::file::{self, FileId, JournalFile, JournalKind, JournalNumber};
@@ -159,16 +160,14 @@ pub fn scan_file(
     if kind == JournalKind::Hot {
         return journal::scan(file, judged);
     }
+    // Its last block ends in its id, which is needed where the header is damaged.
+    let mut file_id = FileId([0; SYNC_BYTES]);
+    if let Some(last) = len.checked_sub(SYNC_BYTES as u64) {
+        file.read_exact_at(&mut file_id.0, last)?;
+    }
     // A cold journal was synced whole before it got its name: all of it counts.
-    let whole = Predecessor {
-        journal,
-        file_id: FileId([0; 16]),
-        end: len,
-        checksum: 0,
-        groups: 0,
-        verdict: Verdict::Whole,
-        dropped_bytes: 0,
-    };
+    let whole =
+        Predecessor { journal, file_id, end: len, checksum: 0, groups: 0, verdict: Verdict::Whole, dropped_bytes: 0 };
     let mut scan = journal::scan(file, Some(&whole))?;
     if !scan.closed {
         let (offset, bytes) = (scan.end.min(len), len.saturating_sub(scan.end));

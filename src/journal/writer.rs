@@ -188,10 +188,10 @@ impl Journal {
             sabotage: options.sabotage,
         }));
         let mut writer = journal.0.writer();
-        if options.sabotage.appends_to_old_journal() {
-            if let Some(newest) = journal.0.predecessors().pop() {
-                writer.go_on_with(newest);
-            }
+        if options.sabotage.appends_to_old_journal()
+            && let Some(newest) = journal.0.predecessors().pop()
+        {
+            writer.go_on_with(newest);
         }
         if writer.active.is_none() {
             journal.0.rotate(&mut writer, 0)?;

@@ -30,7 +30,15 @@ fn run() -> Result<(), String> {
     let seed = number(1, fastrand::u64(..))?;
     let icecore = program()?;
     println!("seed: {seed}");
-    let plan = load::Plan { icecore: &icecore, input: input.as_ref(), data: data.as_ref(), kills, batch: 10, seed };
+    let plan = load::Plan {
+        icecore: &icecore,
+        input: input.as_ref(),
+        data: data.as_ref(),
+        kills,
+        batch: 10,
+        settings: &[],
+        seed,
+    };
     let shows = std::io::stderr().is_terminal();
     let started = std::time::Instant::now();
     let outcome = load::kill_and_resume(&plan, &mut |outcome, records| {

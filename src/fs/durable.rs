@@ -68,10 +68,11 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// The bytes are durable before the name: whoever finds the name finds the whole file.
 ///
 /// # Errors
-/// Already exists, or what the system said.
+/// Already exists, or what the system said; then the file has its old name again, if the system lets it.
 pub fn publish(fs: &dyn FileSystem, temporary: &Path, path: &Path) -> FsResult<()> {
     fs.rename_new(temporary, path)?;
-    sync_parent(fs, path)
+    // A name whose sync failed is never promised by a later sync: the next try must make it anew.
+    sync_parent(fs, path).inspect_err(|_| drop(fs.rename_new(path, temporary)))
 }
 
 /// Removes a file; that it is gone is durable when this returns.

@@ -4,9 +4,11 @@
 //!
 //! # A file's life
 //!
-//! 1. Made under a name that is no journal's (`free-*.tmp`), filled with zeros; or taken from the free ones.
+//! 1. Made under a name that is no journal's (`new-*.tmp`), filled with zeros; or taken from the free ones (`free-*.tmp`), whose
+//!    length is durable since they were journals. What has the first name when a run begins is removed: its zeros may
+//!    never have come to the disk.
 //! 2. Prepared: header page and first filler to the front, sync marker to the end, synced; then renamed to its journal's
-//!    name, then the folder synced. A crash before the rename leaves a free file; a crash after it, an empty journal. A
+//!    name, then the folder synced. A crash before the rename leaves a new or free file; a crash after it, an empty journal. A
 //!    journal's name thus never stands before a header that is not durable: a bad header is damage, nothing else.
 //! 3. Written by groups, each naming the file's id.
 //! 4. Freed, when nothing lives in it: renamed to a free name, the folder synced, then the header overwritten with
@@ -24,7 +26,7 @@ use super::file::{
 };
 use crate::avro::container::SYNC_BYTES;
 use crate::clock::Clock;
-use crate::fs::{EntryKind, File, FileSystem, FsError, FsResult, OpenMode};
+use crate::fs::{EntryKind, File, FileSystem, FsError, FsResult, OpenMode, durable};
 use crate::types::{Epoch, LogId};
 
 /// How many prepared files lie ahead of use at most.
@@ -76,10 +78,15 @@ impl JournalFiles {
     ) -> FsResult<Self> {
         let mut free = Vec::new();
         for entry in fs.list(folder)? {
-            if entry.kind == EntryKind::File && entry.name.starts_with("free-") && entry.name.ends_with(".tmp") {
+            let is_free = entry.name.starts_with("free-");
+            if entry.kind == EntryKind::File
+                && (is_free || entry.name.starts_with("new-"))
+                && entry.name.ends_with(".tmp")
+            {
                 let path = folder.join(&entry.name);
-                // A free file holds nothing: where it cannot be looked at or removed, it is only in the way.
-                if free.len() < FREE_MAX && fs.metadata(&path).is_ok_and(|found| found.len == journal_bytes) {
+                // It holds nothing: where it cannot be looked at or removed, it is only in the way.
+                if is_free && free.len() < FREE_MAX && fs.metadata(&path).is_ok_and(|found| found.len == journal_bytes)
+                {
                     free.push(path);
                 } else {
                     let _ = fs.remove_file(&path);
@@ -156,6 +163,17 @@ impl JournalFiles {
             }
             None => self.make_zeroed(len)?,
         };
+        let made = self.name(&path, &file, len);
+        if made.is_err() {
+            // What of it is on the disk is not known: it is not used again.
+            drop(file);
+            let _ = self.fs.remove_file(&path);
+        }
+        made
+    }
+
+    /// Makes a file an empty journal.
+    fn name(&self, path: &Path, file: &Arc<dyn File>, len: u64) -> FsResult<ReadyFile> {
         let journal = self.next_number();
         let file_id = FileId(self.clock.random());
         let header = JournalHeader { kind: JournalKind::Hot, log: self.log, journal, file_id };
@@ -164,9 +182,8 @@ impl JournalFiles {
         file.write_all_at(&marker, len - SYNC_BYTES as u64)?;
         file.sync_all()?;
         let named = self.folder.join(file_name(JournalKind::Hot, journal));
-        self.fs.rename_new(&path, &named)?;
-        self.fs.sync_dir(&self.folder)?;
-        let file = Arc::new(JournalFile::new(JournalKind::Hot, journal, file_id, &named, file));
+        durable::publish(&*self.fs, path, &named)?;
+        let file = Arc::new(JournalFile::new(JournalKind::Hot, journal, file_id, &named, Arc::clone(file)));
         Ok(ReadyFile { file, len })
     }
 
@@ -176,7 +193,7 @@ impl JournalFiles {
             // The reserve is for sealing and releasing, which give space back (D3).
             return Err(FsError::new("make a journal", &self.folder, std::io::ErrorKind::StorageFull.into()));
         }
-        let path = self.free_path(self.next_number());
+        let path = self.folder.join(format!("new-{}.tmp", self.next_number()));
         let file = self.fs.open(&path, OpenMode::CreateNew)?;
         match file.preallocate(len) {
             Ok(()) => Ok((path, file)),
@@ -206,8 +223,7 @@ impl JournalFiles {
             return self.fs.sync_dir(&self.folder);
         }
         let free = self.free_path(file.journal);
-        self.fs.rename_new(&file.path, &free)?;
-        self.fs.sync_dir(&self.folder)?;
+        durable::publish(&*self.fs, &file.path, &free)?;
         file.file().write_all_at(&[0; HEADER_BYTES as usize], 0)?;
         file.file().sync_data()?;
         self.state().free.push(free);

@@ -134,7 +134,7 @@ fn role(path: &Path) -> &'static str {
         "lock"
     } else if text.contains("/.icecore") {
         "identity"
-    } else if file.starts_with("free-") {
+    } else if file.starts_with("free-") || file.starts_with("new-") {
         "free"
     } else if file.starts_with("cold-") {
         "cold"

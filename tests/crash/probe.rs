@@ -55,8 +55,9 @@ struct Moment<'a> {
     fs: &'a SimulatedFileSystem,
     catalog: &'a MemoryCatalog,
     model: &'a Model,
-    /// For a crash in recovery: what recovery gives when nothing interrupts it.
-    undisturbed: Option<&'a (Found, Promise)>,
+    /// For a crash in recovery: what recovery gives when nothing interrupts it, where nothing else may be there, and
+    /// what must be.
+    undisturbed: Option<&'a (Option<Found>, Promise)>,
     at: &'a str,
 }
 
@@ -98,8 +99,10 @@ impl Probe {
         let model = world.model().clone();
         let moment = Moment { fs: &world.fs, catalog: &world.catalog, model: &model, undisturbed: None, at: "the end" };
         let seed = self.0.setup.seed ^ world.fs.changes();
+        self.look_at(&moment, world.fs.kill_image(), "kill", Promise::Written);
+        // What a failed sync lost, no power cut keeps.
         for cut in [Cut::KeepAll, Cut::DropAll, Cut::Random { seed }, Cut::Random { seed: !seed }] {
-            self.look(&moment, cut);
+            self.look_at(&moment, world.fs.crash_image(cut), &format!("{cut:?}"), Promise::Durable);
         }
     }
 
@@ -124,7 +127,7 @@ impl Probe {
             self.look(moment, cut);
         }
         // The process is killed, the next one goes on, and only then the power is cut.
-        self.look_at(moment, moment.fs.kill_image(), Cut::KeepAll);
+        self.look_at(moment, moment.fs.kill_image(), "kill", Promise::Written);
         if moment.undisturbed.is_none() && pending > 1 {
             self.look(moment, Cut::OnlyLast);
             self.look(moment, Cut::Prefix(pending - 1));
@@ -138,36 +141,33 @@ impl Probe {
     }
 
     fn look(&self, moment: &Moment<'_>, cut: Cut) {
-        self.look_at(moment, moment.fs.crash_image(cut), cut);
+        // On a disk without faults, a cut that keeps everything keeps what a killed process would find.
+        let least = if cut == Cut::KeepAll { Promise::Written } else { Promise::Durable };
+        self.look_at(moment, moment.fs.crash_image(cut), &format!("{cut:?}"), least);
     }
 
-    fn look_at(&self, moment: &Moment<'_>, image: SimulatedFileSystem, cut: Cut) {
+    fn look_at(&self, moment: &Moment<'_>, image: SimulatedFileSystem, cut: &str, least: Promise) {
         if locked(&self.0.broken).is_some() {
             return;
         }
         let change = moment.catalog.change_number().map_or(0, |number| number.0);
         // A killed process leaves unsynced changes behind: they are part of the state.
         let fingerprint = image.fingerprint() ^ (image.pending() as u64).rotate_left(32);
-        // A cut that keeps everything keeps what a killed process would find.
-        let least = match moment.undisturbed {
-            Some((_, least)) => *least,
-            None if cut == Cut::KeepAll => Promise::Written,
-            None => Promise::Durable,
-        };
+        let least = moment.undisturbed.map_or(least, |(_, least)| *least);
         if !locked(&self.0.checked).insert((fingerprint, change, moment.model.version() * 2 + least as u64 / 2)) {
             return;
         }
         locked(&self.0.states).insert(fingerprint.rotate_left(7) ^ change.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let number = self.0.images.fetch_add(1, Ordering::Relaxed);
         let catalog = Arc::new(moment.catalog.snapshot());
-        let looked = catch_unwind(AssertUnwindSafe(|| self.verify(&image, &catalog, moment, least, number)));
+        let looked = catch_unwind(AssertUnwindSafe(|| self.verify(&image, &catalog, moment, (cut, least), number)));
         let broken = match looked {
             Ok(Ok(())) => return,
             Ok(Err(broken)) => broken,
             Err(panic) => format!("panicked: {}", panic_text(&*panic)),
         };
         let depth = if moment.undisturbed.is_some() { "in recovery" } else { "at work" };
-        let text = format!("seed {}, {depth}, before `{}`, {cut:?}: {broken}", self.0.setup.seed, moment.at);
+        let text = format!("seed {}, {depth}, before `{}`, {cut}: {broken}", self.0.setup.seed, moment.at);
         locked(&self.0.broken).get_or_insert(text);
     }
 
@@ -186,18 +186,22 @@ impl Probe {
         fs: &SimulatedFileSystem,
         catalog: &Arc<MemoryCatalog>,
         moment: &Moment<'_>,
-        least: Promise,
+        (cut, least): (&str, Promise),
         number: u64,
     ) -> Result<(), Broken> {
         let untouched = (moment.undisturbed.is_none() && number.is_multiple_of(self.0.effort.nested_every))
             .then(|| (fs.kill_image(), catalog.snapshot()));
         let (log, found) = self.open(fs, catalog)?;
         moment.model.check(&found, least)?;
-        if moment.undisturbed.is_some_and(|(undisturbed, _)| *undisturbed != found) {
+        let undisturbed = moment.undisturbed.and_then(|(undisturbed, _)| undisturbed.as_ref());
+        if undisturbed.is_some_and(|undisturbed| *undisturbed != found) {
             return Err("an interrupted recovery gives something else than one that is not".into());
         }
         if let Some((fs, catalog)) = untouched {
-            self.crash_in_recovery(&fs, catalog, moment.model, (found.clone(), least))?;
+            // After a kill, what was not synced before is lost to a power cut in recovery as to one without it.
+            let at_risk = least == Promise::Written && cut == "kill";
+            let undisturbed = if at_risk { (None, Promise::Durable) } else { (Some(found.clone()), least) };
+            self.crash_in_recovery(&fs, catalog, moment.model, undisturbed)?;
         }
         // What recovery found and told is durable now: a power cut right behind it changes nothing.
         if number % self.0.effort.again_every == 1 || moment.undisturbed.is_some() {
@@ -238,7 +242,7 @@ impl Probe {
         fs: &SimulatedFileSystem,
         catalog: MemoryCatalog,
         model: &Model,
-        undisturbed: (Found, Promise),
+        undisturbed: (Option<Found>, Promise),
     ) -> Result<(), Broken> {
         let (catalog, context) = (Arc::new(catalog), Arc::new((model.clone(), undisturbed)));
         let (probe, catalog_then, context_then) = (self.clone(), Arc::clone(&catalog), Arc::clone(&context));

@@ -19,6 +19,8 @@ pub struct Plan<'a> {
     pub kills: u32,
     /// Records per batch.
     pub batch: u64,
+    /// Settings of the appends, as for `--set`.
+    pub settings: &'a [&'a str],
     /// Seed of the moments.
     pub seed: u64,
 }
@@ -133,6 +135,9 @@ fn append(plan: &Plan<'_>) -> Command {
     command.arg("--data").arg(plan.data).args(["append", COLLECTION]).arg(plan.input);
     command.args(["--format", "stanzas", "--key", "Package", "--acks", "--resume"]);
     command.args(["--batch", &plan.batch.to_string()]);
+    for setting in plan.settings {
+        command.args(["--set", setting]);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

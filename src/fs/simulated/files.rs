@@ -207,10 +207,12 @@ impl FileSystem for SimulatedFileSystem {
         self.tree(|tree| {
             let id = tree.find(directory)?;
             tree.directory(id)?;
-            // By a failed sync the names are lost like bytes: they can be seen, and no later sync makes them durable.
+            // By a failed sync the names are lost like bytes: they can be seen, and no later sync of this process makes
+            // them durable.
             for change in tree.take_pending_names_of(id) {
-                if let (Change::Names(edits), Ok(_)) = (change, &outcome) {
-                    tree.make_names_durable(&edits);
+                match (&change, &outcome) {
+                    (Change::Names(edits), Ok(_)) => tree.make_names_durable(edits),
+                    _ => tree.lost.push(change),
                 }
             }
             Ok(())

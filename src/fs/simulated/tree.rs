@@ -71,6 +71,8 @@ pub(super) struct Tree {
     pub nodes: BTreeMap<Id, Node>,
     pub next_id: Id,
     pub pending: Vec<Change>,
+    /// Names that failed syncs lost.
+    pub lost: Vec<Change>,
     /// Handles by file, for Windows' rules.
     pub open: HashMap<Id, usize>,
     pub locked: HashSet<Id>,
@@ -84,6 +86,7 @@ impl Tree {
             nodes: BTreeMap::from([(ROOT, root)]),
             next_id: ROOT + 1,
             pending: Vec::new(),
+            lost: Vec::new(),
             open: HashMap::new(),
             locked: HashSet::new(),
             windows: false,
@@ -91,9 +94,17 @@ impl Tree {
     }
 
     /// The same disk after the process died: every visible byte is there, what was not durable is still not, and
-    /// nothing is open.
+    /// nothing is open. Names that a failed sync lost can be made durable again by the next process, which knows nothing of
+    /// the failure; bytes cannot.
     pub fn without_process(&self) -> Self {
-        Self { open: HashMap::new(), locked: HashSet::new(), ..self.clone() }
+        let still_seen = |change: &&Change| match change {
+            Change::Names(edits) => {
+                edits.iter().all(|edit| self.lookup(&(edit.directory, Arc::clone(&edit.name))) == edit.to)
+            }
+            _ => false,
+        };
+        let pending = self.lost.iter().filter(still_seen).chain(&self.pending).cloned().collect();
+        Self { open: HashMap::new(), locked: HashSet::new(), lost: Vec::new(), pending, ..self.clone() }
     }
 
     pub fn directory(&self, id: Id) -> io::Result<&DirectoryNode> {

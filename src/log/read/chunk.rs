@@ -32,13 +32,19 @@ pub(super) struct Chunk {
 /// A run that is not what it was, or cannot be read.
 #[derive(Debug)]
 pub(super) struct BadRun {
-    pub run: Box<Run>,
+    pub run: Run,
     pub error: RunError,
+}
+
+impl BadRun {
+    fn of(run: &Run, error: RunError) -> Box<Self> {
+        Box::new(Self { run: run.clone(), error })
+    }
 }
 
 impl Chunk {
     /// Loads `runs`, which are in the order of reading. Where one cannot be read, those before it are the chunk.
-    pub fn load(runs: Vec<Run>, backwards: bool) -> Result<Self, BadRun> {
+    pub fn load(runs: Vec<Run>, backwards: bool) -> Result<Self, Box<BadRun>> {
         let mut loaded = VecDeque::with_capacity(runs.len());
         let mut runs = VecDeque::from(runs);
         while let Some(run) = runs.front() {
@@ -46,7 +52,7 @@ impl Chunk {
             match read_span(&runs, span) {
                 Ok(bytes) => loaded.extend(runs.drain(..span).zip(bytes)),
                 Err(_) if !loaded.is_empty() => break,
-                Err(error) => return Err(BadRun { run: Box::new(run.clone()), error: error.into() }),
+                Err(error) => return Err(BadRun::of(run, error.into())),
             }
         }
         let place = (0, loaded.front().map_or(Sequence(0), |(run, _)| run.first));
@@ -60,11 +66,11 @@ impl Chunk {
     }
 
     /// The next record at or after `at` (backwards: at or before), with this key where one is given.
-    pub fn next(&mut self, at: Sequence, seed: Seed, key: Option<&[u8]>) -> Option<Result<Record, BadRun>> {
+    pub fn next(&mut self, at: Sequence, seed: Seed, key: Option<&[u8]>) -> Option<Result<Record, Box<BadRun>>> {
         if self.backwards { self.descend(at, seed, key) } else { self.ascend(at, seed, key) }
     }
 
-    fn ascend(&mut self, at: Sequence, seed: Seed, key: Option<&[u8]>) -> Option<Result<Record, BadRun>> {
+    fn ascend(&mut self, at: Sequence, seed: Seed, key: Option<&[u8]>) -> Option<Result<Record, Box<BadRun>>> {
         loop {
             let (run, bytes) = self.runs.front()?;
             let (offset, sequence) = self.place;
@@ -76,7 +82,7 @@ impl Chunk {
             let rest = &bytes[offset..];
             let view = match run.checked(record::decode(rest), seed, sequence.0) {
                 Ok(view) => view,
-                Err(error) => return Some(Err(BadRun { run: Box::new(run.clone()), error })),
+                Err(error) => return Some(Err(BadRun::of(run, error))),
             };
             self.place = (offset + view.encoded.len(), sequence.next());
             if sequence >= at && key.is_none_or(|key| view.key == Some(key)) {
@@ -86,14 +92,14 @@ impl Chunk {
         }
     }
 
-    fn descend(&mut self, at: Sequence, seed: Seed, key: Option<&[u8]>) -> Option<Result<Record, BadRun>> {
+    fn descend(&mut self, at: Sequence, seed: Seed, key: Option<&[u8]>) -> Option<Result<Record, Box<BadRun>>> {
         loop {
             let (run, bytes) = self.runs.front()?;
             let starts = match &mut self.starts {
                 Some(starts) => starts,
                 None => match starts_of(run, bytes, seed) {
                     Ok(starts) => self.starts.insert(starts),
-                    Err(error) => return Some(Err(BadRun { run: Box::new(run.clone()), error })),
+                    Err(error) => return Some(Err(BadRun::of(run, error))),
                 },
             };
             let Some(start) = starts.pop() else {
@@ -148,11 +154,8 @@ fn starts_of(run: &Run, bytes: &Bytes, seed: Seed) -> Result<Vec<usize>, RunErro
     Ok(starts)
 }
 
-fn unknown_kind(run: &Run) -> BadRun {
+fn unknown_kind(run: &Run) -> Box<BadRun> {
     let (path, offset) = (run.file.path.display().to_string(), run.offset);
     let what = "a record of a kind that has no place here";
-    BadRun {
-        run: Box::new(run.clone()),
-        error: RunError::Damaged { path, offset, first: run.first, last: run.last(), what },
-    }
+    BadRun::of(run, RunError::Damaged { path, offset, first: run.first, last: run.last(), what })
 }

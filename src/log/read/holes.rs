@@ -57,7 +57,7 @@ impl Reader {
                 return Err(closed());
             }
             let behind = if self.options.reverse { bad.run.first.previous() } else { bad.run.last().next() };
-            let error = self.bad_run(bad);
+            let error = self.bad_run(*bad);
             if error.kind() == ErrorKind::Corrupt {
                 self.at = behind;
             }

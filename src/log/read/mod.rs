@@ -73,7 +73,7 @@ pub struct Reader {
     rows: Rows,
     skipped: Vec<Skipped>,
     /// A run that could not be read; the reader looks elsewhere for its records before it says so.
-    distrusted: Option<BadRun>,
+    distrusted: Option<Box<BadRun>>,
     /// A segment whose file was not there; the reader looks for a newer row before it says so.
     missing: Option<SegmentKey>,
     /// Only records with this key are wanted.
@@ -241,7 +241,7 @@ impl Reader {
 
     fn advance(&mut self) -> Result<Option<Record>> {
         while !self.is_finished() {
-            if let Some(record) = self.next_of_piece()? {
+            if let Some(record) = self.take_from_piece()? {
                 self.at = self.after(record.sequence);
                 self.distrusted = None;
                 if self.options.has_time(record.timestamp) {
@@ -270,7 +270,7 @@ impl Reader {
     }
 
     /// The next record of what is being read; `None` where that is used up.
-    fn next_of_piece(&mut self) -> Result<Option<Record>> {
+    fn take_from_piece(&mut self) -> Result<Option<Record>> {
         let (backwards, end) = (self.options.reverse, self.end);
         match &mut self.piece {
             Piece::None => Ok(None),
@@ -293,11 +293,11 @@ impl Reader {
                     Ok(None)
                 }
             },
-            Piece::Segment(_) => self.next_of_segment(),
+            Piece::Segment(_) => self.take_from_segment(),
         }
     }
 
-    fn next_of_segment(&mut self) -> Result<Option<Record>> {
+    fn take_from_segment(&mut self) -> Result<Option<Record>> {
         let Piece::Segment(segment) = &mut self.piece else { return Ok(None) };
         loop {
             if let Some((block, next)) = &mut segment.block {

@@ -11,19 +11,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::journals::FoundJournal;
 use super::segments::SegmentFinding;
 use super::table::Action;
 use super::{COMPONENT, Examination};
 use crate::catalog::{Catalog, Mutation, SegmentRow, SegmentStatus};
 use crate::error::Result;
 use crate::fs::{FileSystem, OpenMode, durable};
+use crate::journal::JournalKind;
 use crate::log::identity;
 use crate::segment::{self, SegmentReader};
 use crate::types::{ChangeNumber, Epoch, Sequence, Timestamp};
 
 /// Mutations given to the catalog at once.
 const GROUP: usize = 1000;
-/// Pieces in which a dropped tail is copied.
+/// Pieces in which parts of a journal are copied.
 const COPY_BYTES: usize = 1 << 20;
 
 /// What acting needs.
@@ -57,12 +59,32 @@ pub fn act(context: &Context<'_>, examination: &mut Examination) -> Result<()> {
 
 /// What a killed process wrote may be in the page cache only; before it counts, it is synced. A power cut later could
 /// otherwise take what was judged to be there (J4).
+///
+/// And it is written again before, as it is: where the process ended because of a failed sync, the system may show bytes
+/// that it gave up writing, and say "good" to any later sync.
 fn sync_journals(examination: &Examination) -> Result<()> {
     for journal in examination.journals.iter().flat_map(|found| &found.journals) {
+        if journal.judged.is_none() && journal.file.kind == JournalKind::Hot {
+            write_unproven_again(journal)?;
+        }
         journal.file.file().sync_data()?;
         if !journal.scan.damage.is_empty() {
             journal.file.note_damage();
         }
+    }
+    Ok(())
+}
+
+/// The groups that count though nothing proves them synced: what lies from D to the end (J5).
+fn write_unproven_again(journal: &FoundJournal) -> Result<()> {
+    let file = journal.file.file();
+    let mut at = journal.scan.durable_to;
+    let mut piece = Vec::new();
+    while at < journal.scan.end {
+        piece.resize(usize::try_from(journal.scan.end - at).unwrap_or(COPY_BYTES).min(COPY_BYTES), 0);
+        file.read_exact_at(&mut piece, at)?;
+        file.write_all_at(&piece, at)?;
+        at += piece.len() as u64;
     }
     Ok(())
 }
@@ -195,12 +217,7 @@ fn set_tails_aside(context: &Context<'_>, examination: &Examination) {
     }
 }
 
-fn copy_tail(
-    context: &Context<'_>,
-    directory: usize,
-    journal: &super::journals::FoundJournal,
-    bytes: u64,
-) -> Result<()> {
+fn copy_tail(context: &Context<'_>, directory: usize, journal: &FoundJournal, bytes: u64) -> Result<()> {
     let quarantine = context.directories[directory].1.join(identity::FOLDER).join("quarantine");
     durable::create_dir_all(context.fs, &quarantine)?;
     let name = format!("{}.tail-{}", journal.file.journal, journal.scan.end);

@@ -102,6 +102,12 @@ fn setups() -> [Setup; 3] {
 
 /// Every change of the disk fails, once or from then on, with every error.
 fn every_change_fails(setup: Setup) {
+    if let Some(at) = std::env::var("ICECORE_CRASH_FAULT").ok().and_then(|at| at.parse().ok()) {
+        for fault in Errno::ALL.into_iter().flat_map(|e| [Fault::once, Fault::from].map(|f| f(at, Failure::Error(e)))) {
+            assert_eq!(run(setup, |world| world.fs.fail(fault)).broken, None, "{fault:?}");
+        }
+        return;
+    }
     let clean = run(setup, |_| {});
     assert_eq!((clean.broken, clean.errors), (None, 0));
     let mut cases = Vec::new();

@@ -1,4 +1,67 @@
 //! icecore: an archival write-ahead log.
+//!
+//! Records are appended to named collections, are on disk before they are acknowledged, and are kept as plain Avro files. This is
+//! the library; the command-line program is built on it.
+//!
+//! ```
+//! use icecore::{CollectionName, Log, LogOptions, NewRecord};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let place = tempfile::tempdir()?;
+//! # let directory = place.path().join("log");
+//! // Makes the log where there is none; recovers it where a crash left one.
+//! let log = Log::open(LogOptions::new([&directory]))?;
+//! let audit = CollectionName::new("audit")?;
+//!
+//! // One record, synced when this returns. Threads that append at the same time share one sync.
+//! let receipt = log.append(&audit, NewRecord::put("user-7", "logged in"))?;
+//! assert_eq!(receipt.last.get(), 1);
+//!
+//! // Several, together or not at all.
+//! let batch = [NewRecord::payload("tick").with_header("source", "cron"), NewRecord::delete("user-7")];
+//! let receipt = log.append_batch(&audit, &batch, Default::default())?;
+//! assert_eq!((receipt.first.get(), receipt.last.get()), (2, 3));
+//!
+//! // Into a segment now; by itself this happens at a size, at an age, and when journals are needed again.
+//! assert_eq!(log.seal(Some(&audit))?, 1);
+//! log.close()?;
+//!
+//! // Nothing was lost, and the next sequence follows.
+//! let log = Log::open(LogOptions::new([&directory]))?;
+//! assert!(log.recovery().losses.is_empty());
+//! assert_eq!(log.append(&audit, NewRecord::payload("tock"))?.last.get(), 4);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! - An append that returned `Ok` in [`SyncMode::Always`] or [`SyncMode::PerBatch`] survives a power cut; in the other modes it
+//!   survives the process, and a power cut takes at most what [`LogOptions::periodic`] allows, or what the system had not written back.
+//! - Sequences are dense from 1 in each collection. A batch is there as a whole or not at all. Nothing is there twice.
+//! - An error of kind [`ErrorKind::OutcomeUnknown`] means what it says. [`AppendOptions::expected_next`] makes the append safe to repeat.
+//! - Damage is told by sequences ([`Log::recovery`]), never served as data, never deleted.
+//!
+//! # Rooms
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`types`] | names, numbers and records; no I/O |
+//! | [`fs`], [`clock`] | the only ways to files, and to the time |
+//! | [`avro`] | the bytes of records and container files |
+//! | [`journal`] | group commit, preallocated files, reading after a crash |
+//! | [`segment`] | immutable files of one collection |
+//! | [`memtable`] | what is in no segment yet |
+//! | [`catalog`] | segments, changes, assignments, losses |
+//! | [`mod@log`] | open, append, seal, recover |
+//! | [`config`], `cli` | settings; the program |
+//!
+//! The formats of files are in `docs/format.md`, recovery in `docs/recovery.md`.
+//!
+//! # Features
+//!
+//! `sqlite` (default) is the catalog's engine; without it, [`LogOptions::catalog`] must be given. `tokio` (default) has appends for
+//! async code. `cli` (default) is the program. `testing` has what crash tests need.
 
 pub mod avro;
 #[cfg(feature = "cli")]
@@ -18,7 +81,15 @@ pub mod testing;
 pub mod types;
 
 pub use error::{Error, ErrorKind, Result};
-pub use log::{AppendOptions, Limits, Log, LogOptions, Receipt, SyncMode};
+pub use log::{
+    AppendOptions, CollectionInfo, JournalInfo, JournalUse, Limits, Log, LogOptions, ReadOptions, Reader, Receipt,
+    SkipReason, Skipped, Status, SyncMode, Verified, VerifyOptions, VerifyProgress, VerifyReport,
+};
 pub use types::{
     ChangeNumber, CollectionName, Epoch, Generation, Header, LogId, NewRecord, Record, RecordKind, Sequence, Timestamp,
 };
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

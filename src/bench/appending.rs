@@ -26,6 +26,19 @@ fn raw(bench: &Bench) -> Result<Raw> {
     Raw::create(&*bench.fs, &bench.folder.join("raw"), RAW_BYTES)
 }
 
+/// Opens a log whose journals were used before, as the bare file was: what is filled, sealed and released is recycled.
+fn open_used(bench: &Bench, mode: SyncMode) -> Result<Log> {
+    let mut options = bench.options("log");
+    options.sync = mode;
+    let log = Log::open(options)?;
+    let filler = vec![NewRecord::payload(bytes::Bytes::from(vec![0; 64 << 10])); 16];
+    for _ in 0..200 {
+        log.append_batch(&name("filler"), &filler, AppendOptions::default())?;
+    }
+    log.seal(None)?;
+    Ok(log)
+}
+
 pub(super) fn one_writer(bench: &Bench) -> Result<Vec<Figure>> {
     const ROUNDS: usize = 40;
     const APPENDS: usize = 250;
@@ -105,10 +118,11 @@ fn run_threads(
 pub(super) fn many_writers(bench: &Bench) -> Result<Vec<Figure>> {
     const WRITERS: usize = 64;
     const COLLECTIONS: usize = 1000;
-    const ROUNDS: usize = 5;
-    let span = Duration::from_millis(800);
+    // Two seconds in all: until sealing begins, which is another figure than the limit of the journal.
+    const ROUNDS: usize = 7;
+    let span = Duration::from_millis(250);
     let raw = raw(bench)?;
-    let log = bench.open("log")?;
+    let log = open_used(bench, SyncMode::PerBatch)?;
     let names: Vec<_> = (0..COLLECTIONS).map(|number| name(&format!("collection-{number}"))).collect();
     let (payload, bytes) = (bytes::Bytes::from(vec![7; 256]), vec![7; RECORD_BYTES]);
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
@@ -136,7 +150,7 @@ pub(super) fn bandwidth(bench: &Bench) -> Result<Vec<Figure>> {
     const BATCHES: u64 = 16;
     const BATCH_BYTES: u64 = 16 * (64 << 10);
     let raw = raw(bench)?;
-    let log = bench.open("log")?;
+    let log = open_used(bench, SyncMode::PerBatch)?;
     let collection = name("c");
     let payload = bytes::Bytes::from(vec![7; 64 << 10]);
     let bytes = vec![7; BATCH_BYTES as usize];
@@ -184,9 +198,7 @@ pub(super) fn unsynced(bench: &Bench) -> Result<Vec<Figure>> {
     const ROUNDS: usize = 8;
     const BATCHES: u64 = 1000;
     let raw = raw(bench)?;
-    let mut options = bench.options("log");
-    options.sync = SyncMode::Never;
-    let log = Log::open(options)?;
+    let log = open_used(bench, SyncMode::Never)?;
     let collection = name("c");
     let payload = bytes::Bytes::from(vec![7; 256]);
     let records = vec![NewRecord::payload(payload); 100];

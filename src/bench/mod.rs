@@ -4,13 +4,14 @@
 //! the ratio holds on a noisy machine too. Nothing is asserted: who runs it reads the ratios.
 //!
 //! - [`raw`]: the limit
-//! - `appending`, `memory`: what is measured
+//! - `appending`, `reopening`, `memory`: what is measured
 //! - [`measure`]: medians and quantiles
 
 mod appending;
 pub mod measure;
 mod memory;
 pub mod raw;
+mod reopening;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,7 +101,7 @@ pub struct Scenario {
 }
 
 /// Every scenario, in the order in which they run.
-pub const SCENARIOS: [Scenario; 5] = [
+pub const SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "one-writer",
         help: "one writer, one 256-byte record per durable append: latency",
@@ -120,6 +121,16 @@ pub const SCENARIOS: [Scenario; 5] = [
         name: "unsynced",
         help: "256-byte records in batches of 100, not synced: records a second",
         run: appending::unsynced,
+    },
+    Scenario {
+        name: "reopen",
+        help: "open and read back 512 MiB of 1 KiB records, unsealed and sealed: bytes a second",
+        run: reopening::reopen,
+    },
+    Scenario {
+        name: "collections",
+        help: "100,000 collections with 10 records each: append, reopen, memory",
+        run: reopening::collections,
     },
     Scenario {
         name: "memory",
@@ -233,7 +244,7 @@ pub fn memory_peak(fs: &dyn FileSystem, process: u32) -> Option<u64> {
 /// # Errors
 /// `Invalid` for a name that there is not.
 pub fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
-    static ALL: [Scenario; 5] = SCENARIOS;
+    static ALL: [Scenario; 7] = SCENARIOS;
     if names.is_empty() {
         return Ok(ALL.iter().collect());
     }

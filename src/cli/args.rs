@@ -93,6 +93,14 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it finishes what is in flight on Ctrl-C, and says how far it came.
+    pub(super) const fn ends_in_order(&self) -> bool {
+        use LogCommand::{Append, Bench, Cat, Tail};
+        matches!(self, Self::Log(Append(_) | Cat(_) | Tail(_) | Bench(_)))
+    }
+}
+
 /// Every subcommand that works on a log, or on a file of one.
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
@@ -142,6 +150,9 @@ Formats:
   lines    a record is a line, also an empty one; its payload is the line without the newline
   ndjson   a record is a line with a JSON object; blank lines are skipped
   stanzas  a record is a block of `Field: value` lines; empty lines lie between
+  avro     a record is one of a segment, of `cat --format avro`, or, where it is COLLECTION's, of a journal
+
+With --resume the same command can be run again after a kill until it is done: what was acknowledged is not appended twice.
 
 DURATION is 90s, 7d, 2h30m. Sizes and limits are settings; see `icecore config`.")]
 pub struct AppendArgs {
@@ -196,6 +207,15 @@ pub struct DeleteArgs {
     pub sync: Option<SyncMode>,
 }
 
+/// How records are printed as they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TailFormat {
+    /// One JSON object a line
+    Json,
+    /// Payloads alone, each followed by a newline where it has none
+    Raw,
+}
+
 /// How records are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
@@ -203,6 +223,8 @@ pub enum OutputFormat {
     Json,
     /// Payloads alone, each followed by a newline where it has none
     Raw,
+    /// An Avro file with the records as they are stored, for any Avro reader, and for `append --format avro`
+    Avro,
 }
 
 /// `icecore cat`
@@ -212,6 +234,7 @@ pub enum OutputFormat {
   icecore --data /var/lib/log cat access --from 1000 --limit 10
   icecore --data /var/lib/log cat access --from 2026-11-20 --until 2026-11-21
   icecore --data /var/lib/log cat access --from -2h --reverse
+  icecore --data /var/lib/log cat access --format avro > access.avro
 
 Digits alone are a SEQ (a record's number, from 1). TIME is RFC 3339, a date in UTC, or -2h; it is \
 compared with each record's own time. --until is inclusive: of a date, the whole day.")]
@@ -251,8 +274,8 @@ pub struct TailArgs {
     #[arg(long, value_name = "SEQ|TIME|end|-N", allow_hyphen_values = true, default_value = "end")]
     pub from: TailFrom,
     /// How to print records
-    #[arg(long, value_enum, default_value_t = OutputFormat::Json)]
-    pub format: OutputFormat,
+    #[arg(long, value_enum, default_value_t = TailFormat::Json)]
+    pub format: TailFormat,
 }
 
 /// `icecore get`
@@ -499,7 +522,8 @@ mod tests {
             "icecore",
             "icecore append",
             "icecore append c --batch 0",
-            "icecore append c --format avro",
+            "icecore append c --format csv",
+            "icecore tail c --format avro",
             "icecore append c --header novalue",
             "icecore append c --sync maybe",
             "icecore append c --expires-in 90",

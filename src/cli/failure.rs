@@ -85,9 +85,14 @@ impl From<OutputError> for Failure {
 
 impl From<InputError> for Failure {
     fn from(error: InputError) -> Self {
-        let exit = if matches!(error, InputError::NoFields { .. }) { Exit::Usage } else { Exit::Failure };
+        let (exit, kind) = match &error {
+            InputError::NoFields { .. } => (Exit::Usage, ErrorKind::Invalid),
+            InputError::Newer { .. } => (Exit::Failure, ErrorKind::Unsupported),
+            InputError::Damaged { .. } => (Exit::Damage, ErrorKind::Corrupt),
+            _ => (Exit::Failure, ErrorKind::Invalid),
+        };
         let hint = error.hint();
-        let mut shown = Error::new(ErrorKind::Invalid, error.to_string());
+        let mut shown = Error::new(kind, error.to_string());
         if let Some(hint) = hint {
             shown = shown.with_hint(hint);
         }
@@ -160,8 +165,12 @@ fn one_line(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        // Some errors say their cause in their own text already.
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
         source = cause.source();
     }
     text.replace('\n', " ")

@@ -34,6 +34,19 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// A count with its noun: `1 record`, `1,234 records`.
+#[must_use]
+pub fn plural(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// A point in time to the second, in UTC: `2026-11-21 09:30:00`.
+#[must_use]
+pub fn moment(at: crate::Timestamp) -> String {
+    let text = at.to_string();
+    text.split_once('.').map_or(text.clone(), |(seconds, _)| seconds.replacen('T', " ", 1))
+}
+
 /// A span of time: `850 ns`, `12.3 us`, `4.56 ms`, `1.20 s`, `3m 20s`, `2h 05m`, `9d 04h`.
 #[must_use]
 pub fn span(span: Duration) -> String {
@@ -154,6 +167,7 @@ mod tests {
     #[test]
     fn thousands_are_set_apart() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0, 1, 2000].map(|number| plural(number, "key")), ["0 keys", "1 key", "2,000 keys"]);
         assert_eq!(rate(3000, Duration::from_millis(1500)), "2,000");
         assert_eq!(rate(1, Duration::ZERO), "-");
     }

@@ -8,10 +8,13 @@
 
 mod args;
 mod commands;
+mod export;
+mod facts;
 mod failure;
 pub mod human;
 pub mod input;
 mod interrupt;
+mod logs;
 mod output;
 mod progress;
 mod stdout;
@@ -99,11 +102,26 @@ fn start(cli: Cli) -> CommandResult {
         Command::Completions { shell } => commands::completions::run(shell),
         Command::Man { dir } => commands::man::run(&dir),
         Command::Config => commands::config::run(&context(&cli)?),
-        Command::Log(LogCommand::Bench(ref args)) => commands::bench::run(&context(&cli)?, args),
-        Command::Log(_) => {
-            context(&cli)?.data()?;
-            Err(Error::new(ErrorKind::Unsupported, "this build has no log").into())
-        }
+        Command::Log(ref command) => on_log(&context(&cli)?, command),
+    }
+}
+
+fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
+    match command {
+        LogCommand::Append(args) => commands::append::run(context, args),
+        LogCommand::Cat(args) => commands::cat::run(context, args),
+        LogCommand::Tail(args) => commands::tail::run(context, args),
+        LogCommand::Get(args) => commands::get::run(context, args),
+        LogCommand::Delete(args) => commands::delete::run(context, args),
+        LogCommand::Seal(args) => commands::seal::run(context, args, "sealed"),
+        LogCommand::Flush(args) => commands::seal::run(context, args, "flushed"),
+        LogCommand::Recover(args) => commands::recover::run(context, args),
+        LogCommand::Inspect(args) => commands::inspect::run(context, args),
+        LogCommand::Ls(args) => commands::ls::run(context, args),
+        LogCommand::Bench(args) => commands::bench::run(context, args),
+        LogCommand::Gap(command) => commands::gap::run(context, command),
+        LogCommand::Status => commands::status::run(context),
+        LogCommand::Verify(args) => commands::verify::run(context, args),
     }
 }
 
@@ -111,7 +129,9 @@ fn context(cli: &Cli) -> Result<Context, Failure> {
     let config = load_config(cli, std::env::vars_os().collect())?;
     start_logging(config.settings().log.level)?;
     let clock = std::sync::Arc::new(SystemClock::new());
-    Ok(Context { config, json: cli.global.json, interrupt: Interrupt::listen()?, clock })
+    // Where a command does not look at it, Ctrl-C ends the process as it does elsewhere: every state is safe to be left.
+    let interrupt = if cli.command.ends_in_order() { Interrupt::listen()? } else { Interrupt::default() };
+    Ok(Context { config, json: cli.global.json, interrupt, clock })
 }
 
 /// Flags are the strongest source; `--set` comes before the flags that have a name of their own.

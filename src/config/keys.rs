@@ -71,7 +71,7 @@ keys! {
     sync.interval in millis(1)..=millis(3_600_000) => "periodic: the longest time between a write and its sync";
     sync.bytes in ByteSize(1)..=ByteSize::gib(64) => "periodic: sync after this many bytes written";
     sync.records in 1..=1_000_000_000 => "periodic: sync after this many records written";
-    limits.record_bytes in ByteSize(1)..=ByteSize::gib(1) => "the largest record: payload, key and headers together";
+    limits.record_bytes in ByteSize(1)..=ByteSize::gib(1) => "the largest payload of a record";
     limits.key_bytes in ByteSize(1)..=ByteSize::mib(16) => "the largest key";
     limits.headers_bytes in ByteSize(0)..=ByteSize::mib(16) => "the largest sum of one record's headers";
     limits.batch_bytes in ByteSize(1)..=ByteSize::gib(2) => "the largest batch";

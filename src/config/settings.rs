@@ -45,7 +45,7 @@ pub struct SyncSettings {
 /// The largest that each thing may be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitSettings {
-    /// One record's payload, key and headers together.
+    /// One record's payload.
     pub record_bytes: ByteSize,
     /// One key.
     pub key_bytes: ByteSize,

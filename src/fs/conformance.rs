@@ -22,7 +22,8 @@ fn the_simulated_one_with_windows_rules() {
 }
 
 fn run(fs: &dyn FileSystem, root: &Path) {
-    let checks: [(&str, fn(&dyn FileSystem, &Path)); 8] = [
+    type Check = fn(&dyn FileSystem, &Path);
+    let checks: [(&str, Check); 8] = [
         ("bytes", bytes),
         ("lengths", lengths),
         ("names", names),

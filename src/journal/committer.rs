@@ -22,6 +22,10 @@ pub struct PeriodicSync {
     pub records: u64,
 }
 
+/// So many unsynced bytes are synced early in every mode, beside the writers: a rotation syncs the old journal (D2), and
+/// should find little left to do.
+pub const EARLY_SYNC_BYTES: u64 = 8 << 20;
+
 impl PeriodicSync {
     /// Only at rotation, close, and when asked (mode `never`).
     pub const NEVER: Self = Self { interval: Duration::MAX, bytes: u64::MAX, records: u64::MAX };
@@ -123,12 +127,14 @@ fn sync_if_due(journal: &Journal, clock: &dyn Clock, since: &mut Option<Duration
         return false;
     }
     let periodic = journal.periodic();
-    if periodic == PeriodicSync::NEVER {
+    if periodic == PeriodicSync::NEVER && bytes < EARLY_SYNC_BYTES {
         return false;
     }
     let now = clock.monotonic();
     let first = *since.get_or_insert(now);
-    let due = now.saturating_sub(first) >= periodic.interval || bytes >= periodic.bytes || records >= periodic.records;
+    let due = now.saturating_sub(first) >= periodic.interval
+        || bytes >= periodic.bytes.min(EARLY_SYNC_BYTES)
+        || records >= periodic.records;
     if due {
         if let Err(error) = journal.sync() {
             tracing::debug!(%error, "no periodic sync");

@@ -27,7 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use crc32c::crc32c;
 
-use super::committer::PeriodicSync;
+use super::committer::{EARLY_SYNC_BYTES, PeriodicSync};
 use super::error::JournalError;
 use super::file::{HEADER_BYTES, JournalFile};
 use super::files::{JournalFiles, ReadyFile};
@@ -71,6 +71,10 @@ pub(super) struct Shared {
     periodic: Mutex<PeriodicSync>,
     unsynced_bytes: AtomicU64,
     unsynced_records: AtomicU64,
+    /// The unreleased journals before the active one. Not under the writer's lock, which is held during a sync: who looks
+    /// after journals must not stand in the way of who writes them.
+    predecessors: Mutex<Predecessors>,
+    half_full: AtomicBool,
     committer: Option<CommitterSignal>,
     sabotage: Sabotage,
 }
@@ -91,10 +95,11 @@ pub(super) struct CommitterState {
     pub stop: bool,
 }
 
+type Predecessors = Vec<(Predecessor, Arc<JournalFile>)>;
+
 struct Writer {
     active: Option<Active>,
     next_len: u64,
-    predecessors: Vec<(Predecessor, Arc<JournalFile>)>,
     unsynced: Vec<(Arc<dyn Member>, Sequence)>,
     table: HeldTable,
     held_before: HeldTable,
@@ -159,7 +164,6 @@ impl Journal {
             writer: Mutex::new(Writer {
                 active: None,
                 next_len: FIRST_JOURNAL_BYTES.min(options.files.journal_bytes()),
-                predecessors: options.predecessors,
                 unsynced: Vec::new(),
                 table: HeldTable::default(),
                 held_before,
@@ -178,12 +182,16 @@ impl Journal {
             periodic: Mutex::new(options.periodic),
             unsynced_bytes: AtomicU64::new(0),
             unsynced_records: AtomicU64::new(0),
+            predecessors: Mutex::new(options.predecessors),
+            half_full: AtomicBool::new(false),
             committer: options.committer.then(CommitterSignal::default),
             sabotage: options.sabotage,
         }));
         let mut writer = journal.0.writer();
-        if options.sabotage.appends_to_old_journal() {
-            writer.go_on_with_newest();
+        if options.sabotage.appends_to_old_journal()
+            && let Some(newest) = journal.0.predecessors().pop()
+        {
+            writer.go_on_with(newest);
         }
         if writer.active.is_none() {
             journal.0.rotate(&mut writer, 0)?;
@@ -356,18 +364,18 @@ impl Journal {
     /// How much of the active journal is used: from 0 to 1. Above a half, the next one had better be prepared.
     #[must_use]
     pub fn is_half_full(&self) -> bool {
-        self.0.writer().active.as_ref().is_some_and(|active| active.offset > active.len / 2)
+        self.0.half_full.load(Ordering::Relaxed)
     }
 
     /// Forgets a released journal, so that OPEN no longer tells of it.
     pub fn forget(&self, file: &JournalFile) {
-        self.0.writer().predecessors.retain(|(before, _)| before.file_id != file.file_id);
+        self.0.predecessors().retain(|(before, _)| before.file_id != file.file_id);
     }
 
     /// The journals of this directory that are not released, but for the active one; oldest first.
     #[must_use]
     pub fn finished(&self) -> Vec<Arc<JournalFile>> {
-        self.0.writer().predecessors.iter().map(|(_, file)| Arc::clone(file)).collect()
+        self.0.predecessors().iter().map(|(_, file)| Arc::clone(file)).collect()
     }
 
     /// Ends the active journal and begins another, so that the old one can be released: for journals that are little
@@ -410,6 +418,10 @@ impl Journal {
 impl Shared {
     fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn predecessors(&self) -> MutexGuard<'_, Predecessors> {
+        self.predecessors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check_poison(&self) -> Result<(), JournalError> {
@@ -539,9 +551,10 @@ impl Shared {
     /// The committer looks at the time by itself; bytes and records it must be told of.
     fn wake_when_due(&self) {
         let periodic = *self.periodic.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = self.unsynced_bytes.load(Ordering::Relaxed) >= periodic.bytes
+        let due = self.unsynced_bytes.load(Ordering::Relaxed) >= periodic.bytes.min(EARLY_SYNC_BYTES)
             || self.unsynced_records.load(Ordering::Relaxed) >= periodic.records;
         if due && self.committer.is_some() {
+            // Until it comes to it, every group would wake it again.
             self.wake_committer();
         }
     }
@@ -598,6 +611,7 @@ impl Shared {
         active.data_end = end;
         active.group += 1;
         active.marked = false;
+        self.half_full.store(active.offset > active.len / 2, Ordering::Relaxed);
         writer.checksum = checksum;
         std::mem::swap(&mut writer.held_before, &mut writer.table);
         Ok(records_at)
@@ -673,7 +687,7 @@ impl Shared {
         {
             self.sync_active(writer)?;
         }
-        let mut predecessors: Vec<_> = writer.predecessors.iter().map(|(before, _)| before.clone()).collect();
+        let mut predecessors: Vec<_> = self.predecessors().iter().map(|(before, _)| before.clone()).collect();
         predecessors.extend(writer.active.as_ref().map(|old| old.as_predecessor(writer.checksum)));
         let open = Open { change_number: self.change_number(), predecessors };
         let (bytes, checksum) = Control::Open(open).encode(self.clock.now().micros());
@@ -687,8 +701,9 @@ impl Shared {
         })?;
         writer.next_len = (writer.next_len * 2).min(self.files.journal_bytes());
         if let Some(old) = writer.active.take() {
-            writer.predecessors.push((old.as_predecessor(writer.checksum), Arc::clone(&old.file)));
+            // Finished first: who finds it among the predecessors may release it.
             old.file.finish();
+            self.predecessors().push((old.as_predecessor(writer.checksum), Arc::clone(&old.file)));
         }
         let (offset, durable_to) = (HEADER_BYTES, HEADER_BYTES);
         writer.active = Some(Active { file, len, offset, group: 0, data_end: offset, durable_to, marked: false });
@@ -714,9 +729,8 @@ impl Active {
 }
 
 impl Writer {
-    /// What J4 forbids: appends behind the end of the newest journal of an earlier run.
-    fn go_on_with_newest(&mut self) {
-        let Some((before, file)) = self.predecessors.pop() else { return };
+    /// What J4 forbids: appends behind the end of a journal of an earlier run.
+    fn go_on_with(&mut self, (before, file): (Predecessor, Arc<JournalFile>)) {
         let Ok(len) = file.file().len() else { return };
         let (offset, group) = (before.end, before.groups);
         self.checksum = before.checksum;

@@ -48,8 +48,8 @@ pub(super) enum Waits {
     Completion(crate::journal::queue::Completion),
 }
 
-/// Bytes of a record besides key, headers and payload, at most.
-const RECORD_OVERHEAD_BYTES: u64 = 64;
+/// Bytes of a record besides key, headers and payload, at most; each counts so much against the limit of a batch.
+pub const RECORD_OVERHEAD_BYTES: u64 = 64;
 
 impl Log {
     /// Appends one record, and returns when it is as durable as the log's mode promises.
@@ -281,7 +281,7 @@ impl Inner {
     }
 }
 
-fn read_only() -> Error {
+pub(super) fn read_only() -> Error {
     Error::new(ErrorKind::Invalid, "the log was opened to read only").with_hint("open it for writing")
 }
 

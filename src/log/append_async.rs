@@ -146,7 +146,7 @@ struct Reservation {
 
 impl Reservation {
     async fn take(inner: &Arc<Inner>, bytes: u64) -> Result<Self> {
-        if inner.budget.try_reserve(bytes + RUN_OVERHEAD_BYTES, bytes) {
+        if inner.budget.try_reserve(bytes + RUN_OVERHEAD_BYTES, bytes).is_ok() {
             return Ok(Self { inner: Arc::clone(inner), bytes });
         }
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| {

@@ -3,6 +3,7 @@
 //! Owns: two counters with their limits, and the writers waiting for them. A writer reserves before it takes a
 //! sequence, so that whoever waits holds nothing that others need.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Which limit is reached.
@@ -45,46 +46,73 @@ pub struct Refused {
     pub why: String,
 }
 
-/// Counters of unsealed bytes.
+/// Counters of unsealed bytes. Reserving and giving back are an addition each, unless somebody has to wait.
 #[derive(Debug)]
 pub struct Budget {
     memtable_max: u64,
     unsealed_max: u64,
-    state: Mutex<State>,
+    memtable: AtomicU64,
+    unsealed: AtomicU64,
+    /// How many writers wait. Raised under the lock, before the last look at the counters; who gives back looks at it after
+    /// lowering them. So one of the two sees the other, and no wake-up is lost.
+    waiting: AtomicU64,
+    queue: Mutex<Waiting>,
     freed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    memtable: u64,
-    unsealed: u64,
-    waiting: u64,
-    /// The most that any who wait want: memory, bytes.
-    wanted: (u64, u64),
+struct Waiting {
     /// Why sealing does not give anything back; waiting is of no use then.
     stuck: Option<String>,
+    /// The most that any who wait want: memory, bytes.
+    wanted: (u64, u64),
 }
 
 impl Budget {
     /// Nothing used yet.
     #[must_use]
     pub fn new(memtable_max: u64, unsealed_max: u64) -> Self {
-        Self { memtable_max, unsealed_max, state: Mutex::default(), freed: Condvar::new() }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn reached(&self, state: &State, memory: u64, bytes: u64) -> Option<Limit> {
-        // What is alone larger than a limit may pass when nothing else is there.
-        if state.memtable > 0 && state.memtable + memory > self.memtable_max {
-            Some(Limit::Memtable)
-        } else if state.unsealed > 0 && state.unsealed + bytes > self.unsealed_max {
-            Some(Limit::Unsealed)
-        } else {
-            None
+        Self {
+            memtable_max,
+            unsealed_max,
+            memtable: AtomicU64::new(0),
+            unsealed: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+            queue: Mutex::default(),
+            freed: Condvar::new(),
         }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Waiting> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reserves where no limit is reached.
+    ///
+    /// # Errors
+    /// Which limit is reached; nothing is reserved.
+    pub fn try_reserve(&self, memory: u64, bytes: u64) -> Result<(), Limit> {
+        let outcome = self.try_add(memory, bytes);
+        if outcome.is_err() {
+            // What was added for a moment may have turned somebody away who fits.
+            self.wake_waiting();
+        }
+        outcome
+    }
+
+    fn try_add(&self, memory: u64, bytes: u64) -> Result<(), Limit> {
+        // What is alone larger than a limit may pass when nothing else is there.
+        let before = self.memtable.fetch_add(memory, Ordering::SeqCst);
+        if before > 0 && before + memory > self.memtable_max {
+            self.subtract(memory, 0);
+            return Err(Limit::Memtable);
+        }
+        let before = self.unsealed.fetch_add(bytes, Ordering::SeqCst);
+        if before > 0 && before + bytes > self.unsealed_max {
+            self.subtract(memory, bytes);
+            return Err(Limit::Unsealed);
+        }
+        Ok(())
     }
 
     /// Reserves, waiting while a limit is reached. `relieve` is called, without a lock, before each wait: it asks for
@@ -93,119 +121,106 @@ impl Budget {
     /// # Errors
     /// [`Refused`] where waiting is of no use.
     pub fn reserve(&self, memory: u64, bytes: u64, relieve: impl Fn() -> Relief) -> Result<(), Refused> {
-        let mut state = self.state();
-        if self.reached(&state, memory, bytes).is_some() {
-            // Known to whoever seals: a large batch may not fit long before half of a limit is used.
-            state.waiting += 1;
-            state.wanted = (state.wanted.0.max(memory), state.wanted.1.max(bytes));
-            drop(state);
-            let waited = self.wait_for(memory, bytes, relieve);
-            let (guard, waited) = match waited {
-                Ok(guard) => (guard, Ok(())),
-                Err(refused) => (self.state(), Err(refused)),
-            };
-            state = guard;
-            state.waiting -= 1;
-            if state.waiting == 0 {
-                state.wanted = (0, 0);
-            }
-            waited?;
+        if self.try_reserve(memory, bytes).is_ok() {
+            return Ok(());
         }
-        state.memtable += memory;
-        state.unsealed += bytes;
-        Ok(())
+        // Known to whoever seals: a large batch may not fit long before half of a limit is used.
+        let mut queue = self.queue();
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        queue.wanted = (queue.wanted.0.max(memory), queue.wanted.1.max(bytes));
+        drop(queue);
+        let outcome = self.wait_for(memory, bytes, relieve);
+        let mut queue = self.queue();
+        if self.waiting.fetch_sub(1, Ordering::SeqCst) == 1 {
+            queue.wanted = (0, 0);
+        }
+        outcome
     }
 
-    /// Returns with the lock under which there was room.
-    fn wait_for(
-        &self,
-        memory: u64,
-        bytes: u64,
-        relieve: impl Fn() -> Relief,
-    ) -> Result<MutexGuard<'_, State>, Refused> {
-        let mut state = self.state();
-        while let Some(limit) = self.reached(&state, memory, bytes) {
-            if let Some(why) = &state.stuck {
+    fn wait_for(&self, memory: u64, bytes: u64, relieve: impl Fn() -> Relief) -> Result<(), Refused> {
+        loop {
+            let relief = relieve();
+            let queue = self.queue();
+            let Err(limit) = self.try_add(memory, bytes) else { return Ok(()) };
+            if let Some(why) = &queue.stuck {
                 return Err(Refused { limit, why: why.clone() });
             }
-            drop(state);
-            let relief = relieve();
-            state = self.state();
-            if self.reached(&state, memory, bytes).is_none() {
-                break;
-            }
-            if relief == Relief::None {
-                return Err(Refused { limit, why: "nothing more can be sealed now".into() });
-            }
-            if relief == Relief::Asked && state.stuck.is_none() {
-                state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            match relief {
+                Relief::None => return Err(Refused { limit, why: "nothing more can be sealed now".into() }),
+                Relief::Asked => drop(self.freed.wait(queue).unwrap_or_else(PoisonError::into_inner)),
+                Relief::Given => {}
             }
         }
-        Ok(state)
-    }
-
-    /// Reserves where no limit is reached; whether it did.
-    #[cfg(feature = "tokio")]
-    pub fn try_reserve(&self, memory: u64, bytes: u64) -> bool {
-        let mut state = self.state();
-        let fits = self.reached(&state, memory, bytes).is_none();
-        if fits {
-            state.memtable += memory;
-            state.unsealed += bytes;
-        }
-        fits
     }
 
     /// Counts what recovery found, without waiting.
     pub fn charge(&self, memory: u64, bytes: u64) {
-        let mut state = self.state();
-        state.memtable += memory;
-        state.unsealed += bytes;
+        self.memtable.fetch_add(memory, Ordering::SeqCst);
+        self.unsealed.fetch_add(bytes, Ordering::SeqCst);
     }
 
     /// Gives back, and lets waiting writers look again.
     pub fn give_back(&self, memory: u64, bytes: u64) {
-        let mut state = self.state();
-        state.memtable = state.memtable.saturating_sub(memory);
-        state.unsealed = state.unsealed.saturating_sub(bytes);
-        if state.waiting > 0 {
+        self.subtract(memory, bytes);
+        self.wake_waiting();
+    }
+
+    fn subtract(&self, memory: u64, bytes: u64) {
+        let had = self.memtable.fetch_sub(memory, Ordering::SeqCst);
+        debug_assert!(had >= memory, "more memory is given back than was reserved");
+        let had = self.unsealed.fetch_sub(bytes, Ordering::SeqCst);
+        debug_assert!(had >= bytes, "more is given back than was reserved");
+    }
+
+    fn wake_waiting(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            // With the lock, so that nobody is between the last look and the wait.
+            drop(self.queue());
             self.freed.notify_all();
         }
     }
 
     /// Sealing failed: writers that wait are refused with `why`, until [`unstick`](Self::unstick).
     pub fn stick(&self, why: String) {
-        self.state().stuck = Some(why);
+        self.queue().stuck = Some(why);
         self.freed.notify_all();
+    }
+
+    /// Why sealing does not get on, where it does not.
+    #[must_use]
+    pub fn stuck(&self) -> Option<String> {
+        self.queue().stuck.clone()
     }
 
     /// Sealing works again.
     pub fn unstick(&self) {
-        self.state().stuck = None;
+        self.queue().stuck = None;
     }
 
     /// Bytes of unsealed records in memory, and in journals.
     #[must_use]
     pub fn used(&self) -> (u64, u64) {
-        let state = self.state();
-        (state.memtable, state.unsealed)
+        (self.memtable.load(Ordering::SeqCst), self.unsealed.load(Ordering::SeqCst))
     }
 
     /// Whether so much is used that sealing should begin: half of either limit, or so much that somebody has to wait.
     #[must_use]
     pub fn is_pressing(&self) -> bool {
-        let state = self.state();
-        let (memory, bytes) = state.wanted;
-        state.memtable > self.memtable_max / 2
-            || state.unsealed > self.unsealed_max / 2
-            || (state.waiting > 0 && self.reached(&state, memory, bytes).is_some())
+        let ((memtable, unsealed), (memory, bytes)) = (self.used(), self.wanted());
+        memtable > self.memtable_max / 2
+            || unsealed > self.unsealed_max / 2
+            || (memory > 0 && memtable + memory > self.memtable_max)
+            || (bytes > 0 && unsealed + bytes > self.unsealed_max)
     }
 
     /// The same of the unsealed bytes alone, which no cold journal makes fewer.
     #[must_use]
     pub fn is_unsealed_pressing(&self) -> bool {
-        let state = self.state();
-        let wanted = if state.waiting > 0 { state.wanted.1 } else { 0 };
-        state.unsealed > (self.unsealed_max / 2).min(self.unsealed_max.saturating_sub(wanted))
+        let unsealed = self.unsealed.load(Ordering::SeqCst);
+        unsealed > (self.unsealed_max / 2).min(self.unsealed_max.saturating_sub(self.wanted().1))
+    }
+
+    fn wanted(&self) -> (u64, u64) {
+        if self.waiting.load(Ordering::SeqCst) == 0 { (0, 0) } else { self.queue().wanted }
     }
 }

@@ -94,6 +94,12 @@ impl Waiter {
         }
     }
 
+    /// Whether it was woken.
+    #[must_use]
+    pub fn is_woken(&self) -> bool {
+        self.woken.lock().unwrap_or_else(PoisonError::into_inner).woken
+    }
+
     /// For a task instead of a thread: whether it was woken; if not, `waker` is called when it is.
     pub fn poll(&self, waker: &std::task::Waker) -> bool {
         let mut wake = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,6 +191,56 @@ impl Collection {
         state.waiters.retain(|waiter| Arc::strong_count(waiter) > 1);
         state.waiters.push(Arc::clone(&waiter));
         Some(waiter)
+    }
+
+    /// Takes a run that another process wrote, behind those known (A6); what is known already is passed over. Returns
+    /// whether it is news.
+    pub(super) fn take_foreign(&self, run: Run) -> Result<bool, crate::memtable::RunError> {
+        let written = self.state().written;
+        let run = match run.first {
+            _ if run.last() <= written => return Ok(false),
+            first if first <= written => run.from(written.next(), self.seed)?,
+            _ => run,
+        };
+        let mut state = self.state();
+        if run.first <= state.written {
+            return Ok(false);
+        }
+        run.file.add_run(run.len);
+        state.written = run.last();
+        state.next = state.written.next();
+        state.unsealed.push(run);
+        Ok(true)
+    }
+
+    /// Puts what a new look at all files found in place of what was known (A6). The marks never go back.
+    pub(super) fn replace(&self, standing: Standing, durable: Sequence) {
+        let woken = {
+            let mut state = self.state();
+            state.floor = state.floor.max(standing.floor);
+            state.sealed_through = state.sealed_through.max(standing.sealed_through);
+            state.written = state.written.max(standing.last);
+            state.next = state.written.next();
+            state.unsealed = standing.unsealed;
+            state.raise_durable(durable)
+        };
+        woken.iter().for_each(|waiter| waiter.wake());
+    }
+
+    /// What a log opened to read found of another process's writing, and no sync proves yet, is not durable.
+    pub(super) fn lower_durable(&self, durable: Sequence) {
+        let mut state = self.state();
+        state.durable = state.durable.min(durable);
+    }
+
+    /// Everything written is durable: its journal was closed in good order.
+    pub(super) fn settle(&self) {
+        let woken = {
+            let mut state = self.state();
+            let written = state.written;
+            state.raise_durable(written)
+        };
+        woken.iter().for_each(|waiter| waiter.wake());
     }
 
     /// Wakes everybody who waits: the log closes.

@@ -19,6 +19,8 @@ use crate::journal::JournalFile;
 
 /// How long a worker waits before it looks again, while there are appends.
 const BUSY: Duration = Duration::from_millis(10);
+/// How often every collection's size and age are looked at without pressure, in milliseconds.
+const LOOK_MS: u64 = 1000;
 /// How long it sleeps at most without any: only records' ages need it then.
 const QUIET: Duration = Duration::from_secs(60);
 /// Collections introduced to the catalog, or sealed by age, in one go.
@@ -48,7 +50,7 @@ impl Workers {
     pub fn start(log: &Arc<Inner>) -> std::io::Result<Self> {
         let mut workers = Self::default();
         workers.spawn("icecore-keep", Arc::downgrade(log), |log| {
-            match log.maintain() {
+            match log.keep() {
                 Ok(()) => log.budget.unstick(),
                 Err(error) => {
                     let why = recover::journals::chain(&error);
@@ -169,10 +171,27 @@ impl Inner {
         }
     }
 
-    /// One look at everything that may be due.
+    /// What a worker does each time it looks. Every collection is looked at only now and then, or under pressure.
+    fn keep(&self) -> Result<()> {
+        let now_ms = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+        let look =
+            self.budget.is_pressing() || now_ms.saturating_sub(self.looked_at_ms.load(Ordering::Relaxed)) >= LOOK_MS;
+        if look {
+            self.looked_at_ms.store(now_ms, Ordering::Relaxed);
+        }
+        self.look_after(look)
+    }
+
+    /// Does everything that is due.
     pub(super) fn maintain(&self) -> Result<()> {
+        self.look_after(true)
+    }
+
+    fn look_after(&self, look_at_collections: bool) -> Result<()> {
         self.introduce_new()?;
-        self.seal_due()?;
+        if look_at_collections {
+            self.seal_due()?;
+        }
         self.relieve_journals()?;
         self.rewrite_cold()?;
         self.release_finished();
@@ -377,7 +396,8 @@ impl Inner {
         }
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).stop();
         let mut outcome = if self.is_writable() { self.introduce_new() } else { Ok(()) };
-        for directory in &self.directories {
+        let mut settled = vec![true; self.directories.len()];
+        for (index, directory) in self.directories.iter().enumerate() {
             drop(directory.committer.lock().unwrap_or_else(PoisonError::into_inner).take());
             if let Some(journal) = &directory.journal
                 && let Err(error) = journal.close()
@@ -386,6 +406,7 @@ impl Inner {
                     format!("cannot close the journal in good order: directory=`{}`", directory.path.display());
                 outcome =
                     outcome.and(Err(crate::Error::new(crate::ErrorKind::Unavailable, message).with_source(error)));
+                settled[index] = false;
             }
             if let Some(files) = &directory.files {
                 for ready in files.drain_ready() {
@@ -395,6 +416,13 @@ impl Inner {
             }
             directory.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
+        if self.is_writable() {
+            for collection in self.collections().values().filter(|collection| settled[collection.directory]) {
+                collection.settle();
+            }
+        }
+        // Before everybody is woken: whoever begins to wait later sees it (`read::follow`).
+        self.ended.store(true, Ordering::SeqCst);
         for collection in self.collections().values() {
             collection.wake_all();
         }

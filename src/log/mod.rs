@@ -4,6 +4,8 @@
 //! - [`recover`]: what a crash left
 //! - `append`, `budget`, `collection`: from records to an acknowledged place, back-pressure, sequences and marks
 //! - [`seal`], `cold`, `keeper`: from journals to segments and cold journals, release (R1 to R5)
+//! - [`read`]: reading and following
+//! - [`verify`]: proving that everything is there; the state of the log
 //! - `options`: what a log is opened with
 //!
 //! Knows no archive, no sink, no command line.
@@ -16,23 +18,28 @@ mod cold;
 mod collection;
 #[cfg(any(test, feature = "testing"))]
 mod contents;
+mod gaps;
 pub mod identity;
 mod keeper;
 pub mod open;
 pub mod options;
+pub mod read;
 pub mod recover;
 pub mod seal;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-pub use append::Receipt;
+pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
 pub use collection::{Collection, Waiter};
 pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
+pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
+pub use verify::{Damaged, Missing, Status, Verified, VerifyOptions, VerifyProgress, VerifyReport};
 
 use self::budget::Budget;
 use self::collection::Standing;
@@ -65,7 +72,15 @@ pub(crate) struct Inner {
     options: LogOptions,
     temporary: AtomicU64,
     closed: AtomicBool,
+    /// Closing is over: nothing more becomes durable.
+    ended: AtomicBool,
+    /// Footers kept for `get`.
+    footers: read::Footers,
+    /// Follows the journals of a writer in another process; `None` where this log writes itself.
+    companion: Option<Mutex<read::Companion>>,
     appends: AtomicU64,
+    /// When every collection was last looked at, on the monotonic clock.
+    looked_at_ms: AtomicU64,
     /// The workers sleep long: the next append must wake them.
     quiet: Arc<AtomicBool>,
     report: recover::Report,
@@ -120,6 +135,12 @@ impl Log {
     #[must_use]
     pub fn recovery(&self) -> &recover::Report {
         &self.0.report
+    }
+
+    /// The directories of the log by id, and where each is.
+    #[must_use]
+    pub fn directories(&self) -> Vec<(String, PathBuf)> {
+        self.0.directories.iter().map(|directory| (directory.id.clone(), directory.path.clone())).collect()
     }
 
     /// The catalog, for look-ups.
@@ -281,6 +302,7 @@ impl From<CatalogError> for Error {
     fn from(error: CatalogError) -> Self {
         let kind = match &error {
             CatalogError::Refused(_) => ErrorKind::Conflict,
+            CatalogError::NotFound { .. } => ErrorKind::NotFound,
             CatalogError::Damaged { .. } => ErrorKind::Corrupt,
             CatalogError::Newer { .. } => ErrorKind::Unsupported,
             CatalogError::Unavailable { .. } => ErrorKind::Unavailable,
@@ -288,7 +310,19 @@ impl From<CatalogError> for Error {
             CatalogError::OutcomeUnknown { .. } => ErrorKind::OutcomeUnknown,
             _ => ErrorKind::Internal,
         };
-        Self::new(kind, error.to_string()).with_source(error)
+        let hint = match &error {
+            CatalogError::NotFound { .. } => Some("`recover` makes it anew from the directories"),
+            CatalogError::Damaged { .. } => Some(
+                "put back a good copy, or move the file (and its -wal and -shm) away: `recover` makes it anew from the directories",
+            ),
+            CatalogError::Newer { .. } => Some("use the icecore that wrote it, or a newer one"),
+            _ => None,
+        };
+        let shown = Self::new(kind, error.to_string()).with_source(error);
+        match hint {
+            Some(hint) => shown.with_hint(hint),
+            None => shown,
+        }
     }
 }
 

@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::budget::Budget;
-use super::collection::{Collection, Standing};
+use super::collection::Collection;
 use super::identity::{self, Identity};
 use super::options::{LogOptions, SyncMode};
+use super::read::{Companion, standing_of};
 use super::recover::act::{Context, act};
 use super::recover::{self, Examination, Report};
 use super::{Directory, Inner, Log, keeper, seal};
@@ -39,14 +40,14 @@ impl Log {
         let options = crate::testing::without_directory_sync(options);
         let fs = Arc::clone(&options.fs);
         let (directories, locks, mut identities) = take_directories(&*fs, &options)?;
-        let catalog = open_catalog(&options, &directories[0].1, true)?;
+        let log_id = identities[0].log_id(&directories[0].1)?;
+        let catalog = open_catalog(&options, &directories[0].1, log_id, true)?;
         let epoch = raise_epoch(&*fs, &directories, &mut identities, &*catalog)?;
         let mut examination = recover::examine(&*fs, &directories, &*catalog, true)?;
         clear_staging(&*fs, &directories)?;
         let now = options.clock.now();
         let context = Context { fs: &*fs, directories: &directories, catalog: &*catalog, epoch, now };
         act(&context, &mut examination)?;
-        let log_id = identities[0].log_id(&directories[0].1)?;
         let inner = build(options, catalog, (log_id, epoch), directories, Some(locks), examination)?;
         let inner = Arc::new(inner);
         inner.release_finished();
@@ -86,19 +87,26 @@ fn look(options: &LogOptions) -> Result<(Ids, LogId, Examination, Arc<dyn Catalo
             .with_hint("the first append makes one; or check --data"));
     };
     let log_id = identities[0].log_id(&directories[0].1)?;
-    // A writer beside us may release a journal between our listing and our reading it: then we look again.
+    let catalog = open_catalog(options, &directories[0].1, log_id, false)?;
+    let examination = examine_beside(fs, &directories, &*catalog)?;
+    Ok((directories, log_id, examination, catalog))
+}
+
+/// Examines beside a writer, who may release a journal between our listing and our reading it: then we look again.
+pub(super) fn examine_beside(fs: &dyn FileSystem, directories: &Ids, catalog: &dyn Catalog) -> Result<Examination> {
     let mut tries = 0;
     loop {
-        let catalog = open_catalog(options, &directories[0].1, false)?;
-        let examination = recover::examine(fs, &directories, &*catalog, false)?;
-        let vanished = examination
-            .journals
-            .iter()
-            .flat_map(|found| &found.unreadable)
-            .any(|unreadable| fs.metadata(&unreadable.path).is_err_and(|error| error.is_not_found()));
+        let examination = recover::examine(fs, directories, catalog, false)?;
+        // Released, it is gone, or holds something else by now; what it held is in segments, or in a cold journal that
+        // we did not list.
+        let is_gone = |path: &Path| fs.metadata(path).is_err_and(|error| error.is_not_found());
+        let vanished = examination.journals.iter().any(|found| {
+            found.unreadable.iter().any(|unreadable| is_gone(&unreadable.path))
+                || found.journals.iter().any(|journal| !journal.is_itself() && is_gone(&journal.file.path))
+        });
         tries += 1;
         if !vanished || tries == 10 {
-            return Ok((directories, log_id, examination, catalog));
+            return Ok(examination);
         }
     }
 }
@@ -236,14 +244,20 @@ fn clear_staging(fs: &dyn FileSystem, directories: &Ids) -> Result<()> {
     Ok(())
 }
 
-fn open_catalog(options: &LogOptions, first: &Path, writable: bool) -> Result<Arc<dyn Catalog>> {
+fn open_catalog(options: &LogOptions, first: &Path, log_id: LogId, writable: bool) -> Result<Arc<dyn Catalog>> {
     if let Some(catalog) = &options.catalog {
         return Ok(Arc::clone(catalog));
     }
     #[cfg(feature = "sqlite")]
     {
         use crate::catalog::sqlite::{CatalogMode, SqliteCatalog};
-        let path = first.join(identity::FOLDER).join(CATALOG_FILE);
+        let path = match &options.catalog_directory {
+            Some(directory) => directory.join(format!("{log_id}.sqlite")),
+            None => first.join(identity::FOLDER).join(CATALOG_FILE),
+        };
+        if let Some(directory) = options.catalog_directory.as_ref().filter(|_| writable) {
+            durable::create_dir_all(&*options.fs, directory)?;
+        }
         let mode = if writable { CatalogMode::Create } else { CatalogMode::ReadOnly };
         let catalog = SqliteCatalog::open(&path, mode)?;
         if writable {
@@ -253,7 +267,7 @@ fn open_catalog(options: &LogOptions, first: &Path, writable: bool) -> Result<Ar
     }
     #[cfg(not(feature = "sqlite"))]
     {
-        let _ = (first, writable);
+        let _ = (first, log_id, writable);
         Err(Error::new(ErrorKind::Unsupported, "this build has no catalog engine")
             .with_hint("build with the feature `sqlite`, or give a catalog in the options"))
     }
@@ -290,6 +304,10 @@ fn build(
     let limits = options.limits;
     let budget = Arc::new(Budget::new(limits.memtable_bytes, limits.unsealed_bytes));
     let change_number = Arc::new(AtomicU64::new(catalog.change_number()?.0));
+    let companion = match &locks {
+        Some(_) => None,
+        None => Some(Companion::of(&examination.journals, ids.iter().map(|(_, path)| path.clone()))),
+    };
     let mut locks = locks.map(Vec::into_iter);
     let mut directories = Vec::new();
     let mut predecessors = Vec::new();
@@ -320,19 +338,17 @@ fn build(
     let mut collections = HashMap::with_capacity(examination.standings.len());
     for (name, standing) in examination.standings {
         let journal = directories[standing.directory].journal.clone();
-        let merged = standing.merged;
-        budget.charge(0, merged.unsealed.bytes());
-        let sealed_through = standing.known.sealed_through;
-        let opened = Standing {
-            last: merged.last,
-            floor: standing.known.floor,
-            sealed_through,
-            unsealed: merged.unsealed,
-            refuses: standing.refuses,
-        };
-        let collection = Collection::new(name.clone(), standing.directory, journal, Arc::clone(&budget), opened, now);
-        collection.catalogued.store(standing.catalogued, Ordering::Release);
+        let (directory, catalogued) = (standing.directory, standing.catalogued);
+        budget.charge(0, standing.merged.unsealed.bytes());
+        let opened = standing_of(standing);
+        let collection = Collection::new(name.clone(), directory, journal, Arc::clone(&budget), opened, now);
+        collection.catalogued.store(catalogued, Ordering::Release);
         collections.insert(name, Arc::new(collection));
+    }
+    for (name, first) in companion.iter().flat_map(Companion::unproven) {
+        if let Some(collection) = collections.get(name) {
+            collection.lower_durable(first.previous());
+        }
     }
     Ok(Inner {
         fs: Arc::clone(&options.fs),
@@ -349,7 +365,11 @@ fn build(
         mode: AtomicU8::new(options.sync as u8),
         temporary: AtomicU64::new(0),
         closed: AtomicBool::new(false),
+        ended: AtomicBool::new(false),
+        footers: super::read::Footers::default(),
+        companion: companion.map(Mutex::new),
         appends: AtomicU64::new(0),
+        looked_at_ms: AtomicU64::new(0),
         quiet: Arc::default(),
         report: examination.report,
         workers: Mutex::default(),

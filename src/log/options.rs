@@ -115,7 +115,10 @@ pub struct LogOptions {
     pub fs: Arc<dyn FileSystem>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// The catalog to use instead of the one in the first directory.
+    /// Where the catalog's file is, instead of the first directory. Several logs may name the same place: each file is
+    /// named after its log.
+    pub catalog_directory: Option<PathBuf>,
+    /// The catalog to use instead of a file.
     pub catalog: Option<Arc<dyn crate::catalog::Catalog>>,
     /// Whether the log runs threads of its own. Without them, all work is done inside the calls, in a fixed order, and
     /// [`Log::maintain`](super::Log::maintain) does what threads would: for tests.
@@ -140,6 +143,7 @@ impl LogOptions {
             auto_create: true,
             fs: Arc::new(OsFileSystem::new()),
             clock: Arc::new(SystemClock::new()),
+            catalog_directory: None,
             catalog: None,
             background: true,
             sabotage: Sabotage::default(),

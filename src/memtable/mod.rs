@@ -116,7 +116,11 @@ impl Run {
         Ok(())
     }
 
-    fn checked<'a>(
+    /// A record of the run, where it is the one expected and intact.
+    ///
+    /// # Errors
+    /// [`RunError::Damaged`].
+    pub fn checked<'a>(
         &self,
         decoded: Result<RecordView<'a>, AvroError>,
         seed: Seed,
@@ -234,6 +238,25 @@ impl Unsealed {
         self.runs.partition_point(|run| run.first <= sequence).checked_sub(1).and_then(|index| self.runs.get(index))
     }
 
+    /// The runs from the one that holds `from` on, up to `until`: without a hole, at most `bytes_max` (but one run at least).
+    /// None where no run holds `from`.
+    #[must_use]
+    pub fn gather(&self, from: Sequence, until: Sequence, bytes_max: u64) -> Vec<Run> {
+        let place = self.runs.partition_point(|run| run.last() < from);
+        gather(self.runs.range(place..).take_while(|run| run.first <= until), from, bytes_max, |before, run| {
+            before.last().next() == run.first
+        })
+    }
+
+    /// The runs from the one that holds `from` down to `until`, as [`gather`](Self::gather).
+    #[must_use]
+    pub fn gather_back(&self, from: Sequence, until: Sequence, bytes_max: u64) -> Vec<Run> {
+        let place = self.runs.partition_point(|run| run.first <= from);
+        gather(self.runs.range(..place).rev().take_while(|run| run.last() >= until), from, bytes_max, |before, run| {
+            run.last().next() == before.first
+        })
+    }
+
     /// Takes out every run up to `last`. The caller lets them go in their journals.
     pub fn take_through(&mut self, last: Sequence) -> Vec<Run> {
         let count = self.runs.partition_point(|run| run.last() <= last);
@@ -255,4 +278,29 @@ impl Unsealed {
             self.runs.push_front(run);
         }
     }
+}
+
+/// Runs are taken under the collection's lock: not more of them at once than are copied in some microseconds.
+const GATHERED_RUNS_MAX: usize = 256;
+
+fn gather<'a>(
+    runs: impl Iterator<Item = &'a Run>,
+    from: Sequence,
+    bytes_max: u64,
+    follows: impl Fn(&Run, &Run) -> bool,
+) -> Vec<Run> {
+    let mut gathered: Vec<Run> = Vec::new();
+    let mut bytes = 0;
+    for run in runs.take(GATHERED_RUNS_MAX) {
+        bytes += run.len;
+        let fits = match gathered.last() {
+            None => run.first <= from && from <= run.last(),
+            Some(before) => follows(before, run) && bytes <= bytes_max,
+        };
+        if !fits {
+            break;
+        }
+        gathered.push(run.clone());
+    }
+    gathered
 }

@@ -222,7 +222,7 @@ impl Probe {
         for (collection, found) in found.iter().enumerate() {
             append_one(&log, collection, found.len() as u64 + 1)?;
         }
-        let next = (number % self.0.effort.again_every == 0).then(|| fs.crash_image(Cut::DropAll));
+        let next = number.is_multiple_of(self.0.effort.again_every).then(|| fs.crash_image(Cut::DropAll));
         leave(fs, log);
         if let Some(fs) = next {
             let (log, after) = self.open(&fs, &Arc::new(catalog.snapshot()))?;

@@ -27,6 +27,9 @@ SCHEMAS = {
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 MICROSECOND = datetime.timedelta(microseconds=1)
 
+# How many bytes are flipped in a file, to see that each is found.
+FLIPS = 30
+
 findings = []
 seen = {"files": 0, "journals": 0, "cold": 0, "segments": 0, "stubs": 0, "torn": 0, "marks": 0, "records": 0, "flips": 0}
 codecs = set()
@@ -172,10 +175,9 @@ def check_copy(copy):
             findings.append(f"{folder}: {name} is no journal's name")
     # What later OPENs say of each file: the newest word counts.
     ends = {}
-    for path in journals:
-        for journal in [ours.read_journal(path, journals[path])]:
-            for before in (journal.opened or {"predecessors": []})["predecessors"]:
-                ends[before["file_id"]] = before["end"]
+    for data in journals.values():
+        for before in predecessors(data):
+            ends[before["file_id"]] = before["end"]
     found = []
     for path, data in journals.items():
         file_id = data[4080:4096]
@@ -228,13 +230,41 @@ def check_copy(copy):
         findings.append(f"{copy}: `{collection}` was never written")
     if told["closed"]:
         # A reader that finds nothing proves nothing: damage in bytes that count must be found.
-        for segment in segments[:1]:
+        for segment in sorted(segments, key=lambda segment: segment.footer["bytes_before"])[:1]:
             end = segment.footer["blocks"][-1]
-            flip(segment.path, range(0, end["offset"] + end["bytes"], 97), lambda: ours.read_file(segment.path))
+            end = end["offset"] + end["bytes"]
+            flip(segment.path, range(0, end, end // FLIPS), lambda: ours.read_file(segment.path))
         for journal in [journal for journal in found if len(journal.groups) > 2][:1]:
-            whole, last = journal.groups[1:-1], journal.groups[-2].end
-            places = [at for group in whole for at in range(group.offset, group.end, 61)][:400]
-            flip(journal.path, places, lambda: damaged(journal.path, last))
+            check_torn(copy, journal)
+            # Not in filler, whose payload may be anything.
+            last = journal.groups[-2].end
+            places = [at for group in journal.groups[:-1] for at in range(group.offset, group.end)]
+            flip(journal.path, places[:: len(places) // FLIPS], lambda: damaged(journal.path, last))
+
+
+def predecessors(data):
+    """What a hot journal's OPEN tells of earlier ones."""
+    try:
+        group = ours.read_group(data, ours.HEADER_BYTES, data[4080:4096])
+    except ours.Bad:
+        return []
+    return [before for record in group.controls if record.kind == ours.OPEN for before in ours.read_open(record)["predecessors"]]
+
+
+def check_torn(copy, journal):
+    """A write that a kill cut short: the file ends inside a group, or goes on with what lay there before."""
+    with open(journal.path, "rb") as file:
+        data = file.read()
+    group = journal.groups[-2]
+    for kept in (1, (group.end - group.offset) // 2, group.end - group.offset - 1):
+        front = data[: group.offset + kept]
+        for name, torn in (("cut", front), ("stale", front + b"\x5a" * 5000), ("zeros", front + bytes(5000))):
+            path = os.path.join(copy, f"{name}-{kept}.avro")
+            with open(path, "wb") as file:
+                file.write(torn)
+            found = check_journal(path, torn, None)
+            if found.torn_at != group.offset or found.end != group.offset:
+                findings.append(f"{path}: torn at {found.torn_at} instead of {group.offset}")
 
 
 def damaged(path, end):

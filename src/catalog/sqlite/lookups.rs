@@ -244,6 +244,9 @@ pub fn segments_back(
     Ok(found)
 }
 
+/// Names of collections read at once while segments of all are listed.
+const COLLECTIONS_PAGE: usize = 512;
+
 pub fn segments(
     session: &Session<'_>,
     collection: Option<&CollectionName>,
@@ -267,12 +270,18 @@ pub fn segments(
         None => Vec::new(),
     };
     let mut name = after.map(|key| key.collection.clone());
-    while found.len() < limit {
-        let Some(next) = collections(session, name.as_ref(), 1)?.pop() else { break };
-        found.extend(of_one(&next.name, None, limit - found.len())?);
-        name = Some(next.name);
+    loop {
+        // Most collections may have no segments: they are named many at a time.
+        let names = collections(session, name.as_ref(), COLLECTIONS_PAGE)?;
+        let Some(last) = names.last() else { return Ok(found) };
+        name = Some(last.name.clone());
+        for next in names {
+            if found.len() >= limit {
+                return Ok(found);
+            }
+            found.extend(of_one(&next.name, None, limit - found.len())?);
+        }
     }
-    Ok(found)
 }
 
 /// Where a page after `key` begins: rows of one status are in the order of their `sealed_change`, which never changes.

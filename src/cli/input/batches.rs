@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_millis(5);
 /// How long Ctrl-C may wait for an input that gives nothing.
 const INTERRUPT_POLL: Duration = Duration::from_millis(50);
 
+/// Bytes that a header counts beside its key and value, at most.
+pub const HEADER_OVERHEAD_BYTES: usize = 20;
+
 /// What comes next of an input.
 #[derive(Debug)]
 pub enum Next {
@@ -49,11 +52,12 @@ pub struct Batches {
 struct Limit {
     records: usize,
     bytes: usize,
+    overhead: usize,
 }
 
 impl Batches {
-    /// Reads `input` in a thread of its own, into batches of at most `records` records whose payloads and keys have at most
-    /// `bytes` together (a single record may have more).
+    /// Reads `input` in a thread of its own, into batches of at most `records` records whose payloads, keys and headers have
+    /// at most `bytes` together (a single record may have more), `overhead` bytes added to each record.
     ///
     /// The thread ends with the input, or when this is dropped and the input gives its next record; a process may end while
     /// it waits for one.
@@ -61,11 +65,11 @@ impl Batches {
     pub fn start<R: Read + Send + 'static>(
         input: Input<R>,
         records: usize,
-        bytes: ByteSize,
+        (bytes, overhead): (ByteSize, usize),
         clock: Arc<dyn Clock>,
         interrupt: Interrupt,
     ) -> Self {
-        let limit = Limit { records: records.max(1), bytes: bytes.as_len() };
+        let limit = Limit { records: records.max(1), bytes: bytes.as_len(), overhead };
         let (sender, chunks) = sync_channel(1);
         std::thread::spawn(move || read_ahead(input, limit, &sender));
         Self { chunks, waiting: VecDeque::new(), over: None, limit, clock, interrupt }
@@ -84,7 +88,7 @@ impl Batches {
                 return Ok(Next::Interrupted);
             }
             while let Some(record) = self.waiting.front() {
-                let more = size(record);
+                let more = size(record, self.limit.overhead);
                 if !batch.is_empty() && bytes + more > self.limit.bytes || batch.len() == self.limit.records {
                     return Ok(Next::Batch(batch));
                 }
@@ -114,8 +118,12 @@ impl Batches {
     }
 }
 
-fn size(record: &InputRecord) -> usize {
-    record.payload.len() + record.key.as_ref().map_or(0, bytes::Bytes::len)
+/// At least as much as the record counts against the limit of a batch.
+fn size(record: &InputRecord, overhead: usize) -> usize {
+    let len = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
+    let headers =
+        record.record.headers.iter().map(|header| header.key.len() + header.value.len() + HEADER_OVERHEAD_BYTES);
+    len(&record.record.payload) + len(&record.record.key) + headers.sum::<usize>() + overhead
 }
 
 /// Hands over what was read whenever it fills a batch or the input would have to be waited for: one hand-over for many
@@ -126,7 +134,7 @@ fn read_ahead<R: Read>(mut input: Input<R>, limit: Limit, sender: &SyncSender<Re
     while let Some(next) = input.next() {
         let failed = match next {
             Ok(record) => {
-                bytes += size(&record);
+                bytes += size(&record, limit.overhead);
                 chunk.push(record);
                 None
             }
@@ -164,16 +172,22 @@ mod tests {
             timestamp: None,
             record_bytes_max: ByteSize(100),
             key_bytes_max: ByteSize(100),
+            collection: None,
         };
         let input = Input::new(reader, options).unwrap();
-        Batches::start(input, records, ByteSize(bytes), Arc::new(SystemClock::new()), Interrupt::default())
+        Batches::start(input, records, (ByteSize(bytes), 0), Arc::new(SystemClock::new()), Interrupt::default())
     }
 
     fn next(batches: &mut Batches) -> Option<Vec<String>> {
         match batches.next_batch().unwrap() {
             Next::Batch(batch) => {
                 assert!(!batch.is_empty());
-                Some(batch.iter().map(|record| String::from_utf8(record.payload.to_vec()).unwrap()).collect())
+                Some(
+                    batch
+                        .iter()
+                        .map(|record| String::from_utf8(record.record.payload.as_deref().unwrap().to_vec()).unwrap())
+                        .collect(),
+                )
             }
             Next::End => None,
             Next::Interrupted => panic!("nobody did"),

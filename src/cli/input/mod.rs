@@ -1,4 +1,4 @@
-//! Reads records out of files and pipes: lines, JSON objects, stanzas.
+//! Reads records out of files and pipes: lines, JSON objects, stanzas, and our own Avro files.
 //!
 //! Owns: opening an input, where a record begins and ends, what its payload, key and time are, where it stood, which
 //! records make a batch. Does not own: appending.
@@ -12,7 +12,10 @@
 //! | `lines` | a line, also an empty one | the line without its newline; a carriage return stays |
 //! | `ndjson` | a line with a JSON object; blank lines are skipped | the line without its newline |
 //! | `stanzas` | lines up to an empty line, or the end (as in RFC 822); further empty lines are skipped | the lines with the last newline, without the empty line |
+//! | `avro` | a record of a segment, of a journal, or of `cat --format avro` | that record's; key, time, expiry, headers and kind too |
 
+mod avro;
+mod avro_schema;
 mod batches;
 mod buffer;
 mod lines;
@@ -25,9 +28,10 @@ use std::io::Read;
 use bytes::Bytes;
 
 use crate::config::ByteSize;
-use crate::types::Timestamp;
+use crate::types::{CollectionName, NewRecord, Timestamp};
 
-pub use batches::{Batches, Next};
+use avro::AvroReader;
+pub use batches::{Batches, HEADER_OVERHEAD_BYTES, Next};
 use buffer::LineReader;
 pub use open::{Source, open};
 
@@ -40,6 +44,21 @@ pub enum InputFormat {
     Ndjson,
     /// Records are blocks of `Field: value` lines with empty lines between (RFC 822, Debian control files)
     Stanzas,
+    /// The records of a segment, a journal, or `cat --format avro`, with all that they have
+    Avro,
+}
+
+impl InputFormat {
+    /// As on the command line.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Lines => "lines",
+            Self::Ndjson => "ndjson",
+            Self::Stanzas => "stanzas",
+            Self::Avro => "avro",
+        }
+    }
 }
 
 /// What to read, and what to take out of each record.
@@ -55,19 +74,24 @@ pub struct InputOptions {
     pub record_bytes_max: ByteSize,
     /// The largest key.
     pub key_bytes_max: ByteSize,
+    /// Whose records are taken out of a journal, which may hold those of several collections.
+    pub collection: Option<CollectionName>,
 }
 
 /// One record of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputRecord {
-    /// The exact bytes.
-    pub payload: Bytes,
-    /// What the key field says.
-    pub key: Option<Bytes>,
-    /// What the timestamp field says.
-    pub timestamp: Option<Timestamp>,
+    /// What is to be appended.
+    pub record: NewRecord,
     /// Where the record stood.
     pub place: Place,
+}
+
+impl InputRecord {
+    /// A record with the exact bytes of an input, and what its fields say.
+    fn put(payload: Bytes, key: Option<Bytes>, timestamp: Option<Timestamp>, place: Place) -> Self {
+        Self { record: NewRecord { key, timestamp, ..NewRecord::payload(payload) }, place }
+    }
 }
 
 /// Where a record stands in its input.
@@ -75,15 +99,18 @@ pub struct InputRecord {
 pub struct Place {
     /// Its number, from 1.
     pub record: u64,
-    /// Its first line, from 1.
+    /// Its first line, from 1; 0 where there are no lines.
     pub line: u64,
-    /// The offset of its first byte.
+    /// The offset of its first byte; of an Avro file, that of its block.
     pub offset: u64,
 }
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "line=`{}`, record=`{}`, offset=`{}`", self.line, self.record, self.offset)
+        if self.line > 0 {
+            write!(f, "line=`{}`, ", self.line)?;
+        }
+        write!(f, "record=`{}`, offset=`{}`", self.record, self.offset)
     }
 }
 
@@ -133,10 +160,40 @@ pub enum InputError {
         why: String,
     },
     /// A field was asked of a format that has none.
-    #[error("format has no fields: format=`lines`, asked for=`{field}`")]
+    #[error("format has no fields: format=`{format}`, asked for=`{field}`")]
     NoFields {
+        /// What the input is read as.
+        format: &'static str,
         /// What was asked for.
         field: String,
+    },
+    /// An Avro file, but not of our records.
+    #[error("input is an avro file of other records: schema=`{schema}`, wanted=`icecore.Record`")]
+    ForeignSchema {
+        /// The full name of its schema, or its beginning.
+        schema: String,
+    },
+    /// A file that a newer program wrote, or with a codec that is unknown.
+    #[error("input is an avro file that this program cannot read: {what}")]
+    Newer {
+        /// The name and value that are not known, as key=`value`.
+        what: String,
+    },
+    /// Bytes that are not what was written.
+    #[error("input is damaged: {place}; {why}")]
+    Damaged {
+        /// Which record.
+        place: Place,
+        /// What is wrong.
+        why: String,
+    },
+    /// A journal without any record of the collection that is appended to.
+    #[error("journal holds no record of the collection: collection=`{collection}`, holds=`{holds}`")]
+    NotInJournal {
+        /// What was looked for.
+        collection: CollectionName,
+        /// What is there.
+        holds: String,
     },
 }
 
@@ -152,7 +209,18 @@ impl InputError {
             Self::Field { .. } => {
                 Some("every record needs the field; without it, leave --key or --timestamp out".to_owned())
             }
+            Self::NoFields { format: "avro", .. } => Some("each record has its own key and time there".to_owned()),
             Self::NoFields { .. } => Some("use --format ndjson or stanzas with --key and --timestamp".to_owned()),
+            Self::ForeignSchema { .. } => {
+                Some("--format avro takes segments, journals, and the output of `cat --format avro`".to_owned())
+            }
+            Self::Newer { .. } => Some("use the icecore that wrote it, or a newer one".to_owned()),
+            Self::Damaged { .. } => {
+                Some("records before it are unharmed; `icecore inspect FILE` says what a file still holds".to_owned())
+            }
+            Self::NotInJournal { .. } => {
+                Some("append to a collection of a name that is there (of another log, if need be)".to_owned())
+            }
             Self::Read { .. } => None,
         }
     }
@@ -160,31 +228,57 @@ impl InputError {
 
 /// The records of an input, one after another. After an error it gives nothing more.
 pub struct Input<R> {
-    lines: LineReader<R>,
+    reader: Reader<R>,
     options: InputOptions,
     record: u64,
     ended: bool,
+}
+
+/// How bytes become records.
+enum Reader<R> {
+    Text(LineReader<R>),
+    Avro(Box<AvroReader<R>>),
 }
 
 impl<R: Read> Input<R> {
     /// Reads `reader` as `options` say, with a buffer of its own.
     ///
     /// # Errors
-    /// [`InputError::NoFields`] where the format cannot give what was asked for.
+    /// [`InputError::NoFields`] where the format cannot give what was asked for; of an Avro file, whose header is read
+    /// here, also why it cannot be read.
     pub fn new(reader: R, options: InputOptions) -> Result<Self, InputError> {
-        if options.format == InputFormat::Lines
+        if matches!(options.format, InputFormat::Lines | InputFormat::Avro)
             && let Some(field) = options.key.as_ref().or(options.timestamp.as_ref())
         {
-            return Err(InputError::NoFields { field: field.clone() });
+            return Err(InputError::NoFields { format: options.format.word(), field: field.clone() });
         }
-        Ok(Self { lines: LineReader::new(reader), options, record: 0, ended: false })
+        let reader = match options.format {
+            InputFormat::Avro => Reader::Avro(Box::new(AvroReader::open(reader, &options)?)),
+            _ => Reader::Text(LineReader::new(reader)),
+        };
+        Ok(Self { reader, options, record: 0, ended: false })
     }
 
     fn read_record(&mut self) -> Result<Option<InputRecord>, InputError> {
-        match self.options.format {
-            InputFormat::Lines => self.read_line_record(),
-            InputFormat::Ndjson => self.read_ndjson_record(),
-            InputFormat::Stanzas => self.read_stanza_record(),
+        match (&mut self.reader, self.options.format) {
+            (Reader::Avro(reader), _) => reader.read_record(self.record + 1),
+            (Reader::Text(_), InputFormat::Ndjson) => self.read_ndjson_record(),
+            (Reader::Text(_), InputFormat::Stanzas) => self.read_stanza_record(),
+            (Reader::Text(_), _) => self.read_line_record(),
+        }
+    }
+
+    fn lines(&self) -> &LineReader<R> {
+        match &self.reader {
+            Reader::Text(lines) => lines,
+            Reader::Avro(_) => unreachable!("only formats of lines are read by lines"),
+        }
+    }
+
+    fn lines_mut(&mut self) -> &mut LineReader<R> {
+        match &mut self.reader {
+            Reader::Text(lines) => lines,
+            Reader::Avro(_) => unreachable!("only formats of lines are read by lines"),
         }
     }
 
@@ -193,16 +287,17 @@ impl<R: Read> Input<R> {
     /// A writer that collects batches asks this before it goes on, so that records which have arrived are not held back
     /// by a pipe that is slow with the next one.
     pub fn has_buffered(&self) -> bool {
-        match self.options.format {
-            InputFormat::Stanzas => self.lines.has_end_of_stanza(),
-            InputFormat::Lines => self.lines.has_line(),
-            InputFormat::Ndjson => self.lines.has_line_with_content(),
+        match (&self.reader, self.options.format) {
+            (Reader::Avro(reader), _) => reader.has_buffered(),
+            (Reader::Text(lines), InputFormat::Stanzas) => lines.has_end_of_stanza(),
+            (Reader::Text(lines), InputFormat::Ndjson) => lines.has_line_with_content(),
+            (Reader::Text(lines), _) => lines.has_line(),
         }
     }
 
     /// Where the record stands whose first byte comes next.
     fn place(&self) -> Place {
-        Place { record: self.record + 1, line: self.lines.line(), offset: self.lines.offset() }
+        Place { record: self.record + 1, line: self.lines().line(), offset: self.lines().offset() }
     }
 
     fn too_large(&self) -> InputError {

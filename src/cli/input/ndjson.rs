@@ -16,22 +16,23 @@ impl<R: Read> Input<R> {
         let limit = self.options.record_bytes_max.as_len();
         loop {
             let place = self.place();
-            let line = match self.lines.find_line(0, limit).map_err(|source| InputError::Read { place, source })? {
-                Found::End => return Ok(None),
-                Found::TooLarge => return Err(self.too_large()),
-                Found::Line(line) => line,
-            };
-            let bytes = self.lines.peek(line.end);
+            let line =
+                match self.lines_mut().find_line(0, limit).map_err(|source| InputError::Read { place, source })? {
+                    Found::End => return Ok(None),
+                    Found::TooLarge => return Err(self.too_large()),
+                    Found::Line(line) => line,
+                };
+            let bytes = self.lines().peek(line.end);
             if bytes.iter().all(u8::is_ascii_whitespace) {
-                self.lines.consume(line.end_with_newline, 1);
+                self.lines_mut().consume(line.end_with_newline, 1);
                 continue;
             }
             let fields = Fields::read(bytes, &self.options, place)?;
             let payload = Bytes::copy_from_slice(bytes);
             let key = fields.key(&self.options, place)?.map(|key| self.checked_key(key, place)).transpose()?;
             let timestamp = fields.timestamp(&self.options, place)?;
-            self.lines.consume(line.end_with_newline, 1);
-            return Ok(Some(InputRecord { payload, key, timestamp, place }));
+            self.lines_mut().consume(line.end_with_newline, 1);
+            return Ok(Some(InputRecord::put(payload, key, timestamp, place)));
         }
     }
 }

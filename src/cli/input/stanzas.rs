@@ -17,13 +17,13 @@ impl<R: Read> Input<R> {
         let (mut len, mut lines) = (0, 0);
         loop {
             // Two bytes more than a stanza may have: the line that ends it may be `\r\n`.
-            let found = self.lines.find_line(len, limit.saturating_add(2));
+            let found = self.lines_mut().find_line(len, limit.saturating_add(2));
             let line = match found.map_err(|source| InputError::Read { place, source })? {
                 Found::Line(line) => line,
                 Found::End => break,
                 Found::TooLarge => return Err(self.too_large()),
             };
-            let text = &self.lines.peek(line.end)[len..];
+            let text = &self.lines().peek(line.end)[len..];
             if is_empty(text) {
                 break;
             }
@@ -38,7 +38,7 @@ impl<R: Read> Input<R> {
             len = line.end_with_newline;
             lines += 1;
         }
-        let stanza = self.lines.peek(len);
+        let stanza = self.lines().peek(len);
         let payload = Bytes::copy_from_slice(stanza);
         let wanted = |name: &Option<String>| name.as_ref().map(|name| field(stanza, name, place)).transpose();
         let (key, time) = (wanted(&self.options.key)?, wanted(&self.options.timestamp)?);
@@ -50,8 +50,8 @@ impl<R: Read> Input<R> {
             }
             _ => None,
         };
-        self.lines.consume(len, lines);
-        Ok(Some(InputRecord { payload, key, timestamp, place }))
+        self.lines_mut().consume(len, lines);
+        Ok(Some(InputRecord::put(payload, key, timestamp, place)))
     }
 
     /// Goes to the next line that is not empty; `false` at the end of the input.
@@ -59,13 +59,13 @@ impl<R: Read> Input<R> {
         loop {
             let place = self.place();
             // A line beyond one byte is not empty, however long it is.
-            match self.lines.find_line(0, 1).map_err(|source| InputError::Read { place, source })? {
+            match self.lines_mut().find_line(0, 1).map_err(|source| InputError::Read { place, source })? {
                 Found::End => return Ok(false),
-                Found::Line(line) if is_empty(self.lines.peek(line.end)) => {
-                    self.lines.consume(line.end_with_newline, 1);
+                Found::Line(line) if is_empty(self.lines().peek(line.end)) => {
+                    self.lines_mut().consume(line.end_with_newline, 1);
                 }
                 Found::Line(_) | Found::TooLarge => {
-                    self.lines.search_again();
+                    self.lines_mut().search_again();
                     return Ok(true);
                 }
             }

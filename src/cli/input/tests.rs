@@ -5,7 +5,14 @@ use proptest::prelude::*;
 use super::*;
 
 fn options(format: InputFormat) -> InputOptions {
-    InputOptions { format, key: None, timestamp: None, record_bytes_max: ByteSize::mib(1), key_bytes_max: ByteSize(8) }
+    InputOptions {
+        format,
+        key: None,
+        timestamp: None,
+        record_bytes_max: ByteSize::mib(1),
+        key_bytes_max: ByteSize(8),
+        collection: None,
+    }
 }
 
 fn keyed(format: InputFormat, key: &str) -> InputOptions {
@@ -24,10 +31,14 @@ fn read(input: impl Read, options: InputOptions) -> (Vec<InputRecord>, Option<In
     (records, None)
 }
 
+fn payload(record: &InputRecord) -> &[u8] {
+    record.record.payload.as_deref().unwrap()
+}
+
 fn payloads(input: &str, format: InputFormat) -> Vec<String> {
     let (records, error) = read(input.as_bytes(), options(format));
     assert!(error.is_none(), "{error:?}");
-    records.iter().map(|record| String::from_utf8(record.payload.to_vec()).unwrap()).collect()
+    records.iter().map(|record| String::from_utf8(payload(record).to_vec()).unwrap()).collect()
 }
 
 /// Gives its bytes in pieces of the sizes given, over and over, with interruptions between.
@@ -56,7 +67,7 @@ fn lines_keep_every_byte_but_the_newline() {
     assert_eq!(payloads("", InputFormat::Lines), [""; 0]);
     assert_eq!(payloads("\n", InputFormat::Lines), [""]);
     let (records, _) = read(&b"\xff\0\xfe\n"[..], options(InputFormat::Lines));
-    assert_eq!(&records[0].payload[..], b"\xff\0\xfe");
+    assert_eq!(payload(&records[0]), b"\xff\0\xfe");
 }
 
 #[test]
@@ -79,7 +90,7 @@ fn a_record_at_the_limit_is_taken_and_one_byte_more_is_refused() {
             let pieces = |text: &'static str| Pieces { bytes: text.as_bytes(), sizes, calls: 0 };
             let (records, error) = read(pieces(at_limit), limited());
             assert_eq!((records.len(), error.is_none()), (1, true), "{format:?} {error:?}");
-            assert_eq!(records[0].payload.len(), 8);
+            assert_eq!(payload(&records[0]).len(), 8);
             let (_, error) = read(pieces(above), limited());
             assert_eq!(
                 error.unwrap().to_string(),
@@ -111,10 +122,10 @@ fn ndjson_gives_exact_lines_and_their_fields() {
     let input = " { \"id\" : \"k\\u00e9y\", \"n\": 1.50 } \n\n{\"id\":42,\"at\":1}\r\n";
     let (records, error) = read(input.as_bytes(), keyed(InputFormat::Ndjson, "id"));
     assert!(error.is_none(), "{error:?}");
-    assert_eq!(&records[0].payload[..], " { \"id\" : \"k\\u00e9y\", \"n\": 1.50 } ".as_bytes());
-    assert_eq!(records[0].key.as_deref(), Some("kéy".as_bytes()));
-    assert_eq!(&records[1].payload[..], b"{\"id\":42,\"at\":1}\r");
-    assert_eq!(records[1].key.as_deref(), Some(&b"42"[..]));
+    assert_eq!(payload(&records[0]), " { \"id\" : \"k\\u00e9y\", \"n\": 1.50 } ".as_bytes());
+    assert_eq!(records[0].record.key.as_deref(), Some("kéy".as_bytes()));
+    assert_eq!(payload(&records[1]), b"{\"id\":42,\"at\":1}\r");
+    assert_eq!(records[1].record.key.as_deref(), Some(&b"42"[..]));
     assert_eq!(records[1].place, Place { record: 2, line: 3, offset: 36 });
 }
 
@@ -142,7 +153,7 @@ fn times_of_ndjson_are_rfc_3339_or_microseconds() {
     let input = "{\"at\":1700000000123456}\n{\"at\":\"2023-11-14T22:13:20.123456Z\"}\n{\"at\":\"-5\"}\n";
     let (records, error) = read(input.as_bytes(), with_time());
     assert!(error.is_none(), "{error:?}");
-    let times: Vec<_> = records.iter().map(|record| record.timestamp.unwrap().micros()).collect();
+    let times: Vec<_> = records.iter().map(|record| record.record.timestamp.unwrap().micros()).collect();
     assert_eq!(times, [1_700_000_000_123_456, 1_700_000_000_123_456, -5]);
     for bad in ["1.5", "null", "\"yesterday\"", "[1]", "18446744073709551615"] {
         let (_, error) = read(format!("{{\"at\":{bad}}}").as_bytes(), with_time());
@@ -154,7 +165,10 @@ fn times_of_ndjson_are_rfc_3339_or_microseconds() {
 fn one_field_may_be_key_and_time_but_not_twice_in_a_record() {
     let both = || InputOptions { timestamp: Some("t".to_owned()), ..keyed(InputFormat::Ndjson, "t") };
     let (records, _) = read(&b"{\"t\":12}"[..], both());
-    assert_eq!((records[0].key.as_deref(), records[0].timestamp), (Some(&b"12"[..]), Some(Timestamp(12))));
+    assert_eq!(
+        (records[0].record.key.as_deref(), records[0].record.timestamp),
+        (Some(&b"12"[..]), Some(Timestamp(12)))
+    );
     let (_, error) = read(&b"{\"t\":1,\"t\":2}"[..], both());
     assert!(error.unwrap().to_string().contains("field `t` is there twice"));
 }
@@ -189,7 +203,7 @@ fn stanza_fields_ignore_case_and_join_continuations() {
     let input = "Package-Type: x\n# package: comment\npackage : a\n  b\r\n\tc\nOther: d\n e\n";
     let (records, error) = read(input.as_bytes(), keyed(InputFormat::Stanzas, "PACKAGE"));
     assert!(error.is_none(), "{error:?}");
-    assert_eq!(records[0].key.as_deref(), Some(&b"a b c"[..]));
+    assert_eq!(records[0].record.key.as_deref(), Some(&b"a b c"[..]));
     let (_, error) = read(&b"A: 1\na: 2\n"[..], keyed(InputFormat::Stanzas, "A"));
     assert!(error.unwrap().to_string().ends_with("it is there twice"));
 }
@@ -208,7 +222,7 @@ fn a_line_that_belongs_to_no_field_is_named() {
 fn a_failed_read_comes_after_what_was_read_and_ends_the_input() {
     let failing = (&b"a\nb"[..]).chain(Broken);
     let mut input = Input::new(failing, options(InputFormat::Lines)).unwrap();
-    assert_eq!(&input.next().unwrap().unwrap().payload[..], b"a");
+    assert_eq!(payload(&input.next().unwrap().unwrap()), b"a");
     assert!(matches!(input.next(), Some(Err(InputError::Read { place: Place { record: 2, .. }, .. }))));
     assert!(input.next().is_none());
 
@@ -259,14 +273,14 @@ proptest! {
     fn lines_give_the_file_back(text in "[a\n\r]{0,300}", sizes in prop::collection::vec(1usize..40, 1..5)) {
         let pieces = Pieces { bytes: text.as_bytes(), sizes: &sizes, calls: 0 };
         let (records, _) = read(pieces, options(InputFormat::Lines));
-        let mut back: Vec<u8> = records.iter().flat_map(|record| [&record.payload[..], b"\n"].concat()).collect();
+        let mut back: Vec<u8> = records.iter().flat_map(|record| [payload(record), b"\n"].concat()).collect();
         if !text.ends_with('\n') {
             back.pop();
         }
         prop_assert_eq!(back, text.as_bytes());
         for record in &records {
             let at = usize::try_from(record.place.offset).unwrap();
-            prop_assert_eq!(&text.as_bytes()[at..at + record.payload.len()], &record.payload[..]);
+            prop_assert_eq!(&text.as_bytes()[at..at + payload(record).len()], payload(record));
         }
     }
 
@@ -280,12 +294,12 @@ proptest! {
         let pieces = Pieces { bytes: text.as_bytes(), sizes: &sizes, calls: 0 };
         let (records, error) = read(pieces, options(InputFormat::Stanzas));
         prop_assert!(error.is_none(), "{:?}", error);
-        let joined: Vec<u8> = records.iter().flat_map(|record| record.payload.to_vec()).collect();
+        let joined: Vec<u8> = records.iter().flat_map(|record| payload(record).to_vec()).collect();
         let expected: String = text.split_inclusive('\n').filter(|line| !matches!(*line, "\n" | "\r\n")).collect();
         prop_assert_eq!(joined, expected.as_bytes());
         for record in &records {
             let at = usize::try_from(record.place.offset).unwrap();
-            prop_assert_eq!(&text.as_bytes()[at..at + record.payload.len()], &record.payload[..]);
+            prop_assert_eq!(&text.as_bytes()[at..at + payload(record).len()], payload(record));
             prop_assert_eq!(text[..at].matches('\n').count() as u64 + 1, record.place.line);
         }
     }

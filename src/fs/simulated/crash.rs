@@ -88,7 +88,7 @@ impl Tree {
         let changes = self.take_pending_of(file);
         let mut alone = self.clone();
         alone.pending = changes;
-        let cut = if seed % 2 == 0 { Cut::DropAll } else { Cut::Random { seed } };
+        let cut = if seed.is_multiple_of(2) { Cut::DropAll } else { Cut::Random { seed } };
         let mut keeps = alone.choose(cut);
         alone.hold_sectors_in_order(&mut keeps);
         let content = alone.contents_after(&keeps).remove(&file);

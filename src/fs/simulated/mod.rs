@@ -1,10 +1,10 @@
 //! A file system in memory that knows what a power cut may take away, and goes wrong when told to.
 //!
-//! - [`content`]: a file's bytes, shared between snapshots
-//! - [`tree`]: what is visible, what is durable, and the list of changes between the two
-//! - [`mod@crash`]: what a power cut leaves ([`Cut`])
-//! - [`faults`]: errors, short reads and writes, a process that ends
-//! - [`files`]: the seam itself
+//! - `content`: a file's bytes, shared between snapshots
+//! - `tree`: what is visible, what is durable, and the list of changes between the two
+//! - `crash`: what a power cut leaves ([`Cut`])
+//! - `faults`: errors, short reads and writes, a process that ends
+//! - `files`: the seam itself
 //!
 //! It promises what [`fs`](crate::fs) says and nothing more: a created and synced file has no durable name before its
 //! directory is synced; a failed sync loses the bytes, and the next one says "good". Deterministic: the same calls, the same

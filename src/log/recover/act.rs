@@ -262,6 +262,11 @@ fn note_collections(context: &Context<'_>, examination: &mut Examination) -> Res
         }
     }
     apply_group(context, &mut mutations)?;
+    // Behind the losses: a crash before it leaves the same room to be found on record.
+    if let Some(note) = examination.damage_note.take() {
+        mutations.push(Mutation::SetMeta { name: super::DAMAGE_NOTE.into(), value: note });
+        apply_group(context, &mut mutations)?;
+    }
     Ok(())
 }
 

@@ -90,11 +90,9 @@ pub fn merge(name: &CollectionName, mut pieces: Pieces, known: &Known) -> Result
     }
     let seen = expected.previous();
     let claimed = known.last.max(pieces.lost_through);
-    let mut last = seen.max(claimed);
-    if pieces.room > 0 {
-        // What the lost bytes may have held still fits in (J6).
-        last = Sequence(last.0.saturating_add(pieces.room).min(Sequence::MAX.0));
-    }
+    // What the lost bytes may have held still fits in (J6). Counted from what is there, not from what is on record: so the
+    // same damage, met again after a crash, leaves the same room.
+    let last = claimed.max(Sequence(seen.0.saturating_add(pieces.room).min(Sequence::MAX.0)));
     if last > seen {
         note_missing(&mut merged.losses, known, expected, last);
     }

@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::avro::container::SYNC_BYTES;
 use crate::error::Result;
-use crate::fs::{EntryKind, FileSystem, OpenMode};
+use crate::fs::{EntryKind, File, FileSystem, OpenMode};
 use crate::journal::file::{self, FileId, JournalFile, JournalKind, JournalNumber};
 use crate::journal::{self, Predecessor, Scan, ScanError, Tail, Verdict};
 
@@ -64,6 +65,14 @@ impl FoundJournal {
         }
     }
 
+    /// Whether the file is whole and the one that its name says: not, where it was damaged, or released and used again while it was
+    /// read.
+    #[must_use]
+    pub fn is_itself(&self) -> bool {
+        self.scan.damage.is_empty()
+            && self.scan.header.as_ref().is_some_and(|header| header.journal == self.file.journal)
+    }
+
     /// Bytes dropped behind the end, by this recovery or an earlier one.
     #[must_use]
     pub fn dropped_bytes(&self) -> u64 {
@@ -111,18 +120,7 @@ pub fn find(fs: &dyn FileSystem, directory: &Path, writable: bool) -> Result<Fou
                 continue;
             }
         };
-        // A cold journal was synced whole before it got its name: all of it counts.
-        let cold = Predecessor {
-            journal,
-            file_id: FileId([0; 16]),
-            end: len,
-            checksum: 0,
-            groups: 0,
-            verdict: Verdict::Whole,
-            dropped_bytes: 0,
-        };
-        let by_number = if kind == JournalKind::Cold { Some(&cold) } else { judged_by_number.get(&journal) };
-        let mut scan = match journal::scan(&*handle, by_number) {
+        let scan = match scan_file(&*handle, len, (kind, journal), judged_by_number.get(&journal)) {
             Ok(scan) => scan,
             Err(ScanError::Newer(error)) => {
                 let message = format!("a journal cannot be read: path=`{}`, {error}", path.display());
@@ -140,11 +138,6 @@ pub fn find(fs: &dyn FileSystem, directory: &Path, writable: bool) -> Result<Fou
                 judged_by_number.entry(before.journal).or_insert_with(|| before.clone());
             }
         }
-        if kind == JournalKind::Cold && !scan.closed {
-            let (offset, bytes) = (scan.end, len - scan.end);
-            let reason = "a cold journal without its last group".into();
-            scan.damage.push(journal::Damage { offset, bytes, reason, lost: Vec::new(), unknown_bytes: bytes });
-        }
         let file = Arc::new(JournalFile::new(kind, journal, scan.file_id, &path, handle));
         file.finish();
         let judged = (kind == JournalKind::Hot).then(|| judged.get(&scan.file_id).cloned()).flatten();
@@ -152,6 +145,36 @@ pub fn find(fs: &dyn FileSystem, directory: &Path, writable: bool) -> Result<Fou
     }
     found.journals.reverse();
     Ok(found)
+}
+
+/// Reads one journal file of `len` bytes. `judged` is what a later journal's OPEN says of it, if one does.
+///
+/// # Errors
+/// As [`journal::scan()`].
+pub fn scan_file(
+    file: &dyn File,
+    len: u64,
+    (kind, journal): (JournalKind, JournalNumber),
+    judged: Option<&Predecessor>,
+) -> std::result::Result<Scan, ScanError> {
+    if kind == JournalKind::Hot {
+        return journal::scan(file, judged);
+    }
+    // Its last block ends in its id, which is needed where the header is damaged.
+    let mut file_id = FileId([0; SYNC_BYTES]);
+    if let Some(last) = len.checked_sub(SYNC_BYTES as u64) {
+        file.read_exact_at(&mut file_id.0, last)?;
+    }
+    // A cold journal was synced whole before it got its name: all of it counts.
+    let whole =
+        Predecessor { journal, file_id, end: len, checksum: 0, groups: 0, verdict: Verdict::Whole, dropped_bytes: 0 };
+    let mut scan = journal::scan(file, Some(&whole))?;
+    if !scan.closed {
+        let (offset, bytes) = (scan.end.min(len), len.saturating_sub(scan.end));
+        let reason = "a cold journal without its last group".into();
+        scan.damage.push(journal::Damage { offset, bytes, reason, lost: Vec::new(), unknown_bytes: bytes });
+    }
+    Ok(scan)
 }
 
 /// An error and its causes, in one line.

@@ -30,6 +30,9 @@ use crate::types::{ChangeNumber, CollectionName, Sequence};
 
 /// The component whose assignments say where a collection is journalled and sealed.
 pub const COMPONENT: &str = "wal";
+/// Under this name the catalog keeps for which bytes of damaged journals room was left (J6): each costs sequences once, not at
+/// every opening. A line each: directory and file, a space, bytes.
+pub const DAMAGE_NOTE: &str = "journal_damage";
 /// The smallest record: what lost bytes may have held at most is counted by it (J6).
 const RECORD_BYTES_MIN: u64 = 13;
 const PAGE_ROWS: usize = 4096;
@@ -112,6 +115,8 @@ pub struct Examination {
     pub segments: FoundSegments,
     /// Where each collection stands, and in which directory.
     pub standings: BTreeMap<CollectionName, Standing>,
+    /// What must be kept under [`DAMAGE_NOTE`], where it is not there yet.
+    pub damage_note: Option<String>,
     /// For people.
     pub report: Report,
 }
@@ -162,9 +167,12 @@ pub fn examine(
     };
     report_journals(&journals, &mut report);
     report_segments(&segments, &mut report);
-    let standings = stand(directories, &journals, &segments, &word, &mut report)?;
+    let note = catalog.meta(DAMAGE_NOTE)?.unwrap_or_default();
+    let (rooms, new_note) = rooms(directories, &journals, &note);
+    let standings = stand(directories, &journals, &segments, &word, (rooms, writable, &mut report))?;
     report.collections = standings.len() as u64;
-    Ok(Examination { journals, segments, standings, report })
+    let damage_note = (new_note != note).then_some(new_note);
+    Ok(Examination { journals, segments, standings, damage_note, report })
 }
 
 fn find_journals(fs: &dyn FileSystem, directories: &[(String, PathBuf)], writable: bool) -> Result<Vec<FoundJournals>> {
@@ -303,14 +311,13 @@ fn stand(
     journals: &[FoundJournals],
     segments: &FoundSegments,
     word: &CatalogWord,
-    report: &mut Report,
+    (rooms, writable, report): (Vec<u64>, bool, &mut Report),
 ) -> Result<BTreeMap<CollectionName, Standing>> {
     let (mut pieces, home) = pieces_of(journals);
     let names = word.rows.keys().chain(segments.collections.keys()).chain(word.missing.keys());
     for name in names {
         pieces.entry(name.clone()).or_default();
     }
-    let rooms: Vec<u64> = journals.iter().map(room).collect();
     let adopted = adoptable(segments);
     let none = CollectionFiles::default();
     let mut standings = BTreeMap::new();
@@ -320,10 +327,15 @@ fn stand(
         let directory = assigned.or_else(|| home.get(&name).copied()).or(files.directory).unwrap_or(0);
         let mut known = known(word, files, &name);
         for &(first, last) in adopted.get(&name).into_iter().flatten() {
-            if first <= known.sealed_through.next() {
+            if !writable {
+                // Nobody adopts it now: a writer beside us may be about to commit its row. Until then its records are read from
+                // the journals; where those are gone, they are not lost.
+                known.missing.push((first, last));
+            } else if first <= known.sealed_through.next() {
                 known.sealed_through = known.sealed_through.max(last);
             }
         }
+        known.missing.sort_unstable();
         pieces.room = rooms[directory];
         let merged = collections::merge(&name, pieces, &known)?;
         for conflict in &merged.conflicts {
@@ -352,11 +364,29 @@ fn stand(
     Ok(standings)
 }
 
-/// How many records may have been in bytes of which no table tells. Every collection of the directory leaves room for
-/// so many.
-fn room(found: &FoundJournals) -> u64 {
-    let damage = found.journals.iter().flat_map(|journal| &journal.scan.damage);
-    damage.map(|damage| damage.unknown_bytes.div_ceil(RECORD_BYTES_MIN)).sum()
+/// By directory, how many records may have been in bytes of which no table tells, and for which no room was left before.
+/// Every collection of the directory leaves room for so many. With it, the note that says so.
+fn rooms(directories: &[(String, PathBuf)], journals: &[FoundJournals], note: &str) -> (Vec<u64>, String) {
+    let left: HashMap<&str, u64> = note
+        .lines()
+        .filter_map(|line| line.rsplit_once(' '))
+        .filter_map(|(file, bytes)| Some((file, bytes.parse().ok()?)))
+        .collect();
+    let mut new_note = String::new();
+    let rooms = directories.iter().zip(journals).map(|((id, _), found)| {
+        let mut room = 0;
+        for journal in &found.journals {
+            let unknown: u64 = journal.scan.damage.iter().map(|damage| damage.unknown_bytes).sum();
+            let file = format!("{id}/{}", crate::journal::file::file_name(journal.file.kind, journal.file.journal));
+            let before = left.get(file.as_str()).copied().unwrap_or(0);
+            room += unknown.saturating_sub(before).div_ceil(RECORD_BYTES_MIN);
+            if unknown > 0 {
+                new_note.push_str(&format!("{file} {}\n", unknown.max(before)));
+            }
+        }
+        room
+    });
+    (rooms.collect(), new_note)
 }
 
 /// Ranges of whole files without a row, in order: they are sealed, though the catalog does not say so yet.

@@ -127,3 +127,58 @@ fn threads_share_groups_and_each_gets_its_own_sequences() {
         assert_whole(&log, &name(&format!("own{thread}")), 200);
     }
 }
+
+/// Bytes of which no table tells cost every collection of the directory a stretch of sequences: once, not at every opening.
+#[test]
+fn room_for_unknown_records_is_left_once() {
+    let place = Place::new();
+    let (a, b) = (name("a"), name("b"));
+    let log = place.open();
+    for _ in 0..6 {
+        append(&log, &a, 1);
+        append(&log, &b, 1);
+    }
+    for directory in &log.0.directories {
+        directory.lock.lock().unwrap().take();
+    }
+    std::mem::forget(log);
+    let folder = place.folder.path().join("data/.journal");
+    let fs = crate::fs::OsFileSystem::new();
+    let named = |entry: crate::fs::Entry| entry.name.ends_with(".avro").then(|| folder.join(entry.name));
+    let path = crate::fs::FileSystem::list(&fs, &folder).unwrap().into_iter().find_map(named).unwrap();
+    let file = crate::fs::FileSystem::open(&fs, &path, crate::fs::OpenMode::ReadWrite).unwrap();
+    let scan = crate::journal::scan(&*file, None).unwrap();
+    // Two groups side by side: the table behind them tells of the second only.
+    for run in &scan.runs[6..8] {
+        file.write_all_at(b"damage", run.offset).unwrap();
+    }
+
+    let log = place.open();
+    let losses = log.recovery().losses.clone();
+    let lost = |collection: &CollectionName| {
+        losses
+            .iter()
+            .filter(|loss| loss.collection == *collection)
+            .map(|loss| (loss.first_sequence.0, loss.last_sequence.0))
+            .collect::<Vec<_>>()
+    };
+    let (lost_a, lost_b) = (lost(&a), lost(&b));
+    assert_eq!((lost_a[0], lost_b[0]), ((4, 4), (4, 4)), "{losses:?}");
+    assert!(lost_a[1].0 == 7 && lost_a[1].1 > 7, "room behind the end: {losses:?}");
+    let first = log.append(&a, put("on")).unwrap().first.0;
+    assert_eq!(first, lost_a[1].1 + 1);
+    for round in 1..4 {
+        for directory in &log.0.directories {
+            directory.lock.lock().unwrap().take();
+        }
+        let log = place.open();
+        assert_eq!(log.recovery().losses, [], "opening {round}");
+        assert_eq!(log.append(&a, put("on")).unwrap().first.0, first + round);
+        assert_eq!(log.catalog().losses(None).unwrap().len(), losses.len());
+        for directory in &log.0.directories {
+            directory.lock.lock().unwrap().take();
+        }
+        std::mem::forget(log);
+    }
+    std::mem::forget(log);
+}

@@ -1,0 +1,24 @@
+//! `icecore get COLLECTION KEY`
+
+use crate::cli::{CommandResult, Context, Exit, GetArgs, Stdout, logs, write_json};
+use crate::{Error, ErrorKind};
+
+pub(in crate::cli) fn run(context: &Context, args: &GetArgs) -> CommandResult {
+    let log = logs::open_read_only(context)?;
+    let Some(record) = log.get(&args.collection, args.key.as_bytes(), context.clock.now()).map_err(logs::explain)?
+    else {
+        let message = format!("no such key: collection=`{}`, key=`{}`", args.collection, args.key);
+        let hint = "it was never there, is deleted, or has expired; `cat` shows every version";
+        return Err(Error::new(ErrorKind::NotFound, message).with_hint(hint).into());
+    };
+    let mut stdout = Stdout::lock();
+    if context.json {
+        let mut line = Vec::new();
+        write_json(&record, &mut line);
+        stdout.write(&line)?;
+    } else if let Some(payload) = &record.payload {
+        stdout.write(payload)?;
+    }
+    stdout.flush()?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,142 @@
+//! `icecore status`
+
+use super::verify::tails;
+use crate::cli::facts::Facts;
+use crate::cli::human::{self, Align, Table};
+use crate::cli::{CommandResult, Context, Exit, Stdout, logs};
+use crate::log::read::{JournalInfo, JournalUse};
+use crate::log::verify::Status;
+
+pub(in crate::cli) fn run(context: &Context) -> CommandResult {
+    let log = logs::open_read_only(context)?;
+    let status = log.status().map_err(logs::explain)?;
+    let mut stdout = Stdout::lock();
+    if context.json {
+        let object = serde_json::to_value(&status).expect("a status is plain text and numbers");
+        stdout.line(&object.to_string())?;
+    } else {
+        stdout.write(render(&status).as_bytes())?;
+    }
+    stdout.flush()?;
+    Ok(Exit::Ok)
+}
+
+fn render(status: &Status) -> String {
+    let segments: Vec<String> =
+        status.segments.iter().map(|(word, count)| format!("{} {word}", human::count(*count))).collect();
+    let facts = Facts::default()
+        .text("log", &status.log)
+        .number("epoch", status.epoch)
+        .number("change_number", status.change_number.0)
+        .count("collections", status.collections)
+        .text("segments", if segments.is_empty() { "0".to_owned() } else { segments.join(", ") })
+        .text("unsealed", unsealed(status));
+    let mut text = facts.lines();
+    text.push_str(&directories(status));
+    text.push_str(&journals(&status.journals));
+    text.push_str(&tails(status.unproven_tail_bytes, status.dropped_tail_bytes));
+    let attention = attention(status);
+    if attention.is_empty() {
+        text.push_str("\nnothing needs attention\n");
+    } else {
+        text.push_str("\nneeds attention:\n");
+        attention.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+    }
+    text
+}
+
+fn unsealed(status: &Status) -> String {
+    let (used, limit) = (human::size(status.unsealed_bytes), human::size(status.unsealed_bytes_max));
+    format!("{}, {used} of {limit}", human::plural(status.unsealed_records, "record"))
+}
+
+fn directories(status: &Status) -> String {
+    let mut table = Table::new(&[("directory", Align::Left), ("id", Align::Left), ("free", Align::Right)]);
+    for directory in &status.directories {
+        let free = directory.free_bytes.map_or_else(|| "?".to_owned(), human::size);
+        table.row([directory.path.display().to_string(), directory.id.clone(), free]);
+    }
+    format!("\n{}", table.render())
+}
+
+fn journals(journals: &[JournalInfo]) -> String {
+    if journals.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&[
+        ("journal", Align::Left),
+        ("kind", Align::Left),
+        ("bytes", Align::Right),
+        ("live", Align::Right),
+        ("kept by", Align::Left),
+    ]);
+    for journal in journals {
+        table.row([
+            journal.path.display().to_string(),
+            kind(journal.kind).to_owned(),
+            human::size(journal.bytes),
+            human::size(journal.live_bytes),
+            kept_by(journal),
+        ]);
+    }
+    format!("\n{}", table.render())
+}
+
+/// Which of the hot journals takes appends is known only to the process that writes.
+pub(super) const fn kind(kind: JournalUse) -> &'static str {
+    match kind {
+        JournalUse::Active | JournalUse::Hot => "hot",
+        JournalUse::Cold => "cold",
+    }
+}
+
+/// Whose records keep a journal from being released.
+pub(super) fn kept_by(journal: &JournalInfo) -> String {
+    let names: Vec<&str> = journal.kept_by.iter().map(crate::CollectionName::as_str).collect();
+    match journal.kept_by_count.saturating_sub(names.len() as u64) {
+        0 if names.is_empty() => "-".to_owned(),
+        0 => names.join(", "),
+        more => format!("{} and {} more", names.join(", "), human::count(more)),
+    }
+}
+
+fn attention(status: &Status) -> Vec<String> {
+    let mut lines = Vec::new();
+    for directory in &status.directories {
+        let path = directory.path.display();
+        if directory.poisoned {
+            lines.push(format!("{path}: a write or sync failed; check the disk, then reopen the log"));
+        }
+        lines.extend(directory.unreadable.iter().map(|why| format!("{path}: a journal cannot be read: {why}")));
+    }
+    lines.extend(
+        status.refusing.iter().map(|refusing| format!("{} takes no appends: {}", refusing.collection, refusing.reason)),
+    );
+    lines.extend(status.sealing_fails.iter().map(|why| format!("sealing fails: {why}")));
+    lines.extend(status.losses.iter().map(|loss| {
+        let range = format!("{} {}..={}", loss.collection, loss.first_sequence, loss.last_sequence);
+        format!("lost: {range}: {}; `icecore gap acknowledge` takes note of it", loss.reason)
+    }));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_keeps_a_journal_is_told_in_short() {
+        let journal = |names: &[&str], count| JournalInfo {
+            path: "j".into(),
+            kind: JournalUse::Hot,
+            bytes: 0,
+            live_runs: 0,
+            live_bytes: 0,
+            kept_by: names.iter().map(|name| crate::CollectionName::new(name).expect("a good name")).collect(),
+            kept_by_count: count,
+        };
+        assert_eq!(kept_by(&journal(&[], 0)), "-");
+        assert_eq!(kept_by(&journal(&["a", "b"], 2)), "a, b");
+        assert_eq!(kept_by(&journal(&["a", "b"], 1002)), "a, b and 1,000 more");
+    }
+}

@@ -1,0 +1,245 @@
+//! From settings to an open log.
+//!
+//! Owns: what a setting is called in the library, which directories this build can use, and that a command which does
+//! not append never makes a log where there was none.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Context, Exit, Failure};
+use crate::avro::codec::Codec;
+use crate::config::{self, ByteSize, SegmentCodec, SegmentSettings, Settings};
+use crate::fs::FileSystem;
+use crate::journal::PeriodicSync;
+use crate::log::identity::Identity;
+use crate::log::{Limits, Log, LogOptions, SyncMode};
+use crate::{Error, ErrorKind};
+
+/// Opens the log to append; makes it where it is absent.
+pub(super) fn open_or_make(context: &Context) -> Result<Log, Failure> {
+    open(options(context)?)
+}
+
+/// Opens a log that must be there, to write to collections that must be there.
+pub(super) fn open_existing(context: &Context) -> Result<Log, Failure> {
+    let options = options(context)?;
+    must_exist(&options)?;
+    open(LogOptions { auto_create: false, ..options })
+}
+
+/// Opens a log that must be there to read, beside a writer or without one.
+pub(super) fn open_read_only(context: &Context) -> Result<Log, Failure> {
+    Log::open_read_only(options(context)?).map_err(explain)
+}
+
+fn open(options: LogOptions) -> Result<Log, Failure> {
+    Log::open(options).map_err(explain)
+}
+
+/// What the log is opened with.
+pub(super) fn options(context: &Context) -> Result<LogOptions, Failure> {
+    let settings = context.config.settings();
+    let directories = directories(context.data()?)?;
+    let mut options = LogOptions::new(directories);
+    options.catalog_directory = settings.catalog.path.clone();
+    options.sync = sync_mode(settings.sync.mode);
+    options.periodic =
+        PeriodicSync { interval: settings.sync.interval, bytes: settings.sync.bytes.0, records: settings.sync.records };
+    options.limits = limits(settings);
+    options.codec = codec(&settings.segment)?;
+    options.block_bytes = settings.segment.block_bytes.as_len();
+    options.cold_bytes = settings.seal.cold_bytes.0;
+    options.seal_age = settings.seal.age;
+    options.clock = Arc::clone(&context.clock);
+    Ok(options)
+}
+
+const fn sync_mode(mode: config::SyncMode) -> SyncMode {
+    match mode {
+        config::SyncMode::Always => SyncMode::Always,
+        config::SyncMode::PerBatch => SyncMode::PerBatch,
+        config::SyncMode::Periodic => SyncMode::Periodic,
+        config::SyncMode::Never => SyncMode::Never,
+    }
+}
+
+const fn limits(settings: &Settings) -> Limits {
+    const fn bytes(size: ByteSize) -> u64 {
+        size.0
+    }
+    let limits = &settings.limits;
+    Limits {
+        record_bytes: bytes(limits.record_bytes),
+        key_bytes: bytes(limits.key_bytes),
+        headers_bytes: bytes(limits.headers_bytes),
+        batch_bytes: bytes(limits.batch_bytes),
+        journal_bytes: bytes(settings.journal.bytes),
+        segment_bytes: bytes(settings.segment.bytes),
+        memtable_bytes: bytes(limits.memtable_bytes),
+        unsealed_bytes: bytes(limits.unsealed_bytes),
+    }
+}
+
+fn codec(segment: &SegmentSettings) -> Result<Codec, Failure> {
+    // The settings keep levels within what the codecs take.
+    let level = |_| Error::new(ErrorKind::Invalid, format!("no such level: segment.level=`{}`", segment.level));
+    Ok(match segment.codec {
+        SegmentCodec::Null => Codec::Null,
+        SegmentCodec::Zstandard => Codec::Zstandard { level: i32::try_from(segment.level).map_err(level)? },
+        SegmentCodec::Deflate => Codec::Deflate { level: u32::try_from(segment.level).map_err(level)? },
+    })
+}
+
+/// The local paths that `--data` names, each once.
+fn directories(data: &[String]) -> Result<Vec<PathBuf>, Failure> {
+    let mut paths: Vec<PathBuf> = Vec::with_capacity(data.len());
+    for text in data {
+        let path = local_path(text)?;
+        let same = |other: &PathBuf| std::path::absolute(other).ok() == std::path::absolute(&path).ok();
+        if paths.iter().any(same) {
+            return Err(Failure::usage(format!("a directory is given twice: directory=`{text}`"), "name it once"));
+        }
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+fn local_path(text: &str) -> Result<PathBuf, Failure> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Ok(PathBuf::from(text)) };
+    match scheme.to_ascii_lowercase().as_str() {
+        "file" => {
+            let path = rest.strip_prefix("localhost").filter(|rest| rest.starts_with('/')).unwrap_or(rest);
+            let path = Some(path).filter(|path| path.starts_with('/')).and_then(percent_decoded);
+            path.map(PathBuf::from).ok_or_else(|| {
+                Failure::usage(
+                    format!("not a local file url: directory=`{text}`"),
+                    "write file:///PATH with an absolute path, or the path alone",
+                )
+            })
+        }
+        "s3" | "az" | "abfs" | "abfss" | "adls" | "gs" => {
+            let message = format!("directories in object stores are not supported yet: directory=`{text}`");
+            let error = Error::new(ErrorKind::Unsupported, message).with_hint("name a local directory");
+            Err(Failure::Error(Exit::Usage, error))
+        }
+        _ => Err(Failure::usage(
+            format!("unknown scheme of a directory: directory=`{text}`"),
+            "a directory is a path, or a url with file://",
+        )),
+    }
+}
+
+/// A URL's path as bytes of a file name; `None` for a broken escape, or bytes that are no UTF-8.
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        if first == b'%' {
+            let digits = std::str::from_utf8(after.get(..2)?).ok()?;
+            bytes.push(crate::types::ids::from_hex::<1>(digits)?[0]);
+            rest = &after[2..];
+        } else {
+            bytes.push(first);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn must_exist(options: &LogOptions) -> Result<(), Failure> {
+    for directory in &options.directories {
+        if Identity::read(&*options.fs, directory).map_err(explain)?.is_some() {
+            return Ok(());
+        }
+    }
+    Err(no_log(&options.directories[0]).into())
+}
+
+fn no_log(directory: &Path) -> Error {
+    Error::new(ErrorKind::NotFound, format!("no log here: directory=`{}`", directory.display()))
+        .with_hint("the first append makes one; or check --data")
+}
+
+/// Adds what to do about what the system said, where the log has no better advice.
+pub(super) fn explain(error: Error) -> Failure {
+    if error.hint().is_some() {
+        return error.into();
+    }
+    let hint = match system_reason(&error) {
+        Some(std::io::ErrorKind::ReadOnlyFilesystem) => {
+            Some("the disk is read-only: mount it writable; cat, tail, get, ls, status and verify work as it is")
+        }
+        Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => {
+            Some("free some space; cat, tail, get, ls, status and verify work as it is")
+        }
+        Some(std::io::ErrorKind::PermissionDenied) => {
+            Some("run as the user that owns the directory, or give this one access to it")
+        }
+        Some(std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists) => {
+            Some("--data names a directory; is there a file of that name?")
+        }
+        _ if error.kind() == ErrorKind::Unsupported => Some("use the icecore that wrote it, or a newer one"),
+        _ => None,
+    };
+    match hint {
+        Some(hint) => error.with_hint(hint).into(),
+        None => error.into(),
+    }
+}
+
+/// What the system said, somewhere in the chain of causes.
+fn system_reason(error: &Error) -> Option<std::io::ErrorKind> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(system) = error.downcast_ref::<std::io::Error>() {
+            return Some(system.kind());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// The file system of the machine, for commands that look at single files.
+pub(super) fn file_system() -> Arc<dyn FileSystem> {
+    Arc::new(crate::fs::OsFileSystem::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Result<PathBuf, String> {
+        local_path(text).map_err(|failure| match failure {
+            Failure::Error(exit, error) => format!("{exit:?}: {error}"),
+            Failure::PipeClosed => panic!("no pipe here"),
+        })
+    }
+
+    #[test]
+    fn directories_are_paths_or_file_urls() {
+        assert_eq!(path("data"), Ok("data".into()));
+        assert_eq!(path("file:///a%20b/c"), Ok("/a b/c".into()));
+        assert_eq!(path("file://localhost/a"), Ok("/a".into()));
+        assert_eq!(path("a:b"), Ok("a:b".into()));
+        for wrong in ["file://host/a", "file://a", "file:///%zz", "file:///%f", "file:///%ff"] {
+            assert!(path(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn remote_directories_are_refused_by_name() {
+        for url in ["s3://b/p", "az://a/c", "abfss://c@a.dfs.core.windows.net/p", "adls://a", "gs://b", "S3://b"] {
+            assert_eq!(
+                path(url),
+                Err(format!("Usage: directories in object stores are not supported yet: directory=`{url}`"))
+            );
+        }
+        assert_eq!(path("ftp://a/b"), Err("Usage: unknown scheme of a directory: directory=`ftp://a/b`".to_owned()));
+    }
+
+    #[test]
+    fn a_directory_stands_once() {
+        assert!(directories(&["a".to_owned(), "b".to_owned()]).is_ok());
+        assert!(directories(&["a".to_owned(), "./a".to_owned()]).is_err());
+    }
+}

@@ -1,0 +1,161 @@
+//! Segments of one collection, by the catalog, a page at a time; and opening them.
+//!
+//! Owns: which segment holds a sequence, and that the file opened is the one that its row promises. Rows are hints: a
+//! segment may be compacted, evicted or moved after its row was read, so who does not find the file asks again.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::super::Inner;
+use super::super::recover::segments::segment_path;
+use crate::catalog::SegmentRow;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::OpenMode;
+use crate::segment::{FileRange, Footer, SegmentError, SegmentReader};
+use crate::types::{CollectionName, Sequence};
+
+/// Rows read at once.
+const PAGE_ROWS: usize = 64;
+
+/// A page of rows, in one direction.
+#[derive(Debug, Default)]
+pub(super) struct Rows(VecDeque<SegmentRow>);
+
+impl Rows {
+    /// Forgets the page: something in it was out of date.
+    pub fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    /// The row of the page that holds `at`, if any; asks nobody.
+    pub fn known(&mut self, at: Sequence, backwards: bool) -> Option<SegmentRow> {
+        let is_over = |row: &SegmentRow| if backwards { row.key.first > at } else { row.key.last < at };
+        while self.0.front().is_some_and(is_over) {
+            self.0.pop_front();
+        }
+        let holding = self.0.iter().take_while(|row| row.key.first <= at && at <= row.key.last);
+        holding.max_by_key(|row| row.key.generation).cloned()
+    }
+
+    /// The row that holds `at`, by the catalog now; or the first one behind `at` in the direction of reading.
+    pub fn find(
+        &mut self,
+        log: &Inner,
+        collection: &CollectionName,
+        at: Sequence,
+        backwards: bool,
+    ) -> Result<(Option<SegmentRow>, Option<SegmentRow>)> {
+        let rows = if backwards {
+            log.catalog.segments_back(collection, at, PAGE_ROWS)?
+        } else {
+            log.catalog.segments_from(collection, at, PAGE_ROWS)?
+        };
+        self.0 = rows.into();
+        Ok((self.known(at, backwards), self.0.front().cloned()))
+    }
+}
+
+/// Why a segment was not opened.
+pub(super) enum NotOpened {
+    /// Its file is not there.
+    Missing(PathBuf),
+    /// Its bytes are in the archive only.
+    Away,
+    /// It cannot be read.
+    Failed(PathBuf, SegmentError),
+    /// It is not the one that the row promises.
+    Other(PathBuf, &'static str),
+}
+
+impl Inner {
+    /// Where a segment's file is, as far as its directory is one of the log's.
+    pub(in crate::log) fn path_of(&self, row: &SegmentRow) -> Option<PathBuf> {
+        let directory = self.directories.iter().find(|directory| directory.id == row.directory)?;
+        Some(segment_path(&directory.path, &row.key))
+    }
+
+    /// Opens a segment, and compares it with its row. `known`: its footer, where that was read before.
+    pub(super) fn open_segment(
+        &self,
+        row: &SegmentRow,
+        known: Option<Arc<Footer>>,
+    ) -> Result<SegmentReader, NotOpened> {
+        let path = self.path_of(row).unwrap_or_else(|| PathBuf::from(&row.directory).join(&row.path));
+        if !row.status.is_local() {
+            return Err(NotOpened::Away);
+        }
+        let file = match self.fs.open(&path, OpenMode::Read) {
+            Ok(file) => file,
+            Err(error) if error.is_not_found() => return Err(NotOpened::Missing(path)),
+            Err(error) => return Err(NotOpened::Failed(path, error.into())),
+        };
+        let source = Arc::new(FileRange(file));
+        let opened = match known {
+            Some(footer) => SegmentReader::with_footer(source, Footer::clone(&footer)),
+            None => SegmentReader::open_range(source),
+        };
+        let reader = match opened {
+            Ok(reader) => reader,
+            Err(error) => return Err(NotOpened::Failed(path, error)),
+        };
+        let footer = reader.footer();
+        if footer.log != self.log_id {
+            return Err(NotOpened::Other(path, "the segment is of another log"));
+        }
+        if footer.collection != row.key.collection {
+            return Err(NotOpened::Other(path, "the segment is of another collection"));
+        }
+        if footer.content_digest != row.content_digest {
+            return Err(NotOpened::Other(path, "the segment holds other records than its row says"));
+        }
+        Ok(reader)
+    }
+}
+
+impl NotOpened {
+    /// The error that a reader gives, for records `first..=last` of a collection.
+    pub fn into_error(self, collection: &CollectionName, first: Sequence, last: Sequence) -> Error {
+        let about = |what: &str, path: &PathBuf| {
+            format!(
+                "{what}: collection=`{collection}`, first_sequence=`{first}`, last_sequence=`{last}`, path=`{}`",
+                path.display()
+            )
+        };
+        match self {
+            Self::Missing(path) => Error::new(ErrorKind::Corrupt, about("the file of a segment is missing", &path))
+                .with_hint("run `verify`, then `recover`; an archived copy is restored"),
+            Self::Other(path, what) => Error::new(ErrorKind::Corrupt, about(what, &path)).with_hint("run `verify`"),
+            Self::Away => Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "records are in the archive only: collection=`{collection}`, first_sequence=`{first}`, last_sequence=`{last}`"
+                ),
+            ),
+            Self::Failed(path, error) => unreadable(collection, first, last, &path, error),
+        }
+    }
+}
+
+/// Records that cannot be read because of `error`, named.
+pub(super) fn unreadable(
+    collection: &CollectionName,
+    first: Sequence,
+    last: Sequence,
+    path: &std::path::Path,
+    error: SegmentError,
+) -> Error {
+    let text = format!(
+        "records cannot be read: collection=`{collection}`, first_sequence=`{first}`, last_sequence=`{last}`, path=`{}`",
+        path.display()
+    );
+    let kind = match &error {
+        SegmentError::Damaged(_) | SegmentError::BadRecord { .. } | SegmentError::NotASegment { .. } => {
+            ErrorKind::Corrupt
+        }
+        SegmentError::Newer { .. } => ErrorKind::Unsupported,
+        // The disk or the store does not give the bytes now.
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, text).with_source(error)
+}

@@ -1,0 +1,337 @@
+//! Proving that everything is there, or naming what is not.
+//!
+//! - `segments`: rows against files
+//! - `journals`: what the journals say of themselves
+//! - `status`: what an operator needs to know at a glance
+//!
+//! Owns: contiguity: from the floor to the last sequence written, each sequence is in a live segment, unsealed, or on record as
+//! missing. Works beside a writer: what is captured first may move on meanwhile, so nothing is called missing or damaged
+//! before it was looked at again. Changes nothing.
+
+mod journals;
+mod segments;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use status::{CollectionRefusing, DirectoryStatus, Status};
+
+use super::open::CATALOG_FILE;
+use super::read::{LOOKS, ReadOptions};
+use super::{Collection, Log, identity};
+use crate::catalog::LossRow;
+use crate::error::{ErrorKind, Result};
+use crate::types::{CollectionName, Sequence};
+
+/// How thoroughly to look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VerifyOptions {
+    /// Read every byte: each record, each digest, the SHA-256 of each segment's file. Without it, of segments only front and
+    /// end are read.
+    pub deep: bool,
+}
+
+/// How far a verification has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VerifyProgress {
+    /// Segments looked at.
+    pub segments: u64,
+    /// Segments there are, as far as is known.
+    pub segments_total: u64,
+    /// Bytes of the segments looked at.
+    pub bytes: u64,
+}
+
+/// Something that is not what it should be, and what it costs.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Damaged {
+    /// The file, or the directory where it should be.
+    pub path: PathBuf,
+    /// The collection, where one is known.
+    pub collection: Option<CollectionName>,
+    /// First sequence that it costs, where that is known.
+    pub first_sequence: Option<Sequence>,
+    /// Last sequence that it costs, where that is known.
+    pub last_sequence: Option<Sequence>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// Sequences on record as missing.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Missing {
+    /// The collection.
+    pub collection: CollectionName,
+    /// First missing sequence.
+    pub first_sequence: Sequence,
+    /// Last missing sequence.
+    pub last_sequence: Sequence,
+    /// What happened.
+    pub reason: String,
+    /// When it was found, as RFC 3339.
+    pub found_at: String,
+    /// Who acknowledged it; `None` while nobody has.
+    pub acknowledged_by: Option<String>,
+    /// When it was acknowledged, as RFC 3339.
+    pub acknowledged_at: Option<String>,
+}
+
+impl From<&LossRow> for Missing {
+    fn from(row: &LossRow) -> Self {
+        Self {
+            collection: row.collection.clone(),
+            first_sequence: row.first,
+            last_sequence: row.last,
+            reason: row.reason.clone(),
+            found_at: row.found_at.to_string(),
+            acknowledged_by: row.acknowledged.as_ref().map(|(by, _)| by.clone()),
+            acknowledged_at: row.acknowledged.as_ref().map(|(_, at)| at.to_string()),
+        }
+    }
+}
+
+/// The answer in one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub enum Verified {
+    /// Everything promised is there.
+    #[default]
+    #[serde(rename = "OK")]
+    Ok,
+    /// Everything is there but for losses that an operator has acknowledged.
+    #[serde(rename = "OK-WITH-GAPS")]
+    OkWithGaps,
+    /// Something is damaged or missing.
+    #[serde(rename = "DAMAGED")]
+    Damaged,
+}
+
+impl std::fmt::Display for Verified {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "OK",
+            Self::OkWithGaps => "OK-WITH-GAPS",
+            Self::Damaged => "DAMAGED",
+        })
+    }
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct VerifyReport {
+    /// Whether nothing is damaged and nothing is missing that nobody acknowledged.
+    pub ok: bool,
+    /// The answer in one word.
+    pub verdict: Verified,
+    /// Records in live local segments, and unsealed ones.
+    pub records: u64,
+    /// Segments looked at.
+    pub segments: u64,
+    /// Journals read.
+    pub journals: u64,
+    /// What is damaged or missing; a loss that nobody acknowledged is that too.
+    pub damaged: Vec<Damaged>,
+    /// Acknowledged losses.
+    pub gaps: Vec<Missing>,
+    /// Whole files that have no row: the next opening for writing adopts them. A seal under way leaves one for a moment.
+    pub without_row: Vec<PathBuf>,
+    /// Bytes behind the last proven group of a journal (J5).
+    pub unproven_tail_bytes: u64,
+    /// Bytes that recoveries dropped behind the ends of journals that are still there.
+    pub dropped_tail_bytes: u64,
+}
+
+/// A verification under way.
+struct Verifier<'a> {
+    log: &'a Log,
+    options: VerifyOptions,
+    report: VerifyReport,
+    losses: HashMap<CollectionName, Vec<LossRow>>,
+    progress: VerifyProgress,
+    on_progress: &'a mut dyn FnMut(VerifyProgress),
+}
+
+impl Log {
+    /// Proves that everything promised is there. Damage is part of the report, and no error.
+    ///
+    /// # Errors
+    /// The catalog or a directory cannot be read at all.
+    pub fn verify(&self, options: VerifyOptions) -> Result<VerifyReport> {
+        self.verify_with(options, &mut |_| {})
+    }
+
+    /// As [`verify`](Self::verify), telling after each segment how far it has come.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_with(
+        &self,
+        options: VerifyOptions,
+        on_progress: &mut dyn FnMut(VerifyProgress),
+    ) -> Result<VerifyReport> {
+        self.0.relook()?;
+        let mut losses: HashMap<_, Vec<_>> = HashMap::new();
+        for row in self.0.catalog.losses(None)? {
+            losses.entry(row.collection.clone()).or_default().push(row);
+        }
+        let counts = self.0.catalog.counts()?;
+        let segments_total = counts.iter().filter(|(status, _)| status.is_local()).map(|(_, count)| count).sum();
+        let progress = VerifyProgress { segments_total, ..VerifyProgress::default() };
+        let mut verifier =
+            Verifier { log: self, options, report: VerifyReport::default(), losses, progress, on_progress };
+        verifier.check_catalog()?;
+        verifier.check_journals()?;
+        for collection in self.0.all_collections() {
+            verifier.check_collection(&collection)?;
+        }
+        verifier.find_files_without_row()?;
+        Ok(verifier.finish())
+    }
+}
+
+impl Verifier<'_> {
+    fn check_catalog(&mut self) -> Result<()> {
+        let Some(first) = self.log.0.directories.first() else { return Ok(()) };
+        let path = first.path.join(identity::FOLDER).join(CATALOG_FILE);
+        for reason in self.log.0.catalog.check()? {
+            self.report.damaged.push(Damaged {
+                path: path.clone(),
+                collection: None,
+                first_sequence: None,
+                last_sequence: None,
+                reason,
+            });
+        }
+        Ok(())
+    }
+
+    /// Every sequence from the floor to the last written one is somewhere.
+    fn check_collection(&mut self, collection: &Arc<Collection>) -> Result<()> {
+        // Unsealed ones first: what a seal moves from here on is counted here.
+        let (unsealed, written, floor) = {
+            let state = collection.state();
+            let runs = state.unsealed.runs().map(|run| (run.first, run.last(), run.count));
+            (runs.collect::<Vec<_>>(), state.written, state.floor)
+        };
+        let name = collection.name();
+        let floor = self.log.0.catalog.collection(name)?.map_or(floor, |row| row.floor.max(floor));
+        let losses = self.losses.remove(name).unwrap_or_default();
+        let mut there: Vec<(Sequence, Sequence)> = losses.iter().map(|loss| (loss.first, loss.last)).collect();
+        let sealed = self.check_segments(name, &mut there)?;
+        there.extend(unsealed.iter().map(|&(first, last, _)| (first, last)));
+        let behind = unsealed.iter().filter(|(first, ..)| *first > sealed);
+        self.report.records += behind.map(|(_, _, count)| count).sum::<u64>();
+        there.sort_unstable();
+        self.find_holes(collection, floor, written, &there)?;
+        for loss in losses.iter().filter(|loss| loss.last >= floor) {
+            if loss.acknowledged.is_some() {
+                self.report.gaps.push(loss.into());
+            } else {
+                let reason = format!("a loss that nobody acknowledged: {}", loss.reason);
+                self.damaged(collection, loss.first, loss.last, reason);
+            }
+        }
+        if self.options.deep
+            && let Some(&(first, ..)) = unsealed.first()
+        {
+            self.read_unsealed(collection, first.max(floor), written)?;
+        }
+        Ok(())
+    }
+
+    fn damaged(&mut self, collection: &Collection, first: Sequence, last: Sequence, reason: String) {
+        self.report.damaged.push(Damaged {
+            path: self.log.0.directories[collection.directory].path.clone(),
+            collection: Some(collection.name().clone()),
+            first_sequence: Some(first),
+            last_sequence: Some(last),
+            reason,
+        });
+    }
+
+    fn find_holes(
+        &mut self,
+        collection: &Collection,
+        floor: Sequence,
+        written: Sequence,
+        there: &[(Sequence, Sequence)],
+    ) -> Result<()> {
+        let mut at = floor;
+        let end = [(written.next(), written.next())];
+        for &(first, last) in there.iter().chain(&end) {
+            while at < first && at <= written {
+                if let Some(last) = self.look_again(collection, at)? {
+                    at = last.next();
+                    continue;
+                }
+                let behind = self.log.0.catalog.segments_from(collection.name(), at, 1)?;
+                let hole_end = behind.first().map_or(first, |row| row.key.first.min(first)).previous().min(written);
+                let reason = "records are missing, and no loss is on record".to_owned();
+                self.damaged(collection, at, hole_end, reason);
+                at = hole_end.next();
+            }
+            at = at.max(last.next());
+        }
+        Ok(())
+    }
+
+    /// Where a sequence was not found: the last one of the run or segment that does hold it. A compaction may have moved it while
+    /// we paged through the rows, and a writer in another process to a cold journal.
+    fn look_again(&self, collection: &Collection, at: Sequence) -> Result<Option<Sequence>> {
+        let unsealed = || {
+            let state = collection.state();
+            state.unsealed.at_or_after(at).filter(|run| run.first <= at).map(crate::memtable::Run::last)
+        };
+        let looks = if self.log.0.companion.is_some() { LOOKS } else { 0 };
+        for look in 0..=looks {
+            if let Some(last) = unsealed() {
+                return Ok(Some(last));
+            }
+            if let Some(row) = self.log.0.catalog.segment_holding(collection.name(), at)? {
+                return Ok(Some(row.key.last));
+            }
+            if look < looks {
+                self.log.0.relook()?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads what was unsealed, wherever it is by now.
+    fn read_unsealed(&mut self, collection: &Arc<Collection>, first: Sequence, last: Sequence) -> Result<()> {
+        let options = ReadOptions { from: Some(first), until: Some(last), ..ReadOptions::default() };
+        let mut reader = self.log.read(collection.name(), options)?;
+        loop {
+            let before = reader.position();
+            match reader.try_next() {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    let reason = super::recover::journals::chain(&error);
+                    let known = |damaged: &Damaged| {
+                        damaged.collection.as_ref() == Some(collection.name())
+                            && damaged.first_sequence.is_some_and(|first| first <= before)
+                            && damaged.last_sequence.is_some_and(|last| last >= reader.position().previous())
+                    };
+                    if !self.report.damaged.iter().any(known) {
+                        self.damaged(collection, before, reader.position().previous(), reason);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn finish(mut self) -> VerifyReport {
+        self.report.ok = self.report.damaged.is_empty();
+        self.report.verdict = match (self.report.ok, self.report.gaps.is_empty()) {
+            (false, _) => Verified::Damaged,
+            (true, false) => Verified::OkWithGaps,
+            (true, true) => Verified::Ok,
+        };
+        self.report
+    }
+}

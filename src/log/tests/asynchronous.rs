@@ -97,3 +97,36 @@ async fn a_dropped_append_neither_loses_nor_doubles() {
     log.seal(None).unwrap();
     assert_eq!(log.0.budget.used(), (0, 0));
 }
+
+/// Neither a sync nor any other change of the disk is made on the executor's thread, also while limits are reached.
+#[tokio::test]
+async fn an_executor_thread_touches_no_file() {
+    use crate::fs::simulated::SimulatedFileSystem;
+
+    let disk = SimulatedFileSystem::new();
+    let place = Place::new();
+    let mut options = place.options();
+    options.directories = vec!["/data".into()];
+    options.fs = Arc::new(disk.clone());
+    options.catalog = Some(Arc::new(crate::catalog::memory::MemoryCatalog::new()));
+    options.background = true;
+    options.clock = Arc::new(crate::clock::SystemClock::new());
+    let log = Log::open(options).unwrap();
+    let (here, elsewhere) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let executor = std::thread::current().id();
+    let (on_executor, on_others) = (here.clone(), elsewhere.clone());
+    disk.observe(Arc::new(move |_, _| {
+        let counter = if std::thread::current().id() == executor { &on_executor } else { &on_others };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }));
+    let collection = name("c");
+    let records = vec![put(vec![7; 2000]); 10];
+    for _ in 0..60 {
+        // In all four times the memory limit.
+        log.append_batch_async(&collection, &records, AppendOptions::default()).await.unwrap();
+    }
+    disk.observe_no_more();
+    assert_eq!(here.load(Ordering::Relaxed), 0);
+    assert!(elsewhere.load(Ordering::Relaxed) > 120, "a write and a sync each");
+    log.close().unwrap();
+}

@@ -62,10 +62,10 @@ fn read_and_append(
     expected: &[Record],
 ) -> Result<bool, Broken> {
     let name = name(collection);
-    let mut reader = log.read(&name, ReadOptions::default()).map_err(|error| told("no reader", &error))?;
+    let reader = log.read(&name, ReadOptions::default()).map_err(|error| told("no reader", &error))?;
     let (mut given, mut errors) = (BTreeSet::new(), Vec::new());
     // An error names what cannot be read, and the reader goes on behind.
-    while let Some(next) = reader.next() {
+    for next in reader {
         match next {
             Ok(record) => {
                 if expected.get(record.sequence.0 as usize - 1) != Some(&record) {

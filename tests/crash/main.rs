@@ -10,8 +10,7 @@
 //! - `sabotage`: one rule broken at a time, to show that the suite can fail
 //!
 //! `ICECORE_CRASH_STATES` sets how many distinct states are tried (100,000), `ICECORE_CRASH_SEED` runs a single seed.
-
-#![allow(clippy::unwrap_used)] // clippy knows tests by their attribute, not the helpers beside them
+#![allow(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not the helpers beside them")]
 
 mod crashes;
 mod faults;

@@ -28,7 +28,7 @@ pub fn small(mut options: LogOptions) -> LogOptions {
     options.limits.memtable_bytes = 60 << 10;
     options.limits.unsealed_bytes = 60 << 10;
     options.cold_bytes = 2 << 10;
-    options.block_bytes = 1 << 10;
+    options.block_bytes = 4 << 10;
     options
 }
 

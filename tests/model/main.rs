@@ -11,19 +11,42 @@
 mod steps;
 mod world;
 
+use icecore::testing::{Rule, Sabotage};
+use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::{TestError, TestRunner};
 
-use steps::{setup, step};
+use steps::{Setup, Step, setup, step};
 use world::World;
+
+const STEPS_MAX: usize = 80;
+
+fn run(setup: Setup, steps: &[Step]) {
+    let mut world = World::new(setup);
+    for step in steps {
+        world.act(step);
+    }
+    world.check_everything();
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, max_shrink_iters: 2000, ..ProptestConfig::default() })]
     #[test]
-    fn a_log_is_a_list_for_each_collection(setup in setup(), steps in proptest::collection::vec(step(), 1..80)) {
-        let mut world = World::new(setup);
-        for step in &steps {
-            world.act(step);
-        }
-        world.check_everything();
+    fn a_log_is_a_list_for_each_collection(setup in setup(), steps in vec(step(), 1..STEPS_MAX)) {
+        run(setup, &steps);
+    }
+}
+
+/// The model finds logs that break their word.
+#[test]
+fn a_broken_rule_shows() {
+    for rule in [Rule::SyncBeforeAcknowledging, Rule::DirectorySync, Rule::RotationSyncs] {
+        let config =
+            ProptestConfig { cases: 2000, max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default() };
+        let outcome = TestRunner::new(config).run(&(setup(), vec(step(), 1..STEPS_MAX)), |(setup, steps)| {
+            run(Setup { sabotage: Sabotage::of(rule), ..setup }, &steps);
+            Ok(())
+        });
+        assert!(matches!(outcome, Err(TestError::Fail(..))), "{rule:?}: {outcome:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! What can be done to a log, and how it is drawn.
 
 use icecore::avro::codec::Codec;
+use icecore::testing::Sabotage;
 use icecore::{ReadOptions, Sequence, SyncMode, Timestamp};
 use proptest::collection::vec;
 use proptest::option;
@@ -15,6 +16,7 @@ pub struct Setup {
     pub directories: usize,
     pub sync: SyncMode,
     pub codec: Codec,
+    pub sabotage: Sabotage,
 }
 
 /// A record, but for its payload's bytes, which are unlike those of any other.
@@ -62,7 +64,12 @@ fn mode() -> impl Strategy<Value = SyncMode> {
 
 pub fn setup() -> impl Strategy<Value = Setup> {
     let codec = prop_oneof![Just(Codec::Null), Just(Codec::DEFAULT), Just(Codec::Deflate { level: 6 })];
-    (1..3_usize, mode(), codec).prop_map(|(directories, sync, codec)| Setup { directories, sync, codec })
+    (1..3_usize, mode(), codec).prop_map(|(directories, sync, codec)| Setup {
+        directories,
+        sync,
+        codec,
+        sabotage: Sabotage::default(),
+    })
 }
 
 /// Times are small, so that they meet.

@@ -52,6 +52,7 @@ fn open(setup: &Setup, fs: &SimulatedFileSystem, catalog: &Arc<MemoryCatalog>, c
     let mut options = LogOptions::new(["/one", "/two"].into_iter().take(setup.directories));
     options.sync = setup.sync;
     options.codec = setup.codec;
+    options.sabotage = setup.sabotage;
     options.limits.journal_bytes = 32 << 10;
     options.limits.segment_bytes = 6 << 10;
     options.limits.memtable_bytes = 24 << 10;

@@ -305,6 +305,25 @@ fn a_catalog_that_is_gone_or_damaged_is_made_anew() {
 }
 
 #[test]
+fn any_name_is_a_collection_and_none_commands_the_terminal() {
+    let workspace = Workspace::new();
+    for name in ["a b/ü", ".journal", "-", "a\u{1b}[31m\nb", "CON"] {
+        workspace.icecore(["--data", "d", "append", "--", name]).stdin("x\n").run().expect_code(0);
+    }
+    workspace.run("--data d seal").expect_code(0);
+    let names: Vec<_> = workspace.run("--data d ls collections --json").json_lines();
+    let names: Vec<&str> = names.iter().map(|line| line["collection"].as_str().unwrap()).collect();
+    assert_eq!(names, ["-", ".journal", "CON", "a\u{1b}[31m\nb", "a b/ü"]);
+    for subject in ["collections", "segments", "changes", "assignments"] {
+        let run = workspace.run(&format!("--data d ls {subject}")).expect_code(0);
+        assert!(!run.stdout.contains('\u{1b}') && run.stdout.contains("a\\u{1b}[31m\\nb"), "{}", run.stdout);
+    }
+    let run = workspace.icecore(["--data", "d", "cat", "no\u{1b}[0m"]).run().expect_code(1);
+    assert!(run.stderr.contains("collection=`no\\u{1b}[0m`"), "{}", run.stderr);
+    workspace.run("--data d verify --deep").expect_code(0);
+}
+
+#[test]
 fn the_catalog_may_lie_elsewhere() {
     let workspace = Workspace::new();
     for log in ["d", "e"] {

@@ -86,7 +86,10 @@ impl Facts {
 
     /// A line for each: its name in words, and its text.
     pub fn lines(&self) -> String {
-        let shown = || self.0.iter().filter_map(|fact| fact.text.as_ref().map(|(text, _)| (words(fact.name), text)));
+        let shown = || {
+            let text = |fact: &Fact| fact.text.as_ref().map(|(text, _)| human::printable(text).into_owned());
+            self.0.iter().filter_map(move |fact| text(fact).map(|text| (words(fact.name), text)))
+        };
         let width = shown().map(|(name, _)| name.len()).max().unwrap_or(0);
         shown().map(|(name, text)| format!("{name:<width$}  {text}\n")).collect()
     }

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::process::ExitCode;
 
+use super::human::printable;
 use super::input::InputError;
 use super::stdout::OutputError;
 use crate::config::ConfigError;
@@ -190,8 +191,8 @@ pub fn render_error(error: &Error, json: bool) -> String {
         let object = serde_json::json!({ "error": { "kind": kind, "message": message, "hint": hint } });
         return format!("{object}\n");
     }
-    let hint = error.hint().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
-    format!("icecore: {}\n{hint}", one_line(error))
+    let hint = error.hint().map(|hint| format!("hint: {}\n", printable(hint))).unwrap_or_default();
+    format!("icecore: {}\n{hint}", printable(&one_line(error)))
 }
 
 #[cfg(test)]

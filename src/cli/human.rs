@@ -34,6 +34,23 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// The text in one line and without anything that a terminal would obey: a name may hold any character.
+#[must_use]
+pub fn printable(text: &str) -> std::borrow::Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let shown =
+        |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.to_string() };
+    text.chars().map(shown).collect::<String>().into()
+}
+
+/// A line of a list, set in by two blanks for each level.
+#[must_use]
+pub fn item(level: usize, text: &str) -> String {
+    format!("{:indent$}{}\n", "", printable(text), indent = 2 * level)
+}
+
 /// A count with its noun: `1 record`, `1,234 records`.
 #[must_use]
 pub fn plural(number: u64, noun: &str) -> String {
@@ -123,7 +140,7 @@ impl Table {
 
     /// Adds a row; it has as many cells as there are columns.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        let cells: Vec<String> = cells.into_iter().collect();
+        let cells: Vec<String> = cells.into_iter().map(|cell| printable(&cell).into_owned()).collect();
         debug_assert_eq!(cells.len(), self.columns.len());
         self.rows.push(cells);
     }
@@ -170,6 +187,15 @@ mod tests {
         assert_eq!([0, 1, 2000].map(|number| plural(number, "key")), ["0 keys", "1 key", "2,000 keys"]);
         assert_eq!(rate(3000, Duration::from_millis(1500)), "2,000");
         assert_eq!(rate(1, Duration::ZERO), "-");
+    }
+
+    #[test]
+    fn a_name_cannot_command_the_terminal() {
+        assert_eq!(printable("ü ~"), "ü ~");
+        assert_eq!(printable("a\u{1b}[2Jb\nc\u{85}"), "a\\u{1b}[2Jb\\nc\\u{85}");
+        let mut table = Table::new(&[("name", Align::Left)]);
+        table.row(["a\nb".to_owned()]);
+        assert_eq!(table.render(), "name\na\\nb\n");
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Context {
     /// Says a line on stderr, unless output is for programs.
     pub fn say(&self, text: &str) {
         if !self.json {
-            talk(&format!("{text}\n"));
+            talk(&format!("{}\n", human::printable(text)));
         }
     }
 

@@ -93,6 +93,11 @@ impl JournalFiles {
                 }
             }
         }
+        if !free.is_empty() {
+            // A run that was killed while it freed a journal leaves a name that a power cut may take back: before its
+            // header is overwritten, the file must no longer be able to become that journal again.
+            fs.sync_dir(folder)?;
+        }
         free.sort();
         let state = Mutex::new(State { free, ..State::default() });
         Ok(Self { fs, clock, folder: folder.to_path_buf(), log, epoch, journal_bytes, reserve_bytes, state })

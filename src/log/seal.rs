@@ -120,12 +120,22 @@ impl Inner {
         let mut mutations = self.introduce(collection);
         mutations.push(Mutation::InsertSegment(row(id, &footer, bytes, sha256)));
         mutations.push(Mutation::RaiseSealedThrough { collection: key.collection.clone(), sequence: last });
-        self.apply(&mutations, "sealed")?;
+        let through = match self.apply(&mutations, "sealed") {
+            Ok(_) => last,
+            Err(error) => self.look_up_sealed(collection, first).ok_or(error)?,
+        };
         collection.catalogued.store(true, std::sync::atomic::Ordering::Release);
-        self.drop_sealed(collection, last);
+        self.drop_sealed(collection, through);
         self.release_finished();
         tracing::debug!(collection = %collection.name(), %first, %last, bytes, "sealed");
         Ok(())
+    }
+
+    /// A commit that failed with an unknown outcome, this one or an earlier one, may have been good: how far sealing has come
+    /// by the catalog's word, where that is at or behind `first`.
+    fn look_up_sealed(&self, collection: &Collection, first: Sequence) -> Option<Sequence> {
+        let row = self.catalog.collection(collection.name()).ok()??;
+        (row.sealed_through >= first).then_some(row.sealed_through)
     }
 
     /// What the catalog must learn of a collection before its first segment.

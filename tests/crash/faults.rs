@@ -61,16 +61,22 @@ fn go(world: &mut World, errors: &mut u64) -> Result<(), Broken> {
             }
             step => world.act(step).map_err(|what| format!("step {number} {step:?}: {what}"))?,
         };
+        if failed.is_some() {
+            read_back(world).map_err(|what| format!("step {number} {step:?}: {what}"))?;
+        }
     }
-    // What is acknowledged can be read, whatever failed, as long as reading does not.
-    if let Some(log) = &world.log {
-        let found = match read_all(log) {
-            Err(what) if what.contains(ON_PURPOSE) => return Ok(()),
-            found => found?,
-        };
-        world.model().check(&found, Promise::Written).map_err(|what| format!("read from the open log: {what}"))?;
+    read_back(world)
+}
+
+/// What is acknowledged can be read, whatever failed, as long as reading does not.
+fn read_back(world: &World) -> Result<(), Broken> {
+    let Some(log) = &world.log else { return Ok(()) };
+    match read_all(log) {
+        Err(what) if what.contains(ON_PURPOSE) => Ok(()),
+        found => {
+            world.model().check(&found?, Promise::Written).map_err(|what| format!("read from the open log: {what}"))
+        }
     }
-    Ok(())
 }
 
 /// Runs every case on all processors; says how many there were.
@@ -102,6 +108,12 @@ fn setups() -> [Setup; 3] {
 
 /// Every change of the disk fails, once or from then on, with every error.
 fn every_change_fails(setup: Setup) {
+    if let Some(at) = std::env::var("ICECORE_CRASH_FAULT").ok().and_then(|at| at.parse().ok()) {
+        for fault in Errno::ALL.into_iter().flat_map(|e| [Fault::once, Fault::from].map(|f| f(at, Failure::Error(e)))) {
+            assert_eq!(run(setup, |world| world.fs.fail(fault)).broken, None, "{fault:?}");
+        }
+        return;
+    }
     let clean = run(setup, |_| {});
     assert_eq!((clean.broken, clean.errors), (None, 0));
     let mut cases = Vec::new();
@@ -186,15 +198,19 @@ fn fail_commits(world: &World, at: u64, times: u64, failure: CommitFailure) {
 
 /// What breaks when commits fail, one after another.
 pub fn find_by_failing_commits(setup: Setup) -> Option<Broken> {
-    let commits = run(setup, |_| {}).asked.2;
+    // Each run that fails a commit which comes; counted with the rule kept.
+    let commits = run(Setup { sabotage: icecore::testing::Sabotage::default(), ..setup }, |_| {}).asked.2;
     (0..commits).find_map(|at| run(setup, |world| fail_commits(world, at, 1, CommitFailure::Refused)).broken)
 }
 
 #[test]
 fn every_commit_fails() {
-    let setup = setups()[0];
-    let commits = run(setup, |_| {}).asked.2;
-    let times = |at| [1, 3].map(|times| COMMIT_FAILURES.map(|failure| (at, times, failure)));
-    let cases: Vec<_> = (0..commits).flat_map(times).flatten().collect();
-    all(&cases, |&(at, times, failure)| run(setup, |world| fail_commits(world, at, times, failure)));
+    let mut cases = Vec::new();
+    for seed in 1..12 {
+        let setup = Setup { directories: 1, ..Setup::of(seed) };
+        for at in 0..run(setup, |_| {}).asked.2 {
+            cases.extend([1, 3].iter().flat_map(|&times| COMMIT_FAILURES.map(|failure| (setup, at, times, failure))));
+        }
+    }
+    all(&cases, |&(setup, at, times, failure)| run(setup, |world| fail_commits(world, at, times, failure)));
 }

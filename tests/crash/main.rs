@@ -6,14 +6,15 @@
 //! - `probe`: cuts the power at every change of the disk and every commit, and looks
 //! - `points`: the names of those places; each must have occurred
 //! - `faults`: EIO, ENOSPC, EROFS at every operation
+//! - `flips`: every byte of every file damaged, one at a time
 //! - `sabotage`: one rule broken at a time, to show that the suite can fail
 //!
 //! `ICECORE_CRASH_STATES` sets how many distinct states are tried (100,000), `ICECORE_CRASH_SEED` runs a single seed.
-
-#![allow(clippy::unwrap_used)] // clippy knows tests by their attribute, not the helpers beside them
+#![allow(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not the helpers beside them")]
 
 mod crashes;
 mod faults;
+mod flips;
 mod model;
 mod points;
 mod probe;

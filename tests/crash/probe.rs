@@ -159,6 +159,7 @@ impl Probe {
         }
         locked(&self.0.states).insert(fingerprint.rotate_left(7) ^ change.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let number = self.0.images.fetch_add(1, Ordering::Relaxed);
+        let kept = image.kill_image();
         let catalog = Arc::new(moment.catalog.snapshot());
         let looked = catch_unwind(AssertUnwindSafe(|| self.verify(&image, &catalog, moment, (cut, least), number)));
         let broken = match looked {
@@ -168,6 +169,9 @@ impl Probe {
         };
         let depth = if moment.undisturbed.is_some() { "in recovery" } else { "at work" };
         let text = format!("seed {}, {depth}, before `{}`, {cut}: {broken}", self.0.setup.seed, moment.at);
+        if std::env::var_os("ICECORE_CRASH_FILES").is_some() {
+            show_files(&kept);
+        }
         locked(&self.0.broken).get_or_insert(text);
     }
 
@@ -286,6 +290,24 @@ fn append_one(log: &Log, collection: usize, expected: u64) -> Result<(), Broken>
     Ok(())
 }
 
+/// Shows the disk that broke the promise.
+fn show_files(fs: &SimulatedFileSystem) {
+    use icecore::fs::{FileSystem, OpenMode};
+    for (path, _, len) in fs.files() {
+        println!("{len:>8}  {}", path.display());
+        if path.to_string_lossy().contains("/.journal/")
+            && let Ok(file) = fs.open(&path, OpenMode::Read)
+            && let Ok(scan) = icecore::journal::scan(&*file, None)
+        {
+            let held: Vec<_> = scan.runs.iter().map(|run| (run.collection.as_str(), run.first.0, run.count)).collect();
+            let (groups, end, durable_to) = (scan.groups, scan.end, scan.durable_to);
+            println!("          groups={groups} end={end} durable_to={durable_to} tail={:?} {held:?}", scan.tail);
+            println!("          {:?}", scan.open);
+        }
+    }
+}
+
+/// What a panic said.
 pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     panic
         .downcast_ref::<String>()

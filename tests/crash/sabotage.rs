@@ -49,8 +49,8 @@ fn appending_to_an_old_journal_is_found() {
 #[test]
 fn release_before_the_row_is_found() {
     let rule = Rule::RowBeforeRelease;
-    let setup = Setup { sabotage: Sabotage::of(rule), ..Setup::of(1) };
-    must_be_found(rule, faults::find_by_failing_commits(setup));
+    let setup = |seed| Setup { directories: 1, sabotage: Sabotage::of(rule), ..Setup::of(seed) };
+    must_be_found(rule, (1..6).find_map(|seed| faults::find_by_failing_commits(setup(seed))));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use icecore::clock::FakeClock;
 use icecore::fs::SimulatedFileSystem;
 use icecore::fs::simulated::Cut;
 use icecore::testing::Sabotage;
-use icecore::{AppendOptions, Error, ErrorKind, Log, LogOptions, NewRecord, Receipt, SyncMode, Timestamp};
+use icecore::{AppendOptions, Error, ErrorKind, Log, LogOptions, NewRecord, ReadOptions, Receipt, SyncMode, Timestamp};
 
 use crate::model::{COLLECTIONS, Found, Model, Promise, name};
 
@@ -367,7 +367,13 @@ pub fn read_all(log: &Log) -> Result<Found, Broken> {
     }
     (0..COLLECTIONS.len())
         .map(|collection| match log.contents(&name(collection)) {
-            Ok(found) => Ok(found),
+            Ok(found) => {
+                // What lies there, and what a reader gives, are the same.
+                let given: Result<Vec<_>, Error> =
+                    log.read(&name(collection), ReadOptions::default()).and_then(Iterator::collect);
+                let given = given.map_err(|error| told("cannot read", &error))?;
+                if given == found { Ok(found) } else { Err("a reader gives something else than what is there".into()) }
+            }
             Err(error) if error.kind() == ErrorKind::NotFound && error.to_string().starts_with("no such") => {
                 Ok(Vec::new())
             }

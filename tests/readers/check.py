@@ -256,15 +256,18 @@ def check_torn(copy, journal):
     with open(journal.path, "rb") as file:
         data = file.read()
     group = journal.groups[-2]
-    for kept in (1, (group.end - group.offset) // 2, group.end - group.offset - 1):
+    # Filler may lie before a MARK.
+    end = journal.groups[-3].end
+    # Without the marker: of a part of it, what lay there before may be the rest.
+    for kept in (1, (group.end - group.offset) // 2, group.end - group.offset - 16):
         front = data[: group.offset + kept]
         for name, torn in (("cut", front), ("stale", front + b"\x5a" * 5000), ("zeros", front + bytes(5000))):
             path = os.path.join(copy, f"{name}-{kept}.avro")
             with open(path, "wb") as file:
                 file.write(torn)
             found = check_journal(path, torn, None)
-            if found.torn_at != group.offset or found.end != group.offset:
-                findings.append(f"{path}: torn at {found.torn_at} instead of {group.offset}")
+            if found.torn_at != group.offset or found.end != end:
+                findings.append(f"{path}: torn at {found.torn_at}, {found.end} instead of {group.offset}, {end}")
 
 
 def damaged(path, end):

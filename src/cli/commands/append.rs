@@ -12,6 +12,7 @@ use crate::cli::input::{self, Batches, HEADER_OVERHEAD_BYTES, Input, InputOption
 use crate::cli::{AppendArgs, CommandResult, Context, Exit, Failure, Progress, Stdout, Unit, logs};
 use crate::log::{AppendOptions, Log, RECORD_OVERHEAD_BYTES, Receipt};
 use crate::types::{Header, NewRecord, RecordKind, Sequence, Timestamp};
+use crate::{Error, ErrorKind};
 
 pub(in crate::cli) fn run(context: &Context, args: &AppendArgs) -> CommandResult {
     // What is wrong with the command line or the input's front is told before a log is made.
@@ -135,7 +136,7 @@ impl Load<'_> {
                 .map(|input| complete(input.record, &self.headers, self.args.expires_in, now))
                 .collect();
             let options = AppendOptions { sync: None, expected_next };
-            let receipt = self.log.append_batch(&self.args.collection, &records, options).map_err(logs::explain)?;
+            let receipt = self.log.append_batch(&self.args.collection, &records, options).map_err(explain)?;
             self.acknowledged(receipt, records.iter().map(payload_bytes).sum())?;
         }
         self.progress.advance(end.saturating_sub(self.said));
@@ -194,6 +195,16 @@ impl Load<'_> {
         self.progress.suspend(|| self.context.say(&text));
         Ok(())
     }
+}
+
+/// What the library would do by a conditional append is done by resuming here.
+fn explain(error: Error) -> Failure {
+    if error.kind() == ErrorKind::OutcomeUnknown {
+        let hint = "look at the disk; then, where the collection holds this input only, run the same with --resume: \
+                    it skips what is there";
+        return error.with_hint(hint).into();
+    }
+    logs::explain(error)
 }
 
 /// As the log counts them against their limit.

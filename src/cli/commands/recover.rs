@@ -79,13 +79,14 @@ fn render(report: &Report, dry_run: bool) -> String {
                 |sequence: Option<crate::Sequence>| sequence.map_or("?".to_owned(), |number| number.to_string());
             let (first, last) = (number(damage.first_sequence), number(damage.last_sequence));
             let path = damage.path.display();
-            text.push_str(&format!("  {path}: {collection} {first}..={last}: {}\n", damage.reason));
+            text.push_str(&human::item(1, &format!("{path}: {collection} {first}..={last}: {}", damage.reason)));
         }
     }
     if !report.losses.is_empty() {
         text.push_str("\nlost, and now on record (`icecore gap ls`):\n");
         for loss in &report.losses {
-            text.push_str(&format!("  {} {}..={}\n", loss.collection, loss.first_sequence, loss.last_sequence));
+            let lost = format!("{} {}..={}", loss.collection, loss.first_sequence, loss.last_sequence);
+            text.push_str(&human::item(1, &lost));
         }
     }
     text

@@ -40,7 +40,7 @@ fn render(status: &Status) -> String {
         text.push_str("\nnothing needs attention\n");
     } else {
         text.push_str("\nneeds attention:\n");
-        attention.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+        attention.iter().for_each(|line| text.push_str(&human::item(1, line)));
     }
     text
 }

@@ -61,7 +61,8 @@ fn render(report: &VerifyReport, deep: bool) -> String {
         text.push_str("\ngaps that were acknowledged:\n");
         for gap in &report.gaps {
             let by = gap.acknowledged_by.as_deref().unwrap_or("?");
-            text.push_str(&format!("  {} {}..={}, by {by}\n", gap.collection, gap.first_sequence, gap.last_sequence));
+            let range = format!("{} {}..={}", gap.collection, gap.first_sequence, gap.last_sequence);
+            text.push_str(&human::item(1, &format!("{range}, by {by}")));
         }
     }
     for path in &report.without_row {
@@ -97,5 +98,5 @@ fn line(damaged: &Damaged) -> String {
         (Some(name), ..) => format!(" {name}"),
         _ => String::new(),
     };
-    format!("  {path}:{what}: {}\n", damaged.reason)
+    human::item(1, &format!("{path}:{what}: {}", damaged.reason))
 }

@@ -5,12 +5,18 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::avro::container::SYNC_BYTES;
 use crate::error::Result;
-use crate::fs::{EntryKind, File, FileSystem, OpenMode};
+use crate::fs::{EntryKind, File, FileSystem, FsResult, OpenMode};
 use crate::journal::file::{self, FileId, JournalFile, JournalKind, JournalNumber};
 use crate::journal::{self, Predecessor, Scan, ScanError, Tail, Verdict};
+
+/// From so many bytes of journals on, threads are worth their while.
+const SCAN_AHEAD_BYTES: u64 = 32 << 20;
+/// Threads that scan one directory's journals at most.
+const SCAN_THREADS_MAX: usize = 8;
 
 /// A journal as it was found.
 #[derive(Debug)]
@@ -106,21 +112,39 @@ pub fn find(fs: &dyn FileSystem, directory: &Path, writable: bool) -> Result<Fou
         .filter_map(|entry| file::parse_file_name(&entry.name).map(|(kind, journal)| (journal, kind)))
         .collect();
     names.sort_unstable();
+    let mode = if writable { OpenMode::ReadWrite } else { OpenMode::Read };
+    let opened: Vec<Opened> = names
+        .iter()
+        .rev()
+        .map(|&(journal, kind)| {
+            let path = folder.join(file::file_name(kind, journal));
+            let handle = fs.open(&path, mode).and_then(|file| Ok((file.len()?, file)));
+            Opened { journal, kind, path, handle }
+        })
+        .collect();
+    let mut ahead = scan_ahead(&opened);
     let mut judged: HashMap<FileId, Predecessor> = HashMap::new();
     let mut judged_by_number: HashMap<JournalNumber, Predecessor> = HashMap::new();
     let mut found = FoundJournals::default();
-    for &(journal, kind) in names.iter().rev() {
-        let path = folder.join(file::file_name(kind, journal));
-        let mode = if writable { OpenMode::ReadWrite } else { OpenMode::Read };
-        let opened = fs.open(&path, mode).and_then(|file| Ok((file.len()?, file)));
-        let (len, handle) = match opened {
+    for (index, Opened { journal, kind, path, handle }) in opened.into_iter().enumerate() {
+        let (len, handle) = match handle {
             Ok(opened) => opened,
             Err(error) => {
                 found.unreadable.push(UnreadableJournal { path, reason: chain(&error) });
                 continue;
             }
         };
-        let scan = match scan_file(&*handle, len, (kind, journal), judged_by_number.get(&journal)) {
+        let judged_here = judged_by_number.get(&journal);
+        let scan = match (ahead.remove(&index), judged_here) {
+            (Some(scan), None) => Ok(scan),
+            // What a later OPEN says changes nothing for a whole file that ends where it says.
+            (Some(mut scan), Some(judged)) if is_as_judged(&scan, judged) => {
+                scan.durable_to = scan.durable_to.max(judged.end);
+                Ok(scan)
+            }
+            (_, judged) => scan_file(&*handle, len, (kind, journal), judged),
+        };
+        let scan = match scan {
             Ok(scan) => scan,
             Err(ScanError::Newer(error)) => {
                 let message = format!("a journal cannot be read: path=`{}`, {error}", path.display());
@@ -145,6 +169,47 @@ pub fn find(fs: &dyn FileSystem, directory: &Path, writable: bool) -> Result<Fou
     }
     found.journals.reverse();
     Ok(found)
+}
+
+/// A journal's file, opened or not.
+struct Opened {
+    journal: JournalNumber,
+    kind: JournalKind,
+    path: PathBuf,
+    handle: FsResult<(u64, Arc<dyn File>)>,
+}
+
+/// Scans large journals side by side, as far as that can be done without knowing what later ones say of them. Those that
+/// could not be read are left out, to be read again in their turn.
+fn scan_ahead(opened: &[Opened]) -> HashMap<usize, Scan> {
+    let hot = |(index, opened): (usize, &'_ Opened)| match &opened.handle {
+        Ok((len, file)) if opened.kind == JournalKind::Hot => Some((index, *len, Arc::clone(file))),
+        _ => None,
+    };
+    let files: Vec<(usize, u64, Arc<dyn File>)> = opened.iter().enumerate().filter_map(hot).collect();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len()).min(SCAN_THREADS_MAX);
+    if threads < 2 || files.iter().map(|(_, len, _)| len).sum::<u64>() < SCAN_AHEAD_BYTES {
+        return HashMap::new();
+    }
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let work = || {
+            let mut scans = Vec::new();
+            while let Some((index, _, file)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                scans.extend(journal::scan(&**file, None).ok().map(|scan| (*index, scan)));
+            }
+            scans
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    })
+}
+
+fn is_as_judged(scan: &Scan, judged: &Predecessor) -> bool {
+    scan.file_id == judged.file_id
+        && scan.damage.is_empty()
+        && scan.tail == Tail::Clean
+        && (scan.end, scan.checksum) == (judged.end, judged.checksum)
 }
 
 /// Reads one journal file of `len` bytes. `judged` is what a later journal's OPEN says of it, if one does.

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+mod crashes;
 mod life;
 
 use std::sync::Arc;

@@ -134,12 +134,13 @@ fn objects(damage: &Damage) -> Vec<serde_json::Value> {
 }
 
 fn lines(damage: &Damage) -> String {
-    let mut text = format!("  offset {}, {}: {}\n", damage.offset, human::size(damage.bytes), damage.reason);
+    let bytes = human::size(damage.bytes);
+    let mut text = human::item(1, &format!("offset {}, {bytes}: {}", damage.offset, damage.reason));
     for lost in &damage.lost {
-        text.push_str(&format!("    lost {} {}..={}\n", lost.collection, lost.first, lost.last()));
+        text.push_str(&human::item(2, &format!("lost {} {}..={}", lost.collection, lost.first, lost.last())));
     }
     if damage.unknown_bytes > 0 {
-        text.push_str(&format!("    {} held nobody knows what\n", human::size(damage.unknown_bytes)));
+        text.push_str(&human::item(2, &format!("{} held nobody knows what", human::size(damage.unknown_bytes))));
     }
     text
 }

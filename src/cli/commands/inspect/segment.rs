@@ -55,7 +55,8 @@ pub(super) fn inspect(context: &Context, file: Arc<dyn File>) -> Result<Found, F
         .both("missing", ranges(&missing), show(&missing))
         .text("sha256", hex(&sha256))
         .hidden("damaged", damage.iter().map(object).collect::<Vec<_>>());
-    let lines: String = damage.iter().map(|damage| format!("  offset {}: {}\n", damage.offset, damage.what)).collect();
+    let line = |damage: &Damage| human::item(1, &format!("offset {}: {}", damage.offset, damage.what));
+    let lines: String = damage.iter().map(line).collect();
     Ok(Found { facts, more: format!("\ndamaged:\n{lines}"), damaged: true })
 }
 

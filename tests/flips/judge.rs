@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use icecore::{CollectionName, ErrorKind, Log, NewRecord, ReadOptions, Record, VerifyOptions};
+use icecore::{CollectionName, ErrorKind, Log, NewRecord, ReadOptions, Record, Verified, VerifyOptions};
 
 use crate::place::{Place, options};
 
@@ -48,6 +48,9 @@ pub fn judge(place: &Place, backwards: bool) -> Result<Verdict, String> {
     }
     if (lost || !log.recovery().damaged.is_empty()) && report.ok {
         return Err(format!("damage is known, and verify says ok: {:?}", log.recovery()));
+    }
+    if (report.verdict == Verified::UnprovenTail) != (report.ok && report.unproven_tail_bytes > 0) {
+        return Err(format!("not the right word: {report:?}"));
     }
     Ok(match (lost, unproven, report.ok && report.unproven_tail_bytes == 0) {
         (true, ..) => Verdict::Costly,

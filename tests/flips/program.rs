@@ -78,3 +78,28 @@ fn verify_exits_with_4() {
     }
     workspace.run("--data data verify --deep").expect_code(0);
 }
+
+/// Symptom: `verify` said "OK" and exited with 0 where the last group of a journal was damaged and nothing proved that it had
+/// been synced, though its records had been acknowledged. Cause: the program asked only for damage. J5: that is an unproven
+/// tail, and not ok.
+#[test]
+fn an_unproven_tail_exits_with_3() {
+    let workspace = Workspace::new();
+    let (live, data) = (workspace.path("live"), workspace.path("data"));
+    let log = Log::open(small(LogOptions::new([&live]))).unwrap();
+    append_some(&log, &mut 0);
+    copy(&live, &data);
+    log.close().unwrap();
+    workspace.run("--data data verify --deep").expect_code(0);
+    let files = files_below(&data);
+    let journal = files.iter().rfind(|path| is_journal(path)).unwrap();
+    let bytes = std::fs::read(journal).unwrap();
+    // The last group holds the last payload.
+    let payload = b"record ";
+    let last = bytes.windows(payload.len()).rposition(|window| window == payload).unwrap();
+    flip(journal, last);
+    let outcome = workspace.run("--data data --json verify --deep").expect_code(3);
+    let report = &outcome.json_lines()[0];
+    assert_eq!((&report["verdict"], &report["damaged"]), (&"UNPROVEN-TAIL".into(), &[0; 0].into()), "{report}");
+    assert!(report["unproven_tail_bytes"].as_u64().unwrap() > 0, "{report}");
+}

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::cli::facts::Facts;
 use crate::cli::human;
 use crate::cli::{CommandResult, Context, Exit, Stdout, Unit, VerifyArgs, logs};
-use crate::log::verify::{Damaged, VerifyOptions, VerifyProgress, VerifyReport};
+use crate::log::verify::{Damaged, Verified, VerifyOptions, VerifyProgress, VerifyReport};
 
 pub(in crate::cli) fn run(context: &Context, args: &VerifyArgs) -> CommandResult {
     let log = logs::open_read_only(context)?;
@@ -26,7 +26,11 @@ pub(in crate::cli) fn run(context: &Context, args: &VerifyArgs) -> CommandResult
         stdout.write(render(&report, args.deep).as_bytes())?;
     }
     stdout.flush()?;
-    Ok(if report.ok { Exit::Ok } else { Exit::Damage })
+    Ok(match report.verdict {
+        Verified::Ok | Verified::OkWithGaps => Exit::Ok,
+        Verified::UnprovenTail => Exit::Partial,
+        Verified::Damaged => Exit::Damage,
+    })
 }
 
 fn facts(report: &VerifyReport) -> Facts {

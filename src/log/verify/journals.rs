@@ -3,15 +3,21 @@
 //! Beside a writer, a group that was half-written when its page was read looks bad, and a journal may be released while it
 //! is read. Damage stays where it is: only what is found again at the same place counts.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::{Damaged, Verifier};
 use crate::error::Result;
-use crate::log::recover::journals::{self, FoundJournals};
+use crate::log::recover::journals::{self, FoundJournal, FoundJournals};
 
 /// How often damage must be found.
 const LOOKS: usize = 3;
+
+/// Where whole groups end and something else begins (J5), with how many bytes that is.
+fn torn_tails(found: &FoundJournals) -> HashMap<(PathBuf, u64), u64> {
+    let torn = found.journals.iter().filter(|journal| journal.unproven_bytes() > 0);
+    torn.map(|journal| ((journal.file.path.clone(), journal.scan.end), journal.unproven_bytes())).collect()
+}
 
 impl Verifier<'_> {
     pub(super) fn check_journals(&mut self) -> Result<()> {
@@ -19,11 +25,18 @@ impl Verifier<'_> {
         for place in places {
             let mut found = journals::find(&*self.log.0.fs, &place, false)?;
             let mut faults = self.faults(&found);
+            let mut tails = torn_tails(&found);
             for _ in 1..LOOKS {
-                if faults.is_empty() {
+                if faults.is_empty() && tails.is_empty() {
                     break;
                 }
                 found = journals::find(&*self.log.0.fs, &place, false)?;
+                let tails_again = torn_tails(&found);
+                tails.retain(|tail, bytes| {
+                    let again = tails_again.get(tail);
+                    *bytes = again.copied().unwrap_or(0);
+                    again.is_some()
+                });
                 let again = self.faults(&found);
                 let places: HashSet<(&Path, u64)> =
                     again.iter().map(|(offset, fault)| (fault.path.as_path(), *offset)).collect();
@@ -31,10 +44,8 @@ impl Verifier<'_> {
             }
             self.report.damaged.extend(faults.into_iter().map(|(_, fault)| fault));
             self.report.journals += found.journals.len() as u64;
-            for journal in &found.journals {
-                self.report.unproven_tail_bytes += journal.unproven_bytes();
-                self.report.dropped_tail_bytes += journal.dropped_bytes();
-            }
+            self.report.unproven_tail_bytes += tails.values().sum::<u64>();
+            self.report.dropped_tail_bytes += found.journals.iter().map(FoundJournal::dropped_bytes).sum::<u64>();
         }
         Ok(())
     }

@@ -104,6 +104,10 @@ pub enum Verified {
     /// Everything is there but for losses that an operator has acknowledged.
     #[serde(rename = "OK-WITH-GAPS")]
     OkWithGaps,
+    /// Nothing that is known to have been synced is missing; but a journal ends in bytes that are no group, which may also
+    /// have been a last group that was acknowledged and damaged later (J5). The next opening for writing judges it.
+    #[serde(rename = "UNPROVEN-TAIL")]
+    UnprovenTail,
     /// Something is damaged or missing.
     #[serde(rename = "DAMAGED")]
     Damaged,
@@ -114,6 +118,7 @@ impl std::fmt::Display for Verified {
         f.write_str(match self {
             Self::Ok => "OK",
             Self::OkWithGaps => "OK-WITH-GAPS",
+            Self::UnprovenTail => "UNPROVEN-TAIL",
             Self::Damaged => "DAMAGED",
         })
     }
@@ -327,10 +332,14 @@ impl Verifier<'_> {
 
     fn finish(mut self) -> VerifyReport {
         self.report.ok = self.report.damaged.is_empty();
-        self.report.verdict = match (self.report.ok, self.report.gaps.is_empty()) {
-            (false, _) => Verified::Damaged,
-            (true, false) => Verified::OkWithGaps,
-            (true, true) => Verified::Ok,
+        self.report.verdict = if !self.report.ok {
+            Verified::Damaged
+        } else if self.report.unproven_tail_bytes > 0 {
+            Verified::UnprovenTail
+        } else if !self.report.gaps.is_empty() {
+            Verified::OkWithGaps
+        } else {
+            Verified::Ok
         };
         self.report
     }

@@ -5,11 +5,13 @@
 //! - [`files`]: preparing, recycling and giving back files (J3)
 //! - [`queue`]: who waits, who leads (J8)
 //! - `committer`: the thread that leads for async writers, syncs by interval, and marks idle journals (D1, J5)
-//! - [`writer`]: group commit, rotation, marks, poisoning (J4, J5, J7)
+//! - [`writer`]: what the log appends to
+//! - `commit`: group commit, rotation, marks, poisoning (J4, J5, J7)
 //! - [`mod@scan`]: what a crash left (J5, J6)
 //!
 //! Knows no catalog, no segments, and no directory but the one it is given.
 
+mod commit;
 mod committer;
 mod error;
 pub mod file;

@@ -45,6 +45,14 @@ fn killed(workspace: &Workspace) -> Vec<PathBuf> {
     files_below(&data)
 }
 
+fn kind_of(path: &Path) -> &'static str {
+    match (is_journal(path), is_cold(path)) {
+        (_, true) => "cold journal",
+        (true, false) => "hot journal",
+        (false, false) => "segment",
+    }
+}
+
 fn flip(path: &Path, offset: usize) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[offset] ^= 0x10;
@@ -56,12 +64,12 @@ fn verify_exits_with_4() {
     let workspace = Workspace::new();
     let files = killed(&workspace);
     workspace.run("--data data verify --deep").expect_code(0);
-    let is_hot = |path: &Path| is_journal(path) && !is_cold(path);
-    let is_segment = |path: &Path| file_name(path).ends_with(".avro") && !is_journal(path);
-    let kinds: [(&str, &dyn Fn(&Path) -> bool); 3] =
-        [("hot journal", &is_hot), ("cold journal", &|path| is_cold(path)), ("segment", &is_segment)];
-    for (kind, is_meant) in kinds {
-        let path = files.iter().rfind(|path| is_meant(path)).unwrap_or_else(|| panic!("no {kind} in {files:?}"));
+    let newest = |kind: &str| {
+        let found = files.iter().rfind(|path| file_name(path).ends_with(".avro") && kind_of(path) == kind);
+        found.unwrap_or_else(|| panic!("no {kind} in {files:?}"))
+    };
+    for kind in ["hot journal", "cold journal", "segment"] {
+        let path = newest(kind);
         let bytes = std::fs::read(path).unwrap();
         // The header, and what is behind it: the first group, the first block.
         let behind = if kind == "segment" { bytes.len() / 2 } else { 4096 + 300 };

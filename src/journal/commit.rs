@@ -37,6 +37,8 @@ use crate::types::{ChangeNumber, Sequence};
 
 /// A MARK stands on a page of its own, so that writing it cannot touch the pages it vouches for.
 const PAGE_BYTES: u64 = 4096;
+/// What an idle MARK and the one at close take at most, besides the table of the group before.
+const MARKS_BYTES_MAX: u64 = 4 * PAGE_BYTES;
 
 impl Shared {
     pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -142,7 +144,10 @@ impl Shared {
             let name = batch.member.name().as_str();
             writer.table.push(name, batch.first.0, batch.count, batch.bytes.len() as u64, batch.checksum);
         }
-        let most = group::group_bytes_max(&writer.table, &writer.held_before);
+        // Room for the MARKs behind it too, whose groups repeat this one's table: no journal ends without one (J5).
+        let most = group::group_bytes_max(&writer.table, &writer.held_before)
+            + MARKS_BYTES_MAX
+            + 2 * writer.table.encoded_bytes_max();
         if !writer.has_room(most) {
             self.rotate_with_table(writer, most)?;
         }

@@ -273,6 +273,29 @@ fn every_flipped_byte_is_told_or_harmless() {
     assert!(costly > 100, "the flips must have hit groups: {costly}");
 }
 
+/// However full the file is, a MARK fits behind the last group, and one more at close (J5).
+#[test]
+fn a_full_journal_still_ends_in_a_mark() {
+    let a = Events::new("a");
+    for payload_len in (2_000..12_000).step_by(61) {
+        let payload = "m".repeat(payload_len);
+        let append = |place: &Place, sequence| place.append(batch(&a, sequence, &[&payload], true));
+        let place = start(64 << 10);
+        let rotating = (1..).find(|&sequence| {
+            append(&place, sequence);
+            place.paths().len() > 2
+        });
+        // The same again, up to the append before: the second journal is as full as it gets.
+        let full = start(64 << 10);
+        (1..rotating.unwrap()).for_each(|sequence| append(&full, sequence));
+        let paths = full.paths();
+        assert_eq!(paths.len(), 2);
+        full.journal.mark().unwrap();
+        full.journal.close().unwrap();
+        assert!(scan_path(&paths[1]).closed, "payload_len={payload_len}, rotating={rotating:?}");
+    }
+}
+
 #[test]
 fn every_cut_leaves_the_groups_before_it() {
     let place = start(1 << 20);

@@ -49,10 +49,10 @@ pub fn judge(place: &Place, backwards: bool) -> Result<Verdict, String> {
     if (lost || !log.recovery().damaged.is_empty()) && report.ok {
         return Err(format!("damage is known, and verify says ok: {:?}", log.recovery()));
     }
-    if (report.verdict == Verified::UnprovenTail) != (report.ok && report.unproven_tail_bytes > 0) {
+    if (report.verdict == Verified::UnprovenTail) != (report.damaged.is_empty() && report.unproven_tail_bytes > 0) {
         return Err(format!("not the right word: {report:?}"));
     }
-    Ok(match (lost, unproven, report.ok && report.unproven_tail_bytes == 0) {
+    Ok(match (lost, unproven, report.ok) {
         (true, ..) => Verdict::Costly,
         (false, true, _) => Verdict::Unproven,
         (false, false, true) => Verdict::Harmless,

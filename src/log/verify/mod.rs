@@ -127,7 +127,7 @@ impl std::fmt::Display for Verified {
 /// What a verification found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct VerifyReport {
-    /// Whether nothing is damaged and nothing is missing that nobody acknowledged.
+    /// Whether nothing is damaged, nothing is missing that nobody acknowledged, and every end is proven (J5).
     pub ok: bool,
     /// The answer in one word.
     pub verdict: Verified,
@@ -331,8 +331,7 @@ impl Verifier<'_> {
     }
 
     fn finish(mut self) -> VerifyReport {
-        self.report.ok = self.report.damaged.is_empty();
-        self.report.verdict = if !self.report.ok {
+        self.report.verdict = if !self.report.damaged.is_empty() {
             Verified::Damaged
         } else if self.report.unproven_tail_bytes > 0 {
             Verified::UnprovenTail
@@ -341,6 +340,7 @@ impl Verifier<'_> {
         } else {
             Verified::Ok
         };
+        self.report.ok = matches!(self.report.verdict, Verified::Ok | Verified::OkWithGaps);
         self.report
     }
 }

@@ -14,7 +14,7 @@ use icecore::avro::codec::{Codec, Compressor};
 use icecore::avro::record::{Fields, Seed, decode, encode, kind};
 use icecore::avro::sha256;
 use icecore::clock::{Clock as _, SystemClock};
-use icecore::fs::{Entry, File, FileSystem, FsResult, LockGuard, Metadata, OpenMode};
+use icecore::fs::{Entry, File, FileSystem, FsError, FsResult, LockGuard, Metadata, OpenMode};
 use icecore::segment::{SegmentMeta, SegmentReader, SegmentWriter, WriteOptions};
 use icecore::{CollectionName, Epoch, Generation, LogId, Sequence, Timestamp};
 
@@ -202,41 +202,46 @@ impl File for Memory {
     }
 }
 
+/// Sealing in memory needs a file to write, and nothing else of a file system.
+fn not_asked<T>(path: &Path) -> FsResult<T> {
+    Err(FsError::new("use more than one file for", path, std::io::ErrorKind::Unsupported.into()))
+}
+
 impl FileSystem for One {
     fn open(&self, _: &Path, _: OpenMode) -> FsResult<Arc<dyn File>> {
         Ok(self.0.clone())
     }
 
-    fn rename_new(&self, _: &Path, _: &Path) -> FsResult<()> {
-        unimplemented!("sealing does not rename")
+    fn rename_new(&self, path: &Path, _: &Path) -> FsResult<()> {
+        not_asked(path)
     }
 
-    fn replace(&self, _: &Path, _: &Path) -> FsResult<()> {
-        unimplemented!("sealing does not rename")
+    fn replace(&self, path: &Path, _: &Path) -> FsResult<()> {
+        not_asked(path)
     }
 
-    fn copy_new(&self, _: &Path, _: &Path) -> FsResult<u64> {
-        unimplemented!("sealing does not copy")
+    fn copy_new(&self, path: &Path, _: &Path) -> FsResult<u64> {
+        not_asked(path)
     }
 
-    fn remove_file(&self, _: &Path) -> FsResult<()> {
-        unimplemented!("sealing removes nothing")
+    fn remove_file(&self, path: &Path) -> FsResult<()> {
+        not_asked(path)
     }
 
-    fn remove_dir(&self, _: &Path) -> FsResult<()> {
-        unimplemented!("sealing removes nothing")
+    fn remove_dir(&self, path: &Path) -> FsResult<()> {
+        not_asked(path)
     }
 
-    fn list(&self, _: &Path) -> FsResult<Vec<Entry>> {
-        unimplemented!("sealing lists nothing")
+    fn list(&self, path: &Path) -> FsResult<Vec<Entry>> {
+        not_asked(path)
     }
 
-    fn metadata(&self, _: &Path) -> FsResult<Metadata> {
-        unimplemented!("sealing asks for no metadata")
+    fn metadata(&self, path: &Path) -> FsResult<Metadata> {
+        not_asked(path)
     }
 
-    fn create_dir(&self, _: &Path) -> FsResult<()> {
-        unimplemented!("sealing makes no directory")
+    fn create_dir(&self, path: &Path) -> FsResult<()> {
+        not_asked(path)
     }
 
     fn sync_dir(&self, _: &Path) -> FsResult<()> {
@@ -244,7 +249,7 @@ impl FileSystem for One {
     }
 
     fn try_lock(&self, path: &Path) -> FsResult<Option<Box<dyn LockGuard>>> {
-        unimplemented!("sealing locks nothing: {}", path.display())
+        not_asked(path)
     }
 
     fn free_bytes(&self, _: &Path) -> FsResult<u64> {

@@ -3,7 +3,7 @@
 //! Owns: two counters with their limits, and the writers waiting for them. A writer reserves before it takes a
 //! sequence, so that whoever waits holds nothing that others need.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Which limit is reached.
@@ -58,6 +58,10 @@ pub struct Budget {
     waiting: AtomicU64,
     queue: Mutex<Waiting>,
     freed: Condvar,
+    /// From this many unsealed bytes on, a collection is sealed.
+    segment_bytes: u64,
+    /// Some collection may have so many.
+    large: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +75,7 @@ struct Waiting {
 impl Budget {
     /// Nothing used yet.
     #[must_use]
-    pub fn new(memtable_max: u64, unsealed_max: u64) -> Self {
+    pub fn new(memtable_max: u64, unsealed_max: u64, segment_bytes: u64) -> Self {
         Self {
             memtable_max,
             unsealed_max,
@@ -80,6 +84,9 @@ impl Budget {
             waiting: AtomicU64::new(0),
             queue: Mutex::default(),
             freed: Condvar::new(),
+            segment_bytes,
+            // Whoever opened the log may have found some.
+            large: AtomicBool::new(true),
         }
     }
 
@@ -184,6 +191,19 @@ impl Budget {
     pub fn stick(&self, why: String) {
         self.queue().stuck = Some(why);
         self.freed.notify_all();
+    }
+
+    /// A collection has so many unsealed bytes now.
+    pub fn note_unsealed(&self, bytes: u64) {
+        if bytes >= self.segment_bytes {
+            self.large.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether some collection may have reached the size of a segment since this was asked last.
+    #[must_use]
+    pub fn take_large(&self) -> bool {
+        self.large.load(Ordering::Acquire) && self.large.swap(false, Ordering::AcqRel)
     }
 
     /// Why sealing does not get on, where it does not.

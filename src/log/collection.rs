@@ -280,6 +280,7 @@ impl Member for Collection {
         let mut state = self.state();
         debug_assert!(state.written < batch.first && last < state.next);
         state.unsealed.push(Run::in_memory(batch.first, batch.count, batch.bytes, batch.file, batch.offset));
+        self.budget.note_unsealed(state.unsealed.bytes());
         state.written = last;
         let woken = if durable { state.raise_durable(last) } else { Vec::new() };
         drop(state);

@@ -19,7 +19,7 @@ use crate::journal::JournalFile;
 
 /// How long a worker waits before it looks again, while there are appends.
 const BUSY: Duration = Duration::from_millis(10);
-/// How often every collection's size and age are looked at without pressure, in milliseconds.
+/// How often every collection's age is looked at without pressure, in milliseconds.
 const LOOK_MS: u64 = 1000;
 /// How long it sleeps at most without any: only records' ages need it then.
 const QUIET: Duration = Duration::from_secs(60);
@@ -171,11 +171,12 @@ impl Inner {
         }
     }
 
-    /// What a worker does each time it looks. Every collection is looked at only now and then, or under pressure.
+    /// What a worker does each time it looks. Every collection is looked at only where one has become large, under
+    /// pressure, or now and then.
     fn keep(&self) -> Result<()> {
         let now_ms = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
-        let look =
-            self.budget.is_pressing() || now_ms.saturating_sub(self.looked_at_ms.load(Ordering::Relaxed)) >= LOOK_MS;
+        let is_time = now_ms.saturating_sub(self.looked_at_ms.load(Ordering::Relaxed)) >= LOOK_MS;
+        let look = self.budget.take_large() || self.budget.is_pressing() || is_time;
         if look {
             self.looked_at_ms.store(now_ms, Ordering::Relaxed);
         }

@@ -302,7 +302,7 @@ fn build(
     examination: Examination,
 ) -> Result<Inner> {
     let limits = options.limits;
-    let budget = Arc::new(Budget::new(limits.memtable_bytes, limits.unsealed_bytes));
+    let budget = Arc::new(Budget::new(limits.memtable_bytes, limits.unsealed_bytes, limits.segment_bytes));
     let change_number = Arc::new(AtomicU64::new(catalog.change_number()?.0));
     let companion = match &locks {
         Some(_) => None,

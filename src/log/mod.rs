@@ -6,6 +6,7 @@
 //! - [`seal`], `cold`, `keeper`: from journals to segments and cold journals, release (R1 to R5)
 //! - [`read`]: reading and following
 //! - [`verify`]: proving that everything is there; the state of the log
+//! - `damage`: how damage is reported
 //! - `options`: what a log is opened with
 //!
 //! Knows no archive, no sink, no command line.
@@ -18,6 +19,7 @@ mod cold;
 mod collection;
 #[cfg(any(test, feature = "testing"))]
 mod contents;
+mod damage;
 mod gaps;
 pub mod identity;
 mod keeper;
@@ -37,9 +39,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
 pub use collection::{Collection, Waiter};
+pub use damage::Damaged;
 pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
 pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
-pub use verify::{Damaged, Missing, Status, Verified, VerifyOptions, VerifyProgress, VerifyReport};
+pub use verify::{Missing, Status, Verified, VerifyOptions, VerifyProgress, VerifyReport};
 
 use self::budget::Budget;
 use self::collection::Standing;

@@ -5,7 +5,8 @@ use serde_json::json;
 use crate::cli::facts::Facts;
 use crate::cli::human;
 use crate::cli::{CommandResult, Context, Exit, Stdout, Unit, VerifyArgs, logs};
-use crate::log::verify::{Damaged, Verified, VerifyOptions, VerifyProgress, VerifyReport};
+use crate::log::Damaged;
+use crate::log::verify::{Verified, VerifyOptions, VerifyProgress, VerifyReport};
 
 pub(in crate::cli) fn run(context: &Context, args: &VerifyArgs) -> CommandResult {
     let log = logs::open_read_only(context)?;

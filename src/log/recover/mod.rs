@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use self::collections::{AllPieces, Known, Merged};
 use self::journals::FoundJournals;
 use self::segments::{CollectionFiles, FoundSegments};
+use super::damage::Damaged;
 use crate::catalog::{Catalog, CollectionRow};
 use crate::error::Result;
 use crate::fs::FileSystem;
@@ -36,21 +37,6 @@ pub const DAMAGE_NOTE: &str = "journal_damage";
 /// The smallest record: what lost bytes may have held at most is counted by it (J6).
 const RECORD_BYTES_MIN: u64 = 13;
 const PAGE_ROWS: usize = 4096;
-
-/// Damage that recovery found, and what it cost.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct DamageReport {
-    /// The file.
-    pub path: PathBuf,
-    /// The collection, where one is known.
-    pub collection: Option<CollectionName>,
-    /// First sequence that was there, where it is known.
-    pub first_sequence: Option<Sequence>,
-    /// Last sequence that was there, where it is known.
-    pub last_sequence: Option<Sequence>,
-    /// What is wrong.
-    pub reason: String,
-}
 
 /// Sequences that are missing and were not on record.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -94,7 +80,7 @@ pub struct Report {
     /// Things to do.
     pub steps: Vec<Step>,
     /// Damage, old and new.
-    pub damaged: Vec<DamageReport>,
+    pub damaged: Vec<Damaged>,
     /// Losses that were not on record.
     pub losses: Vec<LossReport>,
     /// Bytes behind the last proven group of a journal, not judged by an earlier recovery: a write that a crash cut
@@ -224,7 +210,7 @@ fn report_journals(journals: &[FoundJournals], report: &mut Report) {
     for found in journals {
         report.journals += found.journals.len() as u64;
         for unreadable in &found.unreadable {
-            report.damaged.push(DamageReport {
+            report.damaged.push(Damaged {
                 path: unreadable.path.clone(),
                 collection: None,
                 first_sequence: None,
@@ -236,7 +222,7 @@ fn report_journals(journals: &[FoundJournals], report: &mut Report) {
             report.dropped_tail_bytes += journal.dropped_bytes();
             report.unproven_tail_bytes += journal.unproven_bytes();
             for damage in &journal.scan.damage {
-                let at = |collection, first_sequence, last_sequence| DamageReport {
+                let at = |collection, first_sequence, last_sequence| Damaged {
                     path: journal.file.path.clone(),
                     collection,
                     first_sequence,
@@ -269,7 +255,7 @@ fn report_segments(segments: &FoundSegments, report: &mut Report) {
         if !superseded
             && matches!(finding.action, table::Action::Quarantine | table::Action::SetAside | table::Action::Report)
         {
-            report.damaged.push(DamageReport {
+            report.damaged.push(Damaged {
                 path: finding.path.clone(),
                 collection: Some(finding.key.collection.clone()),
                 first_sequence: Some(finding.key.first),
@@ -339,7 +325,7 @@ fn stand(
         pieces.room = rooms[directory];
         let merged = collections::merge(&name, pieces, &known)?;
         for conflict in &merged.conflicts {
-            report.damaged.push(DamageReport {
+            report.damaged.push(Damaged {
                 path: directories[directory].1.clone(),
                 collection: Some(name.clone()),
                 first_sequence: None,

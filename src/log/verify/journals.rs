@@ -6,8 +6,9 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::{Damaged, Verifier};
+use super::Verifier;
 use crate::error::Result;
+use crate::log::damage::Damaged;
 use crate::log::recover::journals::{self, FoundJournal, FoundJournals};
 
 /// How often damage must be found.

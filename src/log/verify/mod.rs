@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 pub use status::{CollectionRefusing, DirectoryStatus, Status};
 
+use super::damage::Damaged;
 use super::open::CATALOG_FILE;
 use super::read::{LOOKS, ReadOptions};
 use super::{Collection, Log, identity};
@@ -44,21 +45,6 @@ pub struct VerifyProgress {
     pub segments_total: u64,
     /// Bytes of the segments looked at.
     pub bytes: u64,
-}
-
-/// Something that is not what it should be, and what it costs.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Damaged {
-    /// The file, or the directory where it should be.
-    pub path: PathBuf,
-    /// The collection, where one is known.
-    pub collection: Option<CollectionName>,
-    /// First sequence that it costs, where that is known.
-    pub first_sequence: Option<Sequence>,
-    /// Last sequence that it costs, where that is known.
-    pub last_sequence: Option<Sequence>,
-    /// What is wrong.
-    pub reason: String,
 }
 
 /// Sequences on record as missing.

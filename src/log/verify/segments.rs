@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Damaged, Verifier};
+use super::Verifier;
 use crate::catalog::{SegmentKey, SegmentRow};
 use crate::error::Result;
 use crate::fs::{EntryKind, OpenMode};
+use crate::log::damage::Damaged;
 use crate::log::recover::journals::chain;
 use crate::segment::{self, FileKind, FileRange, SegmentError, SegmentName, SegmentReader};
 use crate::types::{CollectionName, Sequence};

@@ -3,14 +3,15 @@
 //! It keeps exactly what was committed: [`MemoryCatalog::snapshot`] is what a restart finds. It can be told to fail.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::model::Refused;
 use super::state::{CollectionState, Row, RowWrite, Rows};
 use super::{
-    Assignment, Catalog, CatalogError, CatalogResult, Change, CollectionRow, CursorRow, LossRow, Mutation, SegmentKey,
-    SegmentRow, SegmentStatus, state,
+    Assignment, Catalog, CatalogError, CatalogResult, Change, CollectionRow, CursorRow, Engine, LossRow, Mutation,
+    SegmentKey, SegmentRow, SegmentStatus, state,
 };
 use crate::types::{ChangeNumber, CollectionName, Sequence, Timestamp};
 
@@ -412,5 +413,14 @@ impl Catalog for MemoryCatalog {
 
     fn check(&self) -> CatalogResult<Vec<String>> {
         Ok(Vec::new())
+    }
+
+    fn copy_to(&self, path: &Path) -> CatalogResult<ChangeNumber> {
+        let what = "a catalog in memory has no file".to_owned();
+        Err(CatalogError::Unavailable { path: path.display().to_string(), what })
+    }
+
+    fn engine(&self) -> Option<Engine> {
+        None
     }
 }

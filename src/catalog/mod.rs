@@ -16,6 +16,7 @@
 //! 4. `None` and empty lists mean absent; damage, a newer version and failure are errors, never absence (C4).
 //! 5. Each row carries a checksum of its content, checked on every read.
 
+pub mod engine;
 pub mod model;
 pub mod state;
 
@@ -31,12 +32,14 @@ pub mod sqlite;
 mod time_class;
 
 use std::fmt;
+use std::path::Path;
 
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryCatalog;
 #[cfg(feature = "sqlite")]
-pub use sqlite::{CatalogMode, SqliteCatalog};
+pub use sqlite::SqliteCatalog;
 
+pub use engine::{CatalogMode, Engine, MirrorStatus};
 pub use model::{
     Assignment, Change, CollectionRow, CursorRow, LossRow, Mutation, SegmentKey, SegmentRow, SegmentStatus,
 };
@@ -280,4 +283,19 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// # Errors
     /// Why the engine could not.
     fn check(&self) -> CatalogResult<Vec<String>>;
+
+    /// Makes a new catalog of the same engine in the file `path`, with everything as it is at one moment, also while changes are
+    /// made; durable when it returns. The number of its newest change is returned.
+    ///
+    /// # Errors
+    /// [`CatalogError::Unavailable`] where something lies at `path`, or why the engine could not; what was begun is removed.
+    fn copy_to(&self, path: &Path) -> CatalogResult<ChangeNumber>;
+
+    /// What keeps it; `None` for one that is not in a file.
+    fn engine(&self) -> Option<Engine>;
+
+    /// How far its mirror has come; `None` without one.
+    fn mirror(&self) -> Option<MirrorStatus> {
+        None
+    }
 }

@@ -250,7 +250,7 @@ fn open_catalog(options: &LogOptions, first: &Path, log_id: LogId, writable: boo
     }
     #[cfg(feature = "sqlite")]
     {
-        use crate::catalog::sqlite::{CatalogMode, SqliteCatalog};
+        use crate::catalog::{CatalogMode, SqliteCatalog};
         let path = match &options.catalog_directory {
             Some(directory) => directory.join(format!("{log_id}.sqlite")),
             None => first.join(identity::FOLDER).join(CATALOG_FILE),

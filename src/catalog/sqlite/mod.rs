@@ -12,6 +12,7 @@
 //! read transaction.
 
 mod check;
+mod copy;
 mod error;
 mod lookups;
 mod open;
@@ -29,8 +30,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 use super::{
-    Assignment, Catalog, CatalogError, CatalogResult, Change, CollectionRow, CursorRow, LossRow, Mutation, SegmentKey,
-    SegmentRow, SegmentStatus, state,
+    Assignment, Catalog, CatalogError, CatalogMode, CatalogResult, Change, CollectionRow, CursorRow, Engine, LossRow,
+    Mutation, SegmentKey, SegmentRow, SegmentStatus, state,
 };
 use crate::types::{ChangeNumber, CollectionName, Sequence, Timestamp};
 use session::Session;
@@ -40,17 +41,6 @@ pub const VERSION_MAX: u32 = 1;
 
 /// Idle connections kept for look-ups; more are opened while more look-ups run at once.
 const READERS_MAX: usize = 4;
-
-/// How to open a catalog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CatalogMode {
-    /// To read and write; made where there is none, or only the blank beginning of one.
-    Create,
-    /// An existing one, to read and write.
-    ReadWrite,
-    /// An existing one, to read only, also beside a writer in another process.
-    ReadOnly,
-}
 
 /// A catalog in a SQLite database. See [`Catalog`] for what it promises.
 pub struct SqliteCatalog {
@@ -302,5 +292,13 @@ impl Catalog for SqliteCatalog {
 
     fn check(&self) -> CatalogResult<Vec<String>> {
         self.read(check::check)
+    }
+
+    fn copy_to(&self, path: &Path) -> CatalogResult<ChangeNumber> {
+        copy::copy(self, path)
+    }
+
+    fn engine(&self) -> Option<Engine> {
+        Some(Engine::Sqlite)
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::session::Session;
-use super::{CatalogMode, VERSION_MAX, error};
-use crate::catalog::{CatalogError, CatalogResult};
+use super::{VERSION_MAX, error};
+use crate::catalog::{CatalogError, CatalogMode, CatalogResult};
 
 /// `ICEC`: what `file` and other programs know the database by.
 const APPLICATION_ID: i64 = 0x4943_4543;

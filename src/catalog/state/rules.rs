@@ -2,7 +2,7 @@
 //!
 //! What is checked: transitions by C1; that a live segment shares no sequence with another of its generation; that
 //! floor, sealed_through and cursors never go back (R4); that a loss is acknowledged exactly as recorded, once; that
-//! every number fits the smallest integer of any engine (63 bits).
+//! every number fits the smallest integer of any engine (63 bits), and every key the shortest key of any.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ use crate::types::{ChangeNumber, CollectionName, Epoch, Sequence, Timestamp};
 
 /// The largest number that every engine can store.
 const NUMBER_MAX: u64 = i64::MAX as u64;
+/// The longest name of a component, a sink or a value, in bytes.
+const WORD_BYTES_MAX: usize = 128;
 
 /// One mutation on its way to become rows.
 pub(super) struct Step<'a> {
@@ -62,7 +64,10 @@ impl Step<'_> {
                 self.acknowledge_loss(collection, *first, *last, by)?;
             }
             Mutation::SetCursor(cursor) => self.set_cursor(cursor)?,
-            Mutation::SetMeta { name, value } => self.put(Row::Meta { name: name.clone(), value: value.clone() })?,
+            Mutation::SetMeta { name, value } => {
+                check_word("value", name)?;
+                self.put(Row::Meta { name: name.clone(), value: value.clone() })?;
+            }
         }
         Ok(Cow::Borrowed(mutation))
     }
@@ -216,6 +221,7 @@ impl Step<'_> {
     }
 
     fn assign(&mut self, new: Assignment) -> CatalogResult<()> {
+        check_word("component", &new.component)?;
         check_epoch(new.epoch)?;
         check_sequence(&new.collection, new.from)?;
         if let Some(old) = self.rows.assignment(&new.component, &new.collection)?
@@ -272,6 +278,7 @@ impl Step<'_> {
     }
 
     fn set_cursor(&mut self, new: &CursorRow) -> CatalogResult<()> {
+        check_word("sink", &new.sink)?;
         check_epoch(new.epoch)?;
         check_sequence(&new.collection, new.sequence)?;
         if let Some(old) = self.rows.cursor(&new.collection, &new.sink)?
@@ -297,6 +304,14 @@ fn check_sequence(collection: &CollectionName, sequence: Sequence) -> CatalogRes
 fn check_range(collection: &CollectionName, first: Sequence, last: Sequence) -> CatalogResult<()> {
     if first < Sequence::FIRST || first > last || last > Sequence::MAX {
         return refuse(format!("not a range of sequences: collection=`{collection}`, first=`{first}`, last=`{last}`"));
+    }
+    Ok(())
+}
+
+/// Together with a collection's name it must fit the keys of every engine, where a NUL ends it.
+fn check_word(what: &str, word: &str) -> CatalogResult<()> {
+    if word.is_empty() || word.len() > WORD_BYTES_MAX || word.contains('\0') {
+        return refuse(format!("no name of a {what}: name=`{word}`, bytes=`{}`, limit=`{WORD_BYTES_MAX}`", word.len()));
     }
     Ok(())
 }

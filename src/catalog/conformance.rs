@@ -43,7 +43,7 @@ macro_rules! run_on {
                 archive_keys_come_and_go;
             small:
                 collections_are_made_and_listed floor_and_sealed_through_never_go_back
-                losses_become_gaps_once cursors_only_advance the_newest_assignment_wins values_under_names
+                losses_become_gaps_once cursors_only_advance the_newest_assignment_wins values_under_names names_fit_every_engine
                 the_maximum_sequence_counts_everything numbers_up_to_63_bits_fit;
         }
     };

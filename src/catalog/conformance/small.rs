@@ -159,11 +159,38 @@ pub fn the_newest_assignment_wins(catalog: &dyn Catalog) {
 
 pub fn values_under_names(catalog: &dyn Catalog) {
     let set = |name: &str, value: &str| Mutation::SetMeta { name: name.to_owned(), value: value.to_owned() };
-    apply(catalog, &[set("log", "1"), set("epoch", "1"), set("log", ""), set("", "nameless")]).unwrap();
+    apply(catalog, &[set("log", "1"), set("epoch", "1"), set("log", "")]).unwrap();
     assert_eq!(catalog.meta("log").unwrap().as_deref(), Some(""));
     assert_eq!(catalog.meta("epoch").unwrap().as_deref(), Some("1"));
-    assert_eq!(catalog.meta("").unwrap().as_deref(), Some("nameless"));
     assert_eq!(catalog.meta("Log").unwrap(), None);
+    assert_eq!(catalog.meta("").unwrap(), None);
+}
+
+pub fn names_fit_every_engine(catalog: &dyn Catalog) {
+    let (longest, collection) = ("é".repeat(64), "x".repeat(255));
+    let set = |name: &str| Mutation::SetMeta { name: name.to_owned(), value: "1".to_owned() };
+    let assign = |component: &str| Mutation::Assign {
+        component: component.to_owned(),
+        collection: name(&collection),
+        directory: "/1".to_owned(),
+        epoch: Epoch(1),
+        from: Sequence(1),
+    };
+    let cursor = |sink: &str| {
+        let sink = sink.to_owned();
+        Mutation::SetCursor(CursorRow { collection: name(&collection), sink, epoch: Epoch(1), sequence: Sequence(1) })
+    };
+    apply(catalog, &[set(&longest), assign(&longest), cursor(&longest), insert(&collection, 1, 9)]).unwrap();
+    assert_eq!(catalog.meta(&longest).unwrap().as_deref(), Some("1"));
+    assert!(catalog.assignment(&longest, &name(&collection)).unwrap().is_some());
+    assert_eq!(catalog.cursors(&name(&collection)).unwrap().len(), 1);
+    assert!(catalog.segment_holding(&name(&collection), Sequence(9)).unwrap().is_some());
+    for bad in ["", "a\0b", &format!("{longest}.")] {
+        for mutation in [set(bad), assign(bad), cursor(bad)] {
+            assert!(refused(apply(catalog, &[mutation])).starts_with("no name of a "));
+        }
+        assert_eq!(catalog.meta(bad).unwrap(), None);
+    }
 }
 
 pub fn the_maximum_sequence_counts_everything(catalog: &dyn Catalog) {

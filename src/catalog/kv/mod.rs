@@ -22,6 +22,8 @@ mod engine;
 mod keys;
 #[cfg(feature = "lmdb")]
 mod lmdb;
+#[cfg(feature = "lmdb")]
+mod lmdb_pages;
 mod lookups;
 #[cfg(all(feature = "mdbx", any(target_os = "linux", target_os = "macos")))]
 mod mdbx;

@@ -3,6 +3,8 @@
 //! An engine takes part by [`run_on!`](run_on) with an expression that opens an empty one, and its own tests for what
 //! its files can suffer.
 
+mod copies;
+pub mod files;
 mod history;
 mod random;
 mod segments;
@@ -13,8 +15,6 @@ use crate::types::{ChangeNumber, CollectionName, Epoch, Generation, Sequence, Ti
 
 pub use history::one_of_each;
 pub use random::Answers;
-#[cfg(feature = "sqlite")]
-pub use random::mutations;
 
 /// Makes a `#[test]` of each function of the suite, on the catalog that the expression opens.
 macro_rules! run_on {
@@ -41,6 +41,8 @@ macro_rules! run_on {
                 generations_side_by_side keys_in_order_of_names next_to_archive_ignores_other_statuses
                 not_flushed_is_a_question_of_live_rows look_ups_by_time counts_follow_transitions
                 archive_keys_come_and_go;
+            copies:
+                a_copy_answers_alike a_copy_replaces_nothing a_copy_beside_changes_is_a_beginning_of_the_history;
             small:
                 collections_are_made_and_listed floor_and_sealed_through_never_go_back
                 losses_become_gaps_once cursors_only_advance the_newest_assignment_wins values_under_names names_fit_every_engine
@@ -50,6 +52,22 @@ macro_rules! run_on {
 }
 pub(crate) use run_on;
 
+/// Makes a `#[test]` of each function of an engine.
+#[allow(unused_macros, reason = "there are builds without engines")]
+macro_rules! run_on_files {
+    ($engine:expr; $($test:ident)*) => {
+        mod files {
+            use super::Engine;
+            $(#[test]
+            fn $test() {
+                $crate::catalog::conformance::files::$test($engine);
+            })*
+        }
+    };
+}
+#[allow(unused_imports, reason = "there are builds without engines")]
+pub(crate) use run_on_files;
+
 mod on_memory {
     use crate::catalog::MemoryCatalog;
 
@@ -57,6 +75,7 @@ mod on_memory {
 }
 
 /// The suite on a catalog in a file.
+#[allow(unused_macros, reason = "there are builds without engines")]
 macro_rules! on_engine {
     ($room:ident, $engine:ident) => {
         mod $room {
@@ -71,6 +90,13 @@ macro_rules! on_engine {
             }
 
             crate::catalog::conformance::run_on! { open() }
+            crate::catalog::conformance::run_on_files! {
+                Engine::$engine;
+                only_a_missing_file_is_not_found a_blank_file_is_made_a_catalog_only_on_request
+                a_file_of_another_kind_is_damage_and_stays_as_it_is reads_beside_a_writer
+                reads_in_a_directory_that_takes_no_writes two_writers_number_their_changes_as_one
+                look_ups_go_on_beside_an_apply_and_never_see_half_of_it opened_and_closed_by_many_threads_at_once
+            }
         }
     };
 }
@@ -120,6 +146,13 @@ pub fn row(collection: &str, first: u64, last: u64) -> SegmentRow {
 
 pub fn insert(collection: &str, first: u64, last: u64) -> Mutation {
     Mutation::InsertSegment(row(collection, first, last))
+}
+
+/// A new segment of a collection that only the asking thread uses.
+pub fn row_after(catalog: &dyn Catalog) -> Mutation {
+    let own = format!("{:?}", std::thread::current().id());
+    let next = catalog.sequence_max(&name(&own)).unwrap().get() + 1;
+    insert(&own, next, next + 4)
 }
 
 pub fn step(key: &SegmentKey, from: SegmentStatus, to: SegmentStatus) -> Mutation {

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::{key, name, row};
 use crate::catalog::model::{Assignment, Change, CollectionRow, CursorRow, LossRow};
-use crate::catalog::{Catalog, Mutation, SegmentRow, SegmentStatus};
+use crate::catalog::{
+    Catalog, CatalogError, CatalogMode, CatalogResult, Engine, MemoryCatalog, Mutation, SegmentRow, SegmentStatus,
+};
 use crate::types::{ChangeNumber, Epoch, Sequence, Timestamp};
 
 const COLLECTIONS: [&str; 3] = ["b", "a", "ab"];
@@ -31,7 +33,7 @@ impl Answers {
         Self::try_of(catalog).unwrap()
     }
 
-    pub fn try_of(catalog: &dyn Catalog) -> crate::catalog::CatalogResult<Self> {
+    pub fn try_of(catalog: &dyn Catalog) -> CatalogResult<Self> {
         let keys = |rows: Vec<SegmentRow>| super::keys(&rows);
         let segments = catalog.segments(None, None, usize::MAX)?;
         let mut lists = Vec::new();
@@ -110,7 +112,7 @@ fn segment() -> impl Strategy<Value = SegmentRow> {
 }
 
 /// A mutation in a small world, so that many meet what others left; many are refused.
-pub fn mutation() -> impl Strategy<Value = Mutation> {
+fn mutation() -> impl Strategy<Value = Mutation> {
     let collection = || prop::sample::select(&COLLECTIONS[..]).prop_map(name);
     let sequence = || (0_u64..45).prop_map(Sequence);
     let range = || (0_u64..4, 0_u64..3).prop_map(|(first, more)| (Sequence(first * 3), Sequence(first * 3 + more)));
@@ -147,9 +149,75 @@ pub fn mutation() -> impl Strategy<Value = Mutation> {
 }
 
 /// Groups of mutations; most groups of several are refused.
-pub fn mutations() -> impl Strategy<Value = Vec<Vec<Mutation>>> {
+fn mutations() -> impl Strategy<Value = Vec<Vec<Mutation>>> {
     prop::collection::vec(
         prop_oneof![4 => prop::collection::vec(mutation(), 1), 1 => prop::collection::vec(mutation(), 2..4)],
         1..300,
     )
+}
+
+fn told(result: CatalogResult<ChangeNumber>) -> Result<ChangeNumber, String> {
+    match result {
+        Ok(number) => Ok(number),
+        Err(CatalogError::Refused(refused)) => Err(refused.what),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Every engine of this build, side by side with the model: the same results, the same answers, also after closing.
+    #[test]
+    fn every_engine_answers_as_the_model_does_across_reopening(groups in mutations(), reopen_every in 1_usize..20) {
+        let engines: Vec<Engine> = Engine::ALL.into_iter().filter(|engine| engine.is_built()).collect();
+        let places: Vec<_> = engines.iter().map(|engine| super::files::Place::new(*engine)).collect();
+        let mut open: Vec<_> = places.iter().map(|place| Some(place.create())).collect();
+        let model = MemoryCatalog::new();
+        for (step, group) in groups.iter().enumerate() {
+            let at = Timestamp(i64::try_from(step).unwrap());
+            let expected = told(model.apply(group, at, "random"));
+            for (place, open) in places.iter().zip(&mut open) {
+                if step % reopen_every == 0 {
+                    // Closed before it is opened again.
+                    *open = None;
+                }
+                let catalog = open.get_or_insert_with(|| place.open(CatalogMode::ReadWrite).unwrap());
+                prop_assert_eq!(&told(catalog.apply(group, at, "random")), &expected, "{:?}", catalog);
+            }
+        }
+        drop(open);
+        let expected = Answers::of(&model);
+        for place in &places {
+            let catalog = place.open(CatalogMode::ReadOnly).unwrap();
+            prop_assert_eq!(&Answers::of(&*catalog), &expected, "{:?}", catalog);
+            prop_assert_eq!(catalog.check().unwrap(), Vec::<String>::new());
+            // The history alone makes the same catalog again.
+            let copy = MemoryCatalog::new();
+            for change in catalog.changes(ChangeNumber(0), usize::MAX).unwrap() {
+                copy.apply(&[change.mutation().unwrap()], change.at, &change.reason).unwrap();
+            }
+            prop_assert_eq!(&Answers::of(&copy), &expected);
+        }
+    }
+}
+
+#[test]
+fn the_random_world_reaches_what_it_is_meant_to() {
+    use proptest::strategy::ValueTree as _;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let model = MemoryCatalog::new();
+    let mut kinds = std::collections::BTreeSet::new();
+    let mut statuses = std::collections::BTreeSet::new();
+    for _ in 0..200 {
+        let model = model.snapshot();
+        for group in mutations().new_tree(&mut runner).unwrap().current() {
+            if model.apply(&group, Timestamp(0), "").is_ok() {
+                kinds.extend(group.iter().map(Mutation::kind));
+            }
+        }
+        statuses.extend(model.segments(None, None, usize::MAX).unwrap().into_iter().map(|row| row.status));
+    }
+    assert_eq!(kinds.len(), Mutation::KINDS.len(), "{kinds:?}");
+    assert_eq!(statuses.len(), SegmentStatus::ALL.len(), "{statuses:?}");
 }

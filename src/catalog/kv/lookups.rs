@@ -29,16 +29,27 @@ fn collect<T>(
     mut decode: impl FnMut(&[u8], &[u8]) -> CatalogResult<Option<T>>,
 ) -> CatalogResult<Vec<T>> {
     let mut found = Vec::new();
+    let mut last = Vec::new();
     if limit > 0 {
         read.scan(from, &mut |key, value| {
             if !key.starts_with(within) {
                 return Ok(false);
             }
+            in_order(read, &mut last, key)?;
             found.extend(decode(key, value)?);
             Ok(found.len() < limit)
         })?;
     }
     Ok(found)
+}
+
+/// A damaged tree may lead to the same entries again, or round in circles.
+pub fn in_order(read: &dyn Read, last: &mut Vec<u8>, key: &[u8]) -> CatalogResult<()> {
+    if !last.is_empty() && *key <= **last {
+        return damaged(read, format!("keys are not in order: `{}` after `{}`", shown(key), shown(last)));
+    }
+    key.clone_into(last);
+    Ok(())
 }
 
 /// The rows from `from` that begin with `within`, at most `limit`.

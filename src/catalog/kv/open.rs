@@ -24,6 +24,8 @@ pub const LAYOUT_MAX: u32 = 1;
 pub const MAP_BYTES: u64 = 64 << 30;
 /// Each engine says here what the file is.
 const BEGINNING_BYTES: usize = 4096;
+/// Two pages of LMDB; MDBX begins with three.
+const FILE_BYTES_LEAST: u64 = 8192;
 
 /// An environment and what all its catalogs share.
 pub struct Shared<E> {
@@ -166,6 +168,9 @@ fn open_file<E: Environment>(path: &Path, mode: CatalogMode, map_bytes: u64) -> 
     if is_blank(path)? && mode != CatalogMode::Create {
         return damaged(path, "the file holds no catalog");
     }
+    if is_stump(path)? {
+        return damaged(path, "the file is too short for a catalog");
+    }
     if is_zeros(path)? {
         return damaged(path, "the file holds only zeros: it was being made when the power went; remove it");
     }
@@ -230,6 +235,12 @@ fn is_blank(path: &Path) -> CatalogResult<bool> {
         Err(error) if error.is_not_found() => Ok(true),
         metadata => Ok(metadata.map_err(|error| fs_failed(path, "look at", error))?.len == 0),
     }
+}
+
+/// Whether something is there that is too short to be anything: an engine might take it for nothing, and write over it.
+fn is_stump(path: &Path) -> CatalogResult<bool> {
+    let metadata = OsFileSystem::new().metadata(path);
+    Ok(metadata.is_ok_and(|metadata| (1..FILE_BYTES_LEAST).contains(&metadata.len)))
 }
 
 /// Whether the beginning of the file never reached the disk although its length did. It is not made anew here: another

@@ -15,6 +15,7 @@ trait Sink {
     fn take(&mut self, bytes: &[u8]);
 }
 
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
 struct Crc(u32);
 
 impl Sink for Crc {
@@ -91,6 +92,7 @@ impl Content<'_> {
     }
 
     /// CRC32C of the encoding.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
     pub fn checksum(self) -> u32 {
         let mut crc = Crc(0);
         self.write(&mut crc);

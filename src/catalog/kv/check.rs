@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::engine::Read;
+use super::engine::{Read, walk};
 use super::keys::{self, Key, table};
 use super::values::{self, CountRow, MetaRow, Stored, shown};
 use super::{lookups, open};
@@ -49,12 +49,11 @@ impl Findings<'_> {
         table: u8,
         mut visit: impl FnMut(&mut Self, &[u8], &[u8]) -> CatalogResult<()>,
     ) -> CatalogResult<()> {
-        let (read, mut last) = (self.read, Vec::new());
-        let walked = read.scan(&Key::of(table), &mut |key, value| {
+        let read = self.read;
+        let walked = walk(read, &Key::of(table), &mut |key, value| {
             if key.first() != Some(&table) {
                 return Ok(false);
             }
-            lookups::in_order(read, &mut last, key)?;
             visit(self, key, value)?;
             Ok(true)
         });
@@ -212,7 +211,7 @@ fn others(findings: &mut Findings<'_>, mut known: BTreeMap<CollectionName, Known
 fn strangers(findings: &mut Findings<'_>) -> CatalogResult<()> {
     let read = findings.read;
     let walked = [keys::header().next(), Key::of(table::END)].iter().try_for_each(|from| {
-        read.scan(from, &mut |key, _| {
+        walk(read, from, &mut |key, _| {
             if (table::CHANGES..table::END).contains(&key[0]) {
                 return Ok(false);
             }

@@ -136,6 +136,36 @@ pub trait Environment: Send + Sync + Sized + 'static {
     fn write(&self) -> CatalogResult<Self::Writing<'_>>;
 }
 
+/// Visits entries as [`Read::scan`] does, each above the one before: a damaged tree may lead elsewhere, to the same entries
+/// again, or round in circles.
+pub fn walk(read: &dyn Read, from: &[u8], visit: Visit<'_>) -> CatalogResult<()> {
+    let mut least = from.to_vec();
+    read.scan(from, &mut |key, value| {
+        if *key < *least {
+            return out_of_order(read, key);
+        }
+        key.clone_into(&mut least);
+        least.push(0);
+        visit(key, value)
+    })
+}
+
+/// Visits entries as [`Read::scan_back`] does, each below the one before.
+pub fn walk_back(read: &dyn Read, below: &[u8], visit: Visit<'_>) -> CatalogResult<()> {
+    let mut below = below.to_vec();
+    read.scan_back(&below.clone(), &mut |key, value| {
+        if *key >= *below {
+            return out_of_order(read, key);
+        }
+        key.clone_into(&mut below);
+        visit(key, value)
+    })
+}
+
+fn out_of_order<T>(read: &dyn Read, key: &[u8]) -> CatalogResult<T> {
+    damaged(read, format!("keys are not in order at `{}`", super::values::shown(key)))
+}
+
 /// Damage found in a row or an entry.
 pub fn damaged<T>(read: &dyn Read, what: String) -> CatalogResult<T> {
     Err(CatalogError::Damaged { path: read.path().display().to_string(), what })

@@ -33,6 +33,7 @@ use crate::types::collection::NAME_BYTES_MAX;
 use crate::types::{ChangeNumber, CollectionName, Generation, Sequence, Timestamp};
 
 /// No key is longer.
+#[allow(dead_code, reason = "only MDBX has to be kept from longer ones")]
 pub const KEY_BYTES_MAX: usize = 1 + NAME_BYTES_MAX + 1 + WORD_BYTES_MAX + 1;
 
 /// The first byte of a key.

@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 
-use super::engine::{Read, damaged};
+use super::engine::{Read, damaged, walk, walk_back};
 use super::keys::{self, Key, table};
 use super::values::{self, CountRow, MetaRow, Stored, shown};
 use crate::catalog::model::Refused;
@@ -29,27 +29,16 @@ fn collect<T>(
     mut decode: impl FnMut(&[u8], &[u8]) -> CatalogResult<Option<T>>,
 ) -> CatalogResult<Vec<T>> {
     let mut found = Vec::new();
-    let mut last = Vec::new();
     if limit > 0 {
-        read.scan(from, &mut |key, value| {
+        walk(read, from, &mut |key, value| {
             if !key.starts_with(within) {
                 return Ok(false);
             }
-            in_order(read, &mut last, key)?;
             found.extend(decode(key, value)?);
             Ok(found.len() < limit)
         })?;
     }
     Ok(found)
-}
-
-/// A damaged tree may lead to the same entries again, or round in circles.
-pub fn in_order(read: &dyn Read, last: &mut Vec<u8>, key: &[u8]) -> CatalogResult<()> {
-    if !last.is_empty() && *key <= **last {
-        return damaged(read, format!("keys are not in order: `{}` after `{}`", shown(key), shown(last)));
-    }
-    key.clone_into(last);
-    Ok(())
 }
 
 /// The rows from `from` that begin with `within`, at most `limit`.
@@ -79,7 +68,7 @@ fn indexed(read: &dyn Read, within: &Key, from: &[u8], limit: usize) -> CatalogR
 pub fn change_number(read: &dyn Read) -> CatalogResult<ChangeNumber> {
     let within = Key::of(table::CHANGES);
     let mut newest = ChangeNumber(0);
-    read.scan_back(&within.clone().end(), &mut |key, value| {
+    walk_back(read, &within.clone().end(), &mut |key, value| {
         if key.starts_with(&within) {
             newest = values::decode::<Change>(key, value).or_else(|what| damaged(read, what))?.number;
         }
@@ -103,7 +92,7 @@ fn generations(read: &dyn Read, name: &CollectionName) -> CatalogResult<Vec<Gene
     let mut below = within.clone().end();
     loop {
         let mut next = None;
-        read.scan_back(&below, &mut |key, value| {
+        walk_back(read, &below, &mut |key, value| {
             if key.starts_with(&within) {
                 let Some(named) = keys::named_by(key, value) else {
                     return damaged(read, format!("an entry of live segments: `{}`", shown(key)));
@@ -140,7 +129,7 @@ fn live_before(
     let within = keys::live_of(name).generation(generation);
     let mut found = Vec::new();
     if limit > 0 {
-        read.scan_back(&keys::live(name, generation, before), &mut |key, value| {
+        walk_back(read, &keys::live(name, generation, before), &mut |key, value| {
             if !key.starts_with(&within) {
                 return Ok(false);
             }
@@ -287,14 +276,14 @@ fn by_time(
     loop {
         // The next class that has any entry, and its entries that end late enough.
         let mut next = None;
-        read.scan(&within.clone().byte(class), &mut |key, _| {
+        walk(read, &within.clone().byte(class), &mut |key, _| {
             next = key.strip_prefix(&*within).and_then(|rest| rest.first()).copied();
             Ok(false)
         })?;
         let Some(found) = next else { return Ok(matching) };
         class = found;
         let end_max = time_class::end_max(class.min(16), until);
-        read.scan(&within.clone().byte(class).time(from), &mut |key, value| {
+        walk(read, &within.clone().byte(class).time(from), &mut |key, value| {
             let Some(rest) = key.strip_prefix(&*within).filter(|rest| rest.first() == Some(&class)) else {
                 return Ok(false);
             };

@@ -21,14 +21,16 @@ use signet_libmdbx::{
 
 use super::engine::{Access, Environment, Extent, OpenError, Options, Read, Registry, Visit, Write};
 use super::keys::KEY_BYTES_MAX;
+use super::mdbx_metas;
 use crate::catalog::{CatalogError, CatalogResult, Engine};
-use crate::fs::{FileSystem as _, OsFileSystem};
+use crate::fs::{FileSystem as _, FsResult, OpenMode, OsFileSystem};
 
 /// How many transactions may read at once, over all processes.
 const READERS_MAX: u64 = 1024;
 /// By how much the file grows at once.
 const GROWTH_BYTES: isize = 1 << 20;
-const PAGE_BYTES: usize = 4096;
+/// Every catalog has pages of this size.
+pub const PAGE_BYTES: usize = 4096;
 
 /// An open MDBX file.
 pub struct Mdbx {
@@ -95,6 +97,7 @@ impl Environment for Mdbx {
             }
         };
         let is_new = OsFileSystem::new().metadata(path).map_or(true, |metadata| metadata.len == 0);
+        let named = named(path).map_err(OpenError::Failed)?;
         let mode = match options.access {
             Access::Writing => Mode::ReadWrite { sync_mode: SyncMode::Durable },
             // Where it cannot make the lock file, MDBX reads without it by itself.
@@ -113,6 +116,12 @@ impl Environment for Mdbx {
             });
         }
         let environment = builder.open_with_permissions(path, 0o600).map_err(fail)?;
+        if let Some(named) = named
+            && (environment.info().map_err(fail)?.last_txnid() as u64) < named.transaction
+        {
+            let what = "the newest state cannot be read, only an older one".to_owned();
+            return Err(OpenError::Failed(CatalogError::Damaged { path: path.display().to_string(), what }));
+        }
         let reading = environment.begin_ro_unsync().map_err(fail)?;
         let entries = reading.open_db(None).map_err(fail)?;
         drop(reading);
@@ -141,6 +150,24 @@ impl Environment for Mdbx {
         let begun = self.environment.begin_rw_unsync();
         let transaction = begun.map_err(|error| failed(&self.path, "begin to write", error))?;
         Ok(Writing { of: self, transaction })
+    }
+}
+
+/// What the file itself names as its newest state, where it is long enough for that.
+fn named(path: &Path) -> CatalogResult<Option<mdbx_metas::Newest>> {
+    let fs = OsFileSystem::new();
+    let read = || -> FsResult<_> {
+        let file = fs.open(path, OpenMode::Read)?;
+        Ok((mdbx_metas::newest(&*file)?, file.len()?))
+    };
+    match read() {
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(super::open::fs_failed(path, "read", error)),
+        Ok((Some(newest), len)) if newest.used_bytes > len => {
+            let what = format!("the file is cut short: it has {len} bytes of {}", newest.used_bytes);
+            Err(CatalogError::Damaged { path: path.display().to_string(), what })
+        }
+        Ok((newest, _)) => Ok(newest),
     }
 }
 

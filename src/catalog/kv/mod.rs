@@ -14,7 +14,8 @@
 //!
 //! The engines have no checksums on their pages. Every row has one (C4), and every entry of an index is compared with the row
 //! that it names; what a damaged page makes of the tree's own structure, only [`check`](Catalog::check) can tell, and the
-//! engine may end the process on the way.
+//! engine may end the process on the way. Where the page that names the newest state is damaged, the state before it may be
+//! served, whole: an old copy, which the number of its newest change tells (C3).
 
 mod check;
 mod copy;
@@ -27,6 +28,8 @@ mod lmdb_pages;
 mod lookups;
 #[cfg(all(feature = "mdbx", any(target_os = "linux", target_os = "macos")))]
 mod mdbx;
+#[cfg(all(feature = "mdbx", any(target_os = "linux", target_os = "macos")))]
+mod mdbx_metas;
 mod open;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::status;
 use crate::catalog::{Assignment, Change, SegmentRow};
 use crate::cli::facts::{Facts, Listing};
-use crate::cli::{CommandResult, Context, Exit, Failure, LsArgs, LsSubject, Stdout, logs};
+use crate::cli::{CommandResult, Context, Exit, Failure, LsChangesArgs, LsCommand, LsSegmentsArgs, Stdout, logs};
 use crate::log::Log;
 use crate::types::ids::hex;
 use crate::types::{ChangeNumber, CollectionName, Sequence};
@@ -16,17 +16,17 @@ use crate::types::{ChangeNumber, CollectionName, Sequence};
 /// Rows read from the catalog at once.
 const PAGE_ROWS: usize = 1000;
 
-pub(in crate::cli) fn run(context: &Context, args: &LsArgs) -> CommandResult {
+pub(in crate::cli) fn run(context: &Context, command: &LsCommand) -> CommandResult {
     let log = logs::open_read_only(context)?;
     let mut stdout = Stdout::lock();
     let mut list = Listing::new(context.json);
     let mut add = |facts: Facts| Ok(list.add(&mut stdout, &facts)?);
-    match args.subject {
-        LsSubject::Collections => collections(&log, &mut add)?,
-        LsSubject::Segments => segments(&log, &mut add)?,
-        LsSubject::Journals => journals(&log, &mut add)?,
-        LsSubject::Changes => changes(&log, &mut add)?,
-        LsSubject::Assignments => assignments(&log, &mut add)?,
+    match command {
+        LsCommand::Collections => collections(&log, &mut add)?,
+        LsCommand::Segments(args) => segments(&log, args, &mut add)?,
+        LsCommand::Journals => journals(&log, &mut add)?,
+        LsCommand::Changes(args) => changes(&log, args, &mut add)?,
+        LsCommand::Assignments => assignments(&log, &mut add)?,
     }
     if !list.finish(&mut stdout)? {
         context.say("none");
@@ -76,7 +76,7 @@ fn collections(log: &Log, add: &mut Add<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn segments(log: &Log, add: &mut Add<'_>) -> Result<(), Failure> {
+fn segments(log: &Log, _args: &LsSegmentsArgs, add: &mut Add<'_>) -> Result<(), Failure> {
     let places = Places::of(log);
     let mut after = None;
     loop {
@@ -126,7 +126,7 @@ fn journals(log: &Log, add: &mut Add<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn changes(log: &Log, add: &mut Add<'_>) -> Result<(), Failure> {
+fn changes(log: &Log, _args: &LsChangesArgs, add: &mut Add<'_>) -> Result<(), Failure> {
     let mut since = ChangeNumber(0);
     loop {
         let changes = log.catalog().changes(since, PAGE_ROWS).map_err(crate::Error::from)?;

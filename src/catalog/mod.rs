@@ -6,8 +6,8 @@
 //!
 //! # What every engine promises
 //!
-//! 1. [`Catalog::apply`] is one transaction: all mutations, their rows in `changes` (one number each, dense), or nothing. When it
-//!    returned `Ok`, the change survives a power cut. When it returned an error other than
+//! 1. [`Catalog::apply_groups`] is one transaction: all mutations, their rows in `changes` (one number each, dense), or
+//!    nothing. When it returned `Ok`, the change survives a power cut. When it returned an error other than
 //!    [`CatalogError::OutcomeUnknown`], nothing changed.
 //! 2. Mutations are checked by [`state`], in one place, against the rows as they are inside the transaction; no engine
 //!    can skip it. What is not allowed is refused with an error that names both states.
@@ -41,7 +41,7 @@ pub use sqlite::SqliteCatalog;
 
 pub use engine::{CatalogMode, Engine, MirrorStatus};
 pub use model::{
-    Assignment, Change, CollectionRow, CursorRow, LossRow, Mutation, SegmentKey, SegmentRow, SegmentStatus,
+    Assignment, Change, CollectionRow, CursorRow, Group, LossRow, Mutation, SegmentKey, SegmentRow, SegmentStatus,
 };
 
 use crate::types::{ChangeNumber, CollectionName, Sequence, Timestamp};
@@ -118,13 +118,22 @@ pub type CatalogResult<T> = Result<T, CatalogError>;
 
 /// A catalog engine. See the module for what each promises.
 pub trait Catalog: Send + Sync + fmt::Debug {
-    /// Makes all of `mutations` in one durable transaction, each a row in `changes` with `at` and `reason`, and returns
-    /// the number of the last. An empty list changes nothing and returns the newest number.
+    /// Makes the mutations of all groups, in order, in one durable transaction, each a row in `changes` with its group's
+    /// `at` and `reason`, and returns the number of the last. Without any mutation it changes nothing and returns the
+    /// newest number.
     ///
     /// # Errors
     /// [`CatalogError::Refused`] when the state machine forbids one of them (nothing changed then), or why the engine
     /// could not.
-    fn apply(&self, mutations: &[Mutation], at: Timestamp, reason: &str) -> CatalogResult<ChangeNumber>;
+    fn apply_groups(&self, groups: &[Group<'_>]) -> CatalogResult<ChangeNumber>;
+
+    /// Makes one group: [`apply_groups`](Self::apply_groups), which engines implement.
+    ///
+    /// # Errors
+    /// As there.
+    fn apply(&self, mutations: &[Mutation], at: Timestamp, reason: &str) -> CatalogResult<ChangeNumber> {
+        self.apply_groups(&[Group { mutations, at, reason }])
+    }
 
     /// The number of the newest change; zero for an empty catalog.
     ///

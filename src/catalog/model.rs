@@ -239,6 +239,17 @@ pub enum Mutation {
     },
 }
 
+/// Mutations with one time and one reason, as one `apply` takes them.
+#[derive(Clone, Copy, Debug)]
+pub struct Group<'a> {
+    /// What to change, in order.
+    pub mutations: &'a [Mutation],
+    /// When, by the clock.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: &'a str,
+}
+
 /// A row of the numbered history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {

@@ -30,8 +30,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 use super::{
-    Assignment, Catalog, CatalogError, CatalogMode, CatalogResult, Change, CollectionRow, CursorRow, Engine, LossRow,
-    Mutation, SegmentKey, SegmentRow, SegmentStatus, state,
+    Assignment, Catalog, CatalogError, CatalogMode, CatalogResult, Change, CollectionRow, CursorRow, Engine, Group,
+    LossRow, SegmentKey, SegmentRow, SegmentStatus, state,
 };
 use crate::types::{ChangeNumber, CollectionName, Sequence, Timestamp};
 use session::Session;
@@ -161,15 +161,15 @@ impl SqliteCatalog {
 }
 
 impl Catalog for SqliteCatalog {
-    fn apply(&self, mutations: &[Mutation], at: Timestamp, reason: &str) -> CatalogResult<ChangeNumber> {
-        if mutations.is_empty() {
+    fn apply_groups(&self, groups: &[Group<'_>]) -> CatalogResult<ChangeNumber> {
+        if groups.iter().all(|group| group.mutations.is_empty()) {
             return self.change_number();
         }
         let connection = self.writer()?;
         let session = self.session(&connection);
         // The write lock first: what the rules read cannot change before their rows are written.
         session.run("BEGIN IMMEDIATE")?;
-        let applied = state::apply(&mut writes::Transaction::new(session), mutations, at, reason).and_then(|number| {
+        let applied = state::apply(&mut writes::Transaction::new(session), groups).and_then(|number| {
             self.commit(&session)?;
             Ok(number)
         });

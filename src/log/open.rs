@@ -225,7 +225,7 @@ fn make_folders(fs: &dyn FileSystem, directory: &Path) -> Result<()> {
     Ok(durable::create_dir_all(fs, &crate::journal::writer::folder(directory))?)
 }
 
-fn lock(fs: &dyn FileSystem, directory: &Path) -> Result<Box<dyn LockGuard>> {
+pub(super) fn lock(fs: &dyn FileSystem, directory: &Path) -> Result<Box<dyn LockGuard>> {
     let path = directory.join(identity::FOLDER).join("lock");
     fs.try_lock(&path)?.ok_or_else(|| {
         Error::new(ErrorKind::Locked, format!("another process writes to the log: directory=`{}`", directory.display()))
@@ -274,6 +274,12 @@ pub(super) fn open_catalog(
             durable::create_dir_all(&*options.fs, directory)?;
         }
         let mode = if writable { CatalogMode::Create } else { CatalogMode::ReadOnly };
+        let path = if writable {
+            super::catalog::place::settle(&*options.fs, crate::catalog::Engine::Sqlite, &path)?;
+            path
+        } else {
+            super::catalog::place::to_read(&*options.fs, path)
+        };
         let catalog = SqliteCatalog::open(&path, mode)?;
         if writable {
             durable::sync_parent(&*options.fs, &path)?;

@@ -406,6 +406,10 @@ impl Catalog for MemoryCatalog {
         Ok(self.tables().meta.get(name).map(|value| String::clone(value)))
     }
 
+    fn values(&self) -> CatalogResult<Vec<(String, String)>> {
+        Ok(self.tables().meta.iter().map(|(name, value)| (name.clone(), String::clone(value))).collect())
+    }
+
     fn counts(&self) -> CatalogResult<Vec<(SegmentStatus, u64)>> {
         let tables = self.tables();
         Ok(SegmentStatus::ALL.map(|status| (status, tables.counts.get(&status).map_or(0, |count| **count))).to_vec())

@@ -287,6 +287,12 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// Why the engine could not.
     fn meta(&self, name: &str) -> CatalogResult<Option<String>>;
 
+    /// Every small value with its name, in order of name; few.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn values(&self) -> CatalogResult<Vec<(String, String)>>;
+
     /// How many rows of each status, cheaply.
     ///
     /// # Errors

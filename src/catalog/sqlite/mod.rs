@@ -292,6 +292,10 @@ impl Catalog for SqliteCatalog {
         self.read(|session| lookups::meta(session, name))
     }
 
+    fn values(&self) -> CatalogResult<Vec<(String, String)>> {
+        self.read(lookups::values)
+    }
+
     fn counts(&self) -> CatalogResult<Vec<(SegmentStatus, u64)>> {
         self.read(|session| SegmentStatus::ALL.into_iter().map(|of| Ok((of, lookups::count(session, of)?))).collect())
     }

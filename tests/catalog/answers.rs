@@ -10,7 +10,7 @@ use crate::workload::{COLLECTIONS, COMPONENTS, Model, STEP, name};
 
 /// The answers to every question.
 #[derive(Debug, PartialEq)]
-struct Answers {
+pub struct Answers {
     changes: Vec<Change>,
     segments: Vec<SegmentRow>,
     lists: Vec<Vec<SegmentKey>>,
@@ -29,7 +29,7 @@ fn keys(rows: Vec<SegmentRow>) -> Vec<SegmentKey> {
 }
 
 impl Answers {
-    fn of(catalog: &dyn Catalog) -> CatalogResult<Self> {
+    pub fn of(catalog: &dyn Catalog) -> CatalogResult<Self> {
         let changes = catalog.changes(ChangeNumber(0), usize::MAX)?;
         let segments = catalog.segments(None, None, usize::MAX)?;
         let mut lists = vec![keys(catalog.segments_unflushed(None, usize::MAX)?)];
@@ -89,16 +89,21 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -> 
 /// Whether a catalog answers every question as the model does, which must be at the same change, and finds nothing wrong
 /// with itself.
 pub fn compare_all(catalog: &dyn Catalog, model: &Model) -> Result<(), String> {
+    compare_with(catalog, model.number, &Answers::of(&model.catalog).map_err(|error| told(&error))?)
+}
+
+/// The same, where the answers of the model are at hand.
+pub fn compare_with(catalog: &dyn Catalog, number: ChangeNumber, expected: &Answers) -> Result<(), String> {
     let found = Answers::of(catalog).map_err(|error| told(&error))?;
-    let expected = Answers::of(&model.catalog).map_err(|error| told(&error))?;
-    same("change number", &catalog.change_number().map_err(|error| told(&error))?, &model.number)?;
-    for (at, (found, expected)) in found.changes.iter().zip(&expected.changes).enumerate() {
-        same(&format!("change {}", at + 1), found, expected)?;
-    }
-    for (found, expected) in found.segments.iter().zip(&expected.segments) {
-        same("segment", found, expected)?;
-    }
-    if found != expected {
+    same("change number", &catalog.change_number().map_err(|error| told(&error))?, &number)?;
+    if found != *expected {
+        // The first difference says more than all answers.
+        for (found, expected) in found.changes.iter().zip(&expected.changes) {
+            same("change", found, expected)?;
+        }
+        for (found, expected) in found.segments.iter().zip(&expected.segments) {
+            same("segment", found, expected)?;
+        }
         return Err(format!("answers: found {found:?}, expected {expected:?}"));
     }
     same("check", &catalog.check().map_err(|error| told(&error))?, &Vec::new())

@@ -24,6 +24,8 @@ pub enum Task {
     Write { seed: u64, until: u64, reopen_every: u64 },
     /// Reads all the time.
     Read,
+    /// Opens, reads and checks everything, and makes one more change.
+    Check { seed: u64 },
 }
 
 /// What a child says.
@@ -86,10 +88,10 @@ pub fn act() -> bool {
     let engine: Engine = word().parse().unwrap();
     let (seed, until, reopen_every) = (word().parse(), word().parse(), word().parse());
     let path = PathBuf::from(word());
-    if kind == "write" {
-        write(engine, &path, seed.unwrap(), until.unwrap(), reopen_every.unwrap());
-    } else {
-        read(engine, &path);
+    match kind.as_str() {
+        "write" => write(engine, &path, seed.unwrap(), until.unwrap(), reopen_every.unwrap()),
+        "check" => check(engine, &path, seed.unwrap()),
+        _ => read(engine, &path),
     }
     true
 }
@@ -116,6 +118,16 @@ fn write(engine: Engine, path: &Path, seed: u64, until: u64, reopen_every: u64) 
             catalog = open(engine, path, CatalogMode::ReadWrite);
         }
     }
+    drop(catalog);
+    say(Said::Closed);
+}
+
+fn check(engine: Engine, path: &Path, seed: u64) {
+    let catalog = open(engine, path, CatalogMode::ReadWrite);
+    assert_eq!(catalog.check().unwrap(), Vec::<String>::new());
+    let rows = catalog.segments(None, None, usize::MAX).and_then(|_| catalog.changes(ChangeNumber(0), usize::MAX));
+    rows.unwrap_or_else(|error| panic!("cannot read: {}", answers::told(&error)));
+    workload::apply(&*catalog, seed, workload::steps(&*catalog).unwrap() + 1).unwrap();
     drop(catalog);
     say(Said::Closed);
 }
@@ -152,6 +164,7 @@ impl Child {
         let told = match task {
             Task::Write { seed, until, reopen_every } => format!("write {engine} {seed} {until} {reopen_every}"),
             Task::Read => format!("read {engine} 0 0 0"),
+            Task::Check { seed } => format!("check {engine} {seed} 0 0"),
         };
         command.env(TOLD, format!("{told} {}", path.display()));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

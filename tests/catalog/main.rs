@@ -21,7 +21,15 @@ mod answers;
 mod child;
 mod kills;
 mod place;
+#[cfg(target_os = "linux")]
+mod power;
 mod readers;
+#[cfg(target_os = "linux")]
+mod replay;
+#[cfg(target_os = "linux")]
+mod syscalls;
+#[cfg(target_os = "linux")]
+mod trace;
 mod workload;
 
 use icecore::catalog::Engine;

@@ -172,6 +172,11 @@ impl Model {
         self.seed
     }
 
+    /// The model as it is now.
+    pub fn snapshot(&self) -> Self {
+        Self { seed: self.seed, catalog: self.catalog.snapshot(), step: self.step, number: self.number }
+    }
+
     /// Does the next step.
     pub fn advance(&mut self) -> ChangeNumber {
         self.step += 1;

@@ -2,7 +2,8 @@
 //! and no group in part, and takes more.
 //!
 //! A child works under `strace`; its calls are done again on the simulated disk, and cut there. Some of what is left is worked
-//! on and cut again. To show that a cut would find something, single syncs are taken out of the calls.
+//! on and cut again; so is some of what a killed process leaves, where not all that can be read is durable. To show that a
+//! cut would find something, single syncs are taken out of the calls.
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
@@ -26,8 +27,13 @@ const REOPEN_EVERY: u64 = 60;
 const AGAIN: usize = 6;
 /// Steps of each such process.
 const STEPS_AGAIN: u64 = 8;
-/// Of the states wanted, so many are of those.
-const SHARE_AGAIN: usize = 4;
+/// So often the process is killed, and the next one goes on.
+const KILLS: usize = 6;
+/// One of so many states wanted is behind a power cut, and as many are behind a kill.
+const SHARE_AGAIN: usize = 5;
+
+/// A disk as it is when the next process begins.
+type Begin<'a> = &'a dyn Fn() -> Result<Disk, String>;
 
 /// What one engine went through.
 struct Power {
@@ -51,7 +57,7 @@ impl Power {
     fn new(engine: Engine, seed: u64) -> Self {
         let mut model = Model::new(seed);
         let mut models = vec![model.snapshot()];
-        for _ in 0..STEPS + AGAIN as u64 + STEPS_AGAIN {
+        for _ in 0..STEPS + STEPS_AGAIN + 1 {
             model.advance();
             models.push(model.snapshot());
         }
@@ -77,23 +83,21 @@ impl Power {
     }
 
     /// Does the events again and again, until it has looked at so many more of the states that a power cut leaves.
-    fn cut(&mut self, start: &Files, events: &[Event], wanted: usize) -> Result<(), String> {
+    fn cut(&mut self, begin: Begin<'_>, least: ChangeNumber, events: &[Event], wanted: usize) -> Result<(), String> {
         let changes = events.iter().filter(|event| !matches!(event, Event::Said(_))).count();
         let wanted = self.states.len() + wanted;
         for _ in 0..10 {
             let missing = wanted.saturating_sub(self.states.len());
             if missing > 0 {
                 // Each place gives a few states, most of them new.
-                self.cut_some(start, events, missing as f64 / changes as f64 / 5.0)?;
+                self.cut_some(begin()?, least, events, missing as f64 / changes as f64 / 5.0)?;
             }
         }
         Ok(())
     }
 
     /// Cuts the power at so large a share of the places.
-    fn cut_some(&mut self, start: &Files, events: &[Event], share: f64) -> Result<(), String> {
-        let mut disk = Disk::with(start)?;
-        let mut told = ChangeNumber(0);
+    fn cut_some(&mut self, mut disk: Disk, mut told: ChangeNumber, events: &[Event], share: f64) -> Result<(), String> {
         for (at, event) in events.iter().enumerate() {
             disk.event(event)?;
             let at = format!("event {at}");
@@ -139,6 +143,18 @@ impl Power {
         Ok(())
     }
 
+    /// A place to kill the process at, and what it had returned until then.
+    fn kill_in(&mut self, events: &[Event]) -> Result<(usize, ChangeNumber), String> {
+        loop {
+            let at = self.random.usize(1..events.len());
+            let mut disk = Disk::with(&Files::new())?;
+            events[..at].iter().try_for_each(|event| disk.event(event))?;
+            if disk.pending() > 0 {
+                return Ok((at, newest(&events[..at])));
+            }
+        }
+    }
+
     /// Opens what is left as the next process would; the newest change that it has.
     fn open(&self, files: &Files, least: ChangeNumber) -> Result<ChangeNumber, String> {
         let directory = in_memory();
@@ -163,41 +179,69 @@ impl Power {
     }
 }
 
+/// What the next process does to a disk; whatever was overlooked in it would show here.
+fn record_on(test: &str, engine: Engine, seed: u64, begin: Begin<'_>, until: u64) -> Result<Vec<Event>, String> {
+    let directory = on_disk();
+    let mut disk = begin()?;
+    write(&disk.now(), directory.path());
+    let task = Task::Write { seed, until, reopen_every: REOPEN_EVERY };
+    let events = record(test, engine, &catalog_in(directory.path(), engine), &task)?;
+    events.iter().try_for_each(|event| disk.event(event))?;
+    let (replayed, real) = (disk.now(), read(directory.path()));
+    if replayed != real {
+        let lengths = |files: &Files| files.iter().map(|(name, bytes)| (name.clone(), bytes.len())).collect::<Vec<_>>();
+        return Err(format!("the replay is {:?}, and the files are {:?}", lengths(&replayed), lengths(&real)));
+    }
+    Ok(events)
+}
+
+/// The newest change that was returned in these events.
+fn newest(events: &[Event]) -> ChangeNumber {
+    let returned = |event: &Event| match event {
+        Event::Said(Said::Returned(number)) => Some(*number),
+        _ => None,
+    };
+    events.iter().rev().find_map(returned).unwrap_or(ChangeNumber(0))
+}
+
 fn run(test: &str, engine: Engine, seed: u64, wanted: usize) -> Result<String, String> {
     let mut power = Power::new(engine, seed);
-    let record = |start: &Files, until: u64| -> Result<Vec<Event>, String> {
-        let directory = on_disk();
-        write(start, directory.path());
-        let task = Task::Write { seed, until, reopen_every: REOPEN_EVERY };
-        let events = record(test, engine, &catalog_in(directory.path(), engine), &task)?;
-        // Whatever was overlooked would show here.
-        let mut disk = Disk::with(start)?;
-        events.iter().try_for_each(|event| disk.event(event))?;
-        let (replayed, real) = (disk.now(), read(directory.path()));
-        if replayed != real {
-            let lengths =
-                |files: &Files| files.iter().map(|(name, bytes)| (name.clone(), bytes.len())).collect::<Vec<_>>();
-            return Err(format!("the replay is {:?}, and the files are {:?}", lengths(&replayed), lengths(&real)));
-        }
-        Ok(events)
-    };
-    let nothing = Files::new();
-    let events = record(&nothing, STEPS)?;
-    power.cut(&nothing, &events, wanted - wanted / SHARE_AGAIN)?;
+    let record = |begin: Begin<'_>, until| record_on(test, engine, seed, begin, until);
+    let empty = || Disk::with(&Files::new());
+    let events = record(&empty, STEPS)?;
+    let share = wanted / SHARE_AGAIN;
+    power.cut(&empty, ChangeNumber(0), &events, wanted - 2 * share)?;
     let first = power.states.len();
-    let starts = std::mem::take(&mut power.kept);
-    for (at, start) in starts.iter().enumerate() {
-        let events = record(start, STEPS.min(power.step_of(start)? + STEPS_AGAIN))?;
-        let wanted = wanted / SHARE_AGAIN / starts.len();
-        power.cut(start, &events, wanted).map_err(|what| format!("second cut, start {at}: {what}"))?;
+    for (at, start) in std::mem::take(&mut power.kept).into_iter().enumerate() {
+        let begin = || Disk::with(&start);
+        let again = record(&begin, STEPS.min(power.step_of(&start)? + STEPS_AGAIN))?;
+        power
+            .cut(&begin, ChangeNumber(0), &again, share / AGAIN)
+            .map_err(|what| format!("behind a power cut, start {at}: {what}"))?;
+    }
+    let second = power.states.len();
+    for _ in 0..KILLS {
+        // Between two calls, with something written that is not synced.
+        let (at, least) = power.kill_in(&events)?;
+        let begin = || {
+            let mut disk = empty()?;
+            events[..at].iter().try_for_each(|event| disk.event(event))?;
+            Ok(disk)
+        };
+        let again = record(&begin, STEPS.min(power.step_of(&begin()?.now())? + STEPS_AGAIN))?;
+        power
+            .cut(&begin, least, &again, share / KILLS)
+            .map_err(|what| format!("behind a kill before event {at}: {what}"))?;
     }
     let calls = events.iter().filter(|event| !matches!(event, Event::Said(_))).count();
     Ok(format!(
-        "{} distinct states of {} images at {} places of {calls} calls; {} of a second cut; {} with more than was told",
+        "{} distinct states of {} images at {} places of {calls} calls and more; {} of a second power cut, {} behind a kill; \
+         {} with more than was told",
         power.states.len(),
         power.images,
         power.points,
-        power.states.len() - first,
+        second - first,
+        power.states.len() - second,
         power.unsaid
     ))
 }
@@ -209,12 +253,19 @@ fn no_power_cut_takes_a_change_that_returned() {
     }
     let seed = seed();
     let wanted = number("ICECORE_CATALOG_CUTS").unwrap_or(1000) as usize;
-    for engine in engines() {
-        match run("power::no_power_cut_takes_a_change_that_returned", engine, seed, wanted) {
-            Ok(text) => println!("{engine}: {text}"),
-            Err(what) => panic!("{engine}, seed {seed}: {what}"),
+    std::thread::scope(|scope| {
+        let test = "power::no_power_cut_takes_a_change_that_returned";
+        let runs: Vec<_> = engines()
+            .into_iter()
+            .map(|engine| (engine, scope.spawn(move || run(test, engine, seed, wanted))))
+            .collect();
+        for (engine, run) in runs {
+            match run.join().unwrap() {
+                Ok(text) => println!("{engine}: {text}"),
+                Err(what) => panic!("{engine}, seed {seed}: {what}"),
+            }
         }
-    }
+    });
 }
 
 /// What a process says that opens this; killed by a broken file, it says nothing, and that is an answer too.

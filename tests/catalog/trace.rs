@@ -52,7 +52,7 @@ pub fn is_possible() -> bool {
         Err(error) => error.to_string(),
     };
     println!("NOT TESTED: system calls cannot be recorded without a working strace: {why}");
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "in CI nothing may be left out: strace: {why}");
+    assert!(std::env::var_os("CI").is_none(), "in CI nothing may be left out: strace: {why}");
     false
 }
 

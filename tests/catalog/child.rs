@@ -14,13 +14,16 @@ use icecore::catalog::{Catalog, CatalogMode, Engine};
 use crate::{answers, workload};
 
 const TOLD: &str = "ICECORE_CATALOG_CHILD";
+/// What a copy of the catalog is called.
+pub const COPY: &str = "copy";
 /// Before each line, to tell it from what the test harness prints.
 const MARK: &str = "@ ";
 
 /// What a child is to do.
 #[derive(Clone, Debug)]
 pub enum Task {
-    /// Goes on with the steps of a seed, up to `until`, and opens anew behind every `reopen_every`.
+    /// Goes on with the steps of a seed, up to `until`, and opens anew behind every `reopen_every`; half the way it makes a
+    /// copy.
     Write { seed: u64, until: u64, reopen_every: u64 },
     /// Reads all the time.
     Read,
@@ -39,6 +42,8 @@ pub enum Said {
     Returned(ChangeNumber),
     /// It has read everything so many times.
     Looked(u64),
+    /// `copy_to` returned this number.
+    Copied(ChangeNumber),
     /// It has closed the catalog.
     Closed,
 }
@@ -50,6 +55,7 @@ impl Said {
             Self::Opened(number, digest) => format!("\n{MARK}opened {number} {digest}\n"),
             Self::Returned(number) => format!("\n{MARK}returned {number}\n"),
             Self::Looked(times) => format!("\n{MARK}looked {times}\n"),
+            Self::Copied(number) => format!("\n{MARK}copied {number}\n"),
             Self::Closed => format!("\n{MARK}closed\n"),
         }
     }
@@ -67,6 +73,7 @@ impl FromStr for Said {
             "opened" => Ok(Self::Opened(ChangeNumber(number()?), number()?.try_into().map_err(|_| ())?)),
             "returned" => Ok(Self::Returned(ChangeNumber(number()?))),
             "looked" => Ok(Self::Looked(number()?)),
+            "copied" => Ok(Self::Copied(ChangeNumber(number()?))),
             "closed" => Ok(Self::Closed),
             _ => Err(()),
         }
@@ -112,6 +119,12 @@ fn write(engine: Engine, path: &Path, seed: u64, until: u64, reopen_every: u64) 
         step += 1;
         let number = workload::apply(&*catalog, seed, step);
         say(Said::Returned(number.unwrap_or_else(|error| panic!("cannot apply: {}", answers::told(&error)))));
+        let copy = path.with_file_name(engine.file_name(COPY));
+        // Where a power cut left the beginning of one, there is none.
+        if step == until / 2 && !copy.exists() {
+            let number = catalog.copy_to(&copy);
+            say(Said::Copied(number.unwrap_or_else(|error| panic!("cannot copy: {}", answers::told(&error)))));
+        }
         if step.is_multiple_of(reopen_every) {
             drop(catalog);
             say(Said::Closed);

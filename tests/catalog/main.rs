@@ -46,9 +46,9 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}=`{text}` is no number")))
 }
 
-/// The seed of this run; printed, so that it can be repeated.
-fn seed() -> u64 {
+/// The seed of a test; printed, so that it can be repeated, but for the moments at which kills come.
+fn seed(test: &str) -> u64 {
     let seed = number("ICECORE_CATALOG_SEED").unwrap_or_else(|| fastrand::u64(..));
-    println!("ICECORE_CATALOG_SEED={seed}");
+    println!("ICECORE_CATALOG_SEED={seed} ({test})");
     seed
 }

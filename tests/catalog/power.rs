@@ -7,13 +7,14 @@
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
+use std::path::Path;
 
 use icecore::ChangeNumber;
 use icecore::catalog::{CatalogMode, Engine};
 use icecore::fs::simulated::Cut;
 
 use crate::answers::{Answers, compare_with, told};
-use crate::child::{Child, Said, Task, act};
+use crate::child::{COPY, Child, Said, Task, act};
 use crate::place::{catalog_in, in_memory, on_disk};
 use crate::replay::{Disk, Files, fingerprint, read, write};
 use crate::trace::{Event, is_possible, is_transient, record};
@@ -32,6 +33,36 @@ const KILLS: usize = 6;
 /// One of so many states wanted is behind a power cut, and as many are behind a kill.
 const SHARE_AGAIN: usize = 5;
 
+/// What somebody was told, so that no power cut may take it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Told {
+    /// The newest change.
+    newest: ChangeNumber,
+    /// The newest change of the copy, once there is one.
+    copied: Option<ChangeNumber>,
+}
+
+impl Told {
+    /// Whatever an opening found is a promise too: whoever sees it acts on it.
+    fn hear(&mut self, said: &Said) {
+        match said {
+            Said::Opened(number, _) | Said::Returned(number) => self.newest = *number,
+            Said::Copied(number) => self.copied = Some(*number),
+            Said::Opening | Said::Looked(_) | Said::Closed => {}
+        }
+    }
+
+    fn of(events: &[Event]) -> Self {
+        let mut told = Self::default();
+        for event in events {
+            if let Event::Said(said) = event {
+                told.hear(said);
+            }
+        }
+        told
+    }
+}
+
 /// A disk as it is when the next process begins.
 type Begin<'a> = &'a dyn Fn() -> Result<Disk, String>;
 
@@ -44,7 +75,7 @@ struct Power {
     /// What each of them answers, once it was asked.
     answers: Vec<OnceCell<Answers>>,
     random: fastrand::Rng,
-    states: HashSet<(u64, ChangeNumber)>,
+    states: HashSet<(u64, Told)>,
     points: u64,
     images: u64,
     /// States with changes that nobody was told of.
@@ -77,13 +108,13 @@ impl Power {
 
     /// How many steps lie in these files.
     fn step_of(&self, files: &Files) -> Result<u64, String> {
-        let number = self.open(files, ChangeNumber(0))?;
+        let number = self.open(files, Told::default())?;
         let model = self.models.iter().find(|model| model.number == number);
         Ok(model.expect("it was looked at").step)
     }
 
     /// Does the events again and again, until it has looked at so many more of the states that a power cut leaves.
-    fn cut(&mut self, begin: Begin<'_>, least: ChangeNumber, events: &[Event], wanted: usize) -> Result<(), String> {
+    fn cut(&mut self, begin: Begin<'_>, least: Told, events: &[Event], wanted: usize) -> Result<(), String> {
         let changes = events.iter().filter(|event| !matches!(event, Event::Said(_))).count();
         let wanted = self.states.len() + wanted;
         for _ in 0..10 {
@@ -97,16 +128,14 @@ impl Power {
     }
 
     /// Cuts the power at so large a share of the places.
-    fn cut_some(&mut self, mut disk: Disk, mut told: ChangeNumber, events: &[Event], share: f64) -> Result<(), String> {
+    fn cut_some(&mut self, mut disk: Disk, mut told: Told, events: &[Event], share: f64) -> Result<(), String> {
         for (at, event) in events.iter().enumerate() {
             disk.event(event)?;
             let at = format!("event {at}");
             if let Event::Said(said) = event {
-                if let Said::Opened(number, _) | Said::Returned(number) = said {
-                    told = *number;
-                    // The hardest: nothing but what the engine made sure of.
-                    self.look(&disk, Cut::DropAll, told, &at)?;
-                }
+                told.hear(said);
+                // The hardest: nothing but what the engine made sure of.
+                self.look(&disk, Cut::DropAll, told, &at)?;
                 continue;
             }
             let pending = disk.pending();
@@ -126,14 +155,14 @@ impl Power {
         Ok(())
     }
 
-    fn look(&mut self, disk: &Disk, cut: Cut, told: ChangeNumber, at: &str) -> Result<(), String> {
+    fn look(&mut self, disk: &Disk, cut: Cut, told: Told, at: &str) -> Result<(), String> {
         let files = disk.after(cut);
         self.images += 1;
         if !self.states.insert((fingerprint(&files), told)) {
             return Ok(());
         }
-        let found = self.open(&files, told).map_err(|what| format!("{at}, {cut:?}, told `{told}`: {what}"))?;
-        self.unsaid += u64::from(found > told);
+        let found = self.open(&files, told).map_err(|what| format!("{at}, {cut:?}, {told:?}: {what}"))?;
+        self.unsaid += u64::from(found > told.newest);
         // Any of them, all as likely.
         if self.kept.len() < AGAIN {
             self.kept.push(files);
@@ -144,24 +173,35 @@ impl Power {
     }
 
     /// A place to kill the process at, and what it had returned until then.
-    fn kill_in(&mut self, events: &[Event]) -> Result<(usize, ChangeNumber), String> {
+    fn kill_in(&mut self, events: &[Event]) -> Result<(usize, Told), String> {
         loop {
             let at = self.random.usize(1..events.len());
             let mut disk = Disk::with(&Files::new())?;
             events[..at].iter().try_for_each(|event| disk.event(event))?;
             if disk.pending() > 0 {
-                return Ok((at, newest(&events[..at])));
+                return Ok((at, Told::of(&events[..at])));
             }
         }
     }
 
     /// Opens what is left as the next process would; the newest change that it has.
-    fn open(&self, files: &Files, least: ChangeNumber) -> Result<ChangeNumber, String> {
+    fn open(&self, files: &Files, told: Told) -> Result<ChangeNumber, String> {
         let directory = in_memory();
         write(files, directory.path());
-        let path = catalog_in(directory.path(), self.engine);
-        let mode = if least == ChangeNumber(0) { CatalogMode::Create } else { CatalogMode::ReadWrite };
-        let catalog = self.engine.open(&path, mode).map_err(|error| format!("does not open: {}", told(&error)))?;
+        let mode = if told.newest == ChangeNumber(0) { CatalogMode::Create } else { CatalogMode::ReadWrite };
+        if let Some(copied) = told.copied {
+            let copy = directory.path().join(self.engine.file_name(COPY));
+            match self.open_file(&copy, CatalogMode::ReadWrite, copied) {
+                Ok(found) if found == copied => {}
+                Ok(found) => return Err(format!("the copy has `{found}`")),
+                Err(what) => return Err(format!("the copy: {what}")),
+            }
+        }
+        self.open_file(&catalog_in(directory.path(), self.engine), mode, told.newest)
+    }
+
+    fn open_file(&self, path: &Path, mode: CatalogMode, least: ChangeNumber) -> Result<ChangeNumber, String> {
+        let catalog = self.engine.open(path, mode).map_err(|error| format!("does not open: {}", told(&error)))?;
         let number = catalog.change_number().map_err(|error| told(&error))?;
         if number < least {
             return Err(format!("lost: change `{least}` was returned, the newest is `{number}`"));
@@ -195,28 +235,19 @@ fn record_on(test: &str, engine: Engine, seed: u64, begin: Begin<'_>, until: u64
     Ok(events)
 }
 
-/// The newest change that was returned in these events.
-fn newest(events: &[Event]) -> ChangeNumber {
-    let returned = |event: &Event| match event {
-        Event::Said(Said::Returned(number)) => Some(*number),
-        _ => None,
-    };
-    events.iter().rev().find_map(returned).unwrap_or(ChangeNumber(0))
-}
-
 fn run(test: &str, engine: Engine, seed: u64, wanted: usize) -> Result<String, String> {
     let mut power = Power::new(engine, seed);
     let record = |begin: Begin<'_>, until| record_on(test, engine, seed, begin, until);
     let empty = || Disk::with(&Files::new());
     let events = record(&empty, STEPS)?;
     let share = wanted / SHARE_AGAIN;
-    power.cut(&empty, ChangeNumber(0), &events, wanted - 2 * share)?;
+    power.cut(&empty, Told::default(), &events, wanted - 2 * share)?;
     let first = power.states.len();
     for (at, start) in std::mem::take(&mut power.kept).into_iter().enumerate() {
         let begin = || Disk::with(&start);
         let again = record(&begin, STEPS.min(power.step_of(&start)? + STEPS_AGAIN))?;
         power
-            .cut(&begin, ChangeNumber(0), &again, share / AGAIN)
+            .cut(&begin, Told::default(), &again, share / AGAIN)
             .map_err(|what| format!("behind a power cut, start {at}: {what}"))?;
     }
     let second = power.states.len();
@@ -251,10 +282,10 @@ fn no_power_cut_takes_a_change_that_returned() {
     if act() || !is_possible() {
         return;
     }
-    let seed = seed();
+    let test = "power::no_power_cut_takes_a_change_that_returned";
+    let seed = seed(test);
     let wanted = number("ICECORE_CATALOG_CUTS").unwrap_or(1000) as usize;
     std::thread::scope(|scope| {
-        let test = "power::no_power_cut_takes_a_change_that_returned";
         let runs: Vec<_> = engines()
             .into_iter()
             .map(|engine| (engine, scope.spawn(move || run(test, engine, seed, wanted))))
@@ -307,7 +338,7 @@ fn a_sync_left_out_is_found() {
         return;
     }
     let test = "power::a_sync_left_out_is_found";
-    let seed = seed();
+    let seed = seed(test);
     for engine in engines() {
         let directory = on_disk();
         let task = Task::Write { seed, until: 40, reopen_every: u64::MAX };

@@ -94,9 +94,10 @@ fn killed_readers_neither_stop_nor_bloat_a_writer() {
     if act() {
         return;
     }
-    let seed = seed();
+    let test = "readers::killed_readers_neither_stop_nor_bloat_a_writer";
+    let seed = seed(test);
     for engine in engines() {
-        match run("readers::killed_readers_neither_stop_nor_bloat_a_writer", engine, seed) {
+        match run(test, engine, seed) {
             Ok(text) => println!("{engine}: {text}"),
             Err(what) => panic!("{engine}, seed {seed}: {what}"),
         }

@@ -67,12 +67,13 @@ fn every_change_is_synced_before_it_returns() {
     if act() || !is_possible() {
         return;
     }
-    let seed = seed();
+    let test = "syscalls::every_change_is_synced_before_it_returns";
+    let seed = seed(test);
     for engine in engines() {
         let directory = on_disk();
         let path = catalog_in(directory.path(), engine);
         let task = Task::Write { seed, until: TRANSACTIONS, reopen_every: REOPEN_EVERY };
-        let events = record("syscalls::every_change_is_synced_before_it_returns", engine, &path, &task);
+        let events = record(test, engine, &path, &task);
         let events = events.unwrap_or_else(|what| panic!("{engine}: {what}"));
         let counts = judge(&events).unwrap_or_else(|what| panic!("{engine}, seed {seed}: {what}"));
         println!("{engine}: {counts:?}");

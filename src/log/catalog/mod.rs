@@ -5,3 +5,9 @@
 //!
 //! Owns: what the first directory's identity says of the catalog. Does not own: any row (`crate::catalog`), or what is
 //! done about a catalog that differs from the directories (`recover`).
+
+mod aside;
+pub(super) mod choose;
+pub mod migrate;
+
+pub use migrate::Migrated;

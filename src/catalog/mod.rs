@@ -17,6 +17,8 @@
 //! 5. Each row carries a checksum of its content, checked on every read.
 
 pub mod engine;
+pub mod follow;
+pub mod mirror;
 pub mod model;
 pub mod state;
 
@@ -40,6 +42,7 @@ pub use memory::MemoryCatalog;
 pub use sqlite::SqliteCatalog;
 
 pub use engine::{CatalogMode, Engine, MirrorStatus};
+pub use mirror::MirroredCatalog;
 pub use model::{
     Assignment, Change, CollectionRow, CursorRow, Group, LossRow, Mutation, SegmentKey, SegmentRow, SegmentStatus,
 };
@@ -314,3 +317,17 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         None
     }
 }
+
+/// An engine below the rules: what every one builds [`Catalog::apply_groups`] on, and a bench measures.
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+pub(crate) trait Transact: Catalog {
+    /// Runs `work` in one transaction, makes it durable when it returned a number, and undoes it when it returned an error.
+    ///
+    /// # Errors
+    /// What `work` returned, or why the engine could not.
+    fn transact(&self, work: &mut Work<'_>) -> CatalogResult<ChangeNumber>;
+}
+
+/// What is done in a transaction.
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+pub(crate) type Work<'a> = dyn FnMut(&mut dyn state::Rows) -> CatalogResult<ChangeNumber> + 'a;

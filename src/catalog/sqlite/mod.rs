@@ -31,7 +31,7 @@ use rusqlite::Connection;
 
 use super::{
     Assignment, Catalog, CatalogError, CatalogMode, CatalogResult, Change, CollectionRow, CursorRow, Engine, Group,
-    LossRow, SegmentKey, SegmentRow, SegmentStatus, state,
+    LossRow, SegmentKey, SegmentRow, SegmentStatus, Transact, Work, state,
 };
 use crate::types::{ChangeNumber, CollectionName, Sequence, Timestamp};
 use session::Session;
@@ -160,24 +160,30 @@ impl SqliteCatalog {
     }
 }
 
+impl Transact for SqliteCatalog {
+    fn transact(&self, work: &mut Work<'_>) -> CatalogResult<ChangeNumber> {
+        let connection = self.writer()?;
+        let session = self.session(&connection);
+        // The write lock first: what the rules read cannot change before their rows are written.
+        session.run("BEGIN IMMEDIATE")?;
+        let done = work(&mut writes::Transaction::new(session)).and_then(|number| {
+            self.commit(&session)?;
+            Ok(number)
+        });
+        if done.is_err() && !connection.is_autocommit() {
+            // What cannot be undone now is undone by the next transaction, before it begins; until then nobody sees it.
+            let _ = session.try_run("ROLLBACK");
+        }
+        done
+    }
+}
+
 impl Catalog for SqliteCatalog {
     fn apply_groups(&self, groups: &[Group<'_>]) -> CatalogResult<ChangeNumber> {
         if groups.iter().all(|group| group.mutations.is_empty()) {
             return self.change_number();
         }
-        let connection = self.writer()?;
-        let session = self.session(&connection);
-        // The write lock first: what the rules read cannot change before their rows are written.
-        session.run("BEGIN IMMEDIATE")?;
-        let applied = state::apply(&mut writes::Transaction::new(session), groups).and_then(|number| {
-            self.commit(&session)?;
-            Ok(number)
-        });
-        if applied.is_err() && !connection.is_autocommit() {
-            // What cannot be undone now is undone by the next `apply`, before it begins; until then nobody sees it.
-            let _ = session.try_run("ROLLBACK");
-        }
-        applied
+        self.transact(&mut |rows| state::apply(rows, groups))
     }
 
     fn change_number(&self) -> CatalogResult<ChangeNumber> {

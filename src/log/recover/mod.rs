@@ -91,7 +91,10 @@ pub struct Report {
     pub unproven_tail_bytes: u64,
     /// Bytes that earlier recoveries dropped behind the ends of journals that are still there.
     pub dropped_tail_bytes: u64,
-    /// The catalog is older than the journals say: an old copy was put back (C3).
+    /// The catalog's file was not there, though the log is not new: an empty one was made, and what the directories hold was put
+    /// into it (C6).
+    pub catalog_was_missing: bool,
+    /// The catalog is older than the journals say: an old copy was put back, or it was missing (C3).
     pub catalog_is_old: bool,
 }
 

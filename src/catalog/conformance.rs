@@ -3,17 +3,16 @@
 //! An engine takes part by [`run_on!`](run_on) with an expression that opens an empty one, and its own tests for what
 //! its files can suffer.
 
-mod history;
+pub mod history;
 mod random;
-mod segments;
-mod small;
+pub mod segments;
+pub mod small;
 
 use super::{Catalog, CatalogError, CatalogResult, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::types::{ChangeNumber, CollectionName, Epoch, Generation, Sequence, Timestamp};
 
 pub use history::one_of_each;
 pub use random::Answers;
-#[cfg(feature = "sqlite")]
 pub use random::mutations;
 
 /// Makes a `#[test]` of each function of the suite, on the catalog that the expression opens.

@@ -19,10 +19,11 @@ pub enum CatalogMode {
 }
 
 /// What keeps a catalog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Engine {
     /// SQLite: the one that people can query.
+    #[default]
     Sqlite,
     /// libmdbx.
     Mdbx,

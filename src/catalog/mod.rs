@@ -17,6 +17,8 @@
 //! 5. Each row carries a checksum of its content, checked on every read.
 
 pub mod engine;
+pub mod follow;
+pub mod mirror;
 pub mod model;
 pub mod state;
 
@@ -46,6 +48,7 @@ pub use memory::MemoryCatalog;
 pub use sqlite::SqliteCatalog;
 
 pub use engine::{CatalogMode, Engine, MirrorStatus};
+pub use mirror::MirroredCatalog;
 pub use model::{
     Assignment, Change, CollectionRow, CursorRow, Group, LossRow, Mutation, SegmentKey, SegmentRow, SegmentStatus,
 };

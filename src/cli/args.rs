@@ -59,11 +59,14 @@ pub struct GlobalArgs {
     /// Read settings from this file instead of icecore.toml
     #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL, display_order = 102)]
     pub config: Option<PathBuf>,
+    /// What keeps the catalog, and what mirrors it: sqlite, mdbx or lmdb, such as mdbx,sqlite
+    #[arg(long, global = true, value_name = "ENGINE[,MIRROR]", help_heading = GLOBAL, display_order = 104)]
+    pub catalog: Option<String>,
     /// How much to log on stderr: off, error, warn, info, debug or trace
-    #[arg(long, global = true, value_name = "LEVEL", help_heading = GLOBAL, display_order = 104)]
+    #[arg(long, global = true, value_name = "LEVEL", help_heading = GLOBAL, display_order = 105)]
     pub log_level: Option<LogLevel>,
     /// Log more on stderr: -v is info, -vv debug, -vvv trace
-    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "log_level", help_heading = GLOBAL, display_order = 105)]
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "log_level", help_heading = GLOBAL, display_order = 106)]
     pub verbose: u8,
 }
 

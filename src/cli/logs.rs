@@ -47,6 +47,7 @@ pub(super) fn options(context: &Context) -> Result<LogOptions, Failure> {
     let settings = context.config.settings();
     let directories = directories(context.data()?)?;
     let mut options = LogOptions::new(directories);
+    options.catalog_engines.clone_from(&settings.catalog.engine.0);
     options.catalog_directory = settings.catalog.path.clone();
     options.sync = sync_mode(settings.sync.mode);
     options.periodic =

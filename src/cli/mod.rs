@@ -152,6 +152,9 @@ fn load_config(cli: &Cli, environment: Vec<(OsString, OsString)>) -> Result<Conf
     let mut word = |key: &str, value: &str, flag: &str| {
         flags.push((key.to_owned(), Raw::Word(value.to_owned()), flag.to_owned()));
     };
+    if let Some(engines) = &cli.global.catalog {
+        word("catalog.engine", engines, "--catalog");
+    }
     if let Some((level, flag)) = level {
         word("log.level", level.word(), flag);
     }

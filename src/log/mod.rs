@@ -64,6 +64,9 @@ pub(crate) struct Inner {
     fs: Arc<dyn FileSystem>,
     clock: Arc<dyn Clock>,
     catalog: Arc<dyn Catalog>,
+    /// Its file; `None` where the options gave a catalog.
+    catalog_path: Option<PathBuf>,
+    mirror: catalog::choose::Mirror,
     change_number: Arc<AtomicU64>,
     log_id: LogId,
     epoch: Epoch,

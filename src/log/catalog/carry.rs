@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::rebuild::NotCarried;
+use crate::catalog::follow::{self, FollowError};
 use crate::catalog::{
     Assignment, Catalog, CatalogError, CatalogResult, Change, CollectionRow, Group, LossRow, Mutation, SegmentKey,
     SegmentRow, SegmentStatus,
@@ -178,30 +179,12 @@ impl History {
 
 /// Makes every change of `old` again in the empty catalog `new`; whether that went to the end. Else `new` is of no use.
 pub(super) fn replay(old: &dyn Catalog, new: &dyn Catalog) -> Result<bool> {
-    let newest = old.change_number()?;
-    let mut since = ChangeNumber(0);
-    while since < newest {
-        let changes = match old.changes(since, PAGE_ROWS) {
-            Err(error) if is_unreadable(&error) => return Ok(false),
-            changes => changes?,
-        };
-        let Some(last) = changes.last() else { return Ok(false) };
-        let mut pending: Vec<(Vec<Mutation>, Timestamp, String)> = Vec::new();
-        for change in &changes {
-            let Ok(mutation) = change.mutation() else { return Ok(false) };
-            match pending.last_mut().filter(|(_, at, reason)| *at == change.at && *reason == change.reason) {
-                Some((mutations, ..)) => mutations.push(mutation),
-                None => pending.push((vec![mutation], change.at, change.reason.clone())),
-            }
-        }
-        match new.apply_groups(&groups(&pending)) {
-            Err(CatalogError::Refused(_)) => return Ok(false),
-            made if made.as_ref().is_ok_and(|number| *number != last.number) => return Ok(false),
-            made => drop(made?),
-        }
-        since = last.number;
+    match follow::catch_up(old, new, None, &mut |_, _| true) {
+        Ok(_) => Ok(true),
+        Err(FollowError::To(error)) => Err(error.into()),
+        Err(FollowError::From(error)) if !is_unreadable(&error) => Err(error.into()),
+        Err(_) => Ok(false),
     }
-    Ok(true)
 }
 
 /// Reads a table page by page, and where a page cannot be read, the rest of it row by row, by the keys in `named`.

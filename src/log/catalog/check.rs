@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::choose::catalog_file;
 use super::look::CatalogLook;
 use crate::catalog::{
     Catalog, CatalogError, CollectionRow, Engine, MirrorStatus, SegmentKey, SegmentRow, SegmentStatus,
@@ -83,9 +84,13 @@ impl CatalogReport {
         let (directories, identities) = existing_directories(options)?;
         let log = identities[0].log_id(&directories[0].1)?;
         match CatalogLook::open(options) {
-            Ok(look) => check(&*options.fs, &directories, log, &look.path, &*look.catalog),
+            Ok(look) => {
+                let mut report = check(&*options.fs, &directories, log, &look.path, &*look.catalog)?;
+                report.note_mirror(look.mirror());
+                Ok(report)
+            }
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
-                let path = crate::log::open::catalog_file(options, &directories[0].1, log);
+                let path = catalog_file(options, &directories[0].1, log, identities[0].catalog);
                 let kind = if error.kind() == ErrorKind::NotFound { "no-catalog" } else { "catalog" };
                 let what = error.to_string();
                 let finding =
@@ -94,6 +99,16 @@ impl CatalogReport {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn note_mirror(&mut self, mirror: Option<MirrorStatus>) {
+        if let Some(MirrorStatus { engine, error: Some(error), .. }) = &mirror {
+            let (about, what) = (format!("mirror {engine}"), format!("it does not follow: {error}"));
+            let advice = "move its file and those beside it away: opening for writing makes it anew";
+            self.findings.push(CatalogFinding { kind: "mirror", about, what, advice, damage: true });
+            self.ok = false;
+        }
+        self.mirror = mirror;
     }
 }
 
@@ -173,7 +188,6 @@ impl Check<'_> {
         self.stubs()?;
         self.collections()?;
         self.report.change_number = self.catalog.change_number()?;
-        self.mirror();
         Ok(())
     }
 
@@ -450,14 +464,6 @@ impl Check<'_> {
             }
         }
         Ok(())
-    }
-
-    fn mirror(&mut self) {
-        self.report.mirror = self.catalog.mirror();
-        if let Some(MirrorStatus { engine, error: Some(error), .. }) = &self.report.mirror {
-            let (about, what) = (format!("mirror {engine}"), format!("it does not follow: {error}"));
-            self.note(true, "mirror", about, what, OPEN);
-        }
     }
 }
 

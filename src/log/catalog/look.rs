@@ -6,11 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, Engine};
+use super::choose::{self, Mirror};
+use crate::catalog::{Catalog, Engine, MirrorStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, durable};
 use crate::log::identity;
-use crate::log::open::{catalog_file, existing_directories, open_catalog};
+use crate::log::open::existing_directories;
 use crate::log::options::LogOptions;
 use crate::log::seal::STAGING;
 use crate::types::ids::hex;
@@ -27,6 +28,7 @@ pub struct CatalogLook {
     pub path: PathBuf,
     /// The catalog.
     pub catalog: Arc<dyn Catalog>,
+    mirror: Mirror,
     fs: Arc<dyn FileSystem>,
     clock: Arc<dyn crate::clock::Clock>,
 }
@@ -39,16 +41,22 @@ impl CatalogLook {
     pub fn open(options: &LogOptions) -> Result<Self> {
         let (directories, identities) = existing_directories(options)?;
         let log = identities[0].log_id(&directories[0].1)?;
-        let path = catalog_file(options, &directories[0].1, log);
-        let catalog = open_catalog(options, &directories[0].1, log, false)?;
+        let opened = choose::open(options, &directories[0].1, &identities[0], false)?;
+        let path = opened.path.unwrap_or_else(|| PathBuf::from("catalog"));
         let (fs, clock) = (Arc::clone(&options.fs), Arc::clone(&options.clock));
-        Ok(Self { log, directories, path, catalog, fs, clock })
+        Ok(Self { log, directories, path, catalog: opened.catalog, mirror: opened.mirror, fs, clock })
     }
 
     /// What keeps it.
     #[must_use]
     pub fn engine(&self) -> Option<Engine> {
         self.catalog.engine()
+    }
+
+    /// How far its mirror has come; `None` without one.
+    #[must_use]
+    pub fn mirror(&self) -> Option<MirrorStatus> {
+        self.mirror.status(&*self.catalog)
     }
 
     /// Copies the catalog to the new file `path`, as it is at one moment, also while a writer goes on; durable when it

@@ -9,12 +9,16 @@
 //! Owns: what the first directory's identity says of the catalog. Does not own: any row (`crate::catalog`), or what is
 //! done about a catalog that differs from the directories (`recover`).
 
+mod aside;
 mod carry;
 pub mod check;
+pub(super) mod choose;
 pub mod look;
-pub(super) mod place;
+pub mod migrate;
+mod place;
 pub mod rebuild;
 
 pub use check::{CatalogFinding, CatalogReport};
 pub use look::CatalogLook;
+pub use migrate::Migrated;
 pub use rebuild::{NotCarried, RebuildReport, Source};

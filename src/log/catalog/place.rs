@@ -17,12 +17,13 @@
 
 use std::path::{Path, PathBuf};
 
+use super::aside::{exists, set_aside};
 use crate::catalog::{Catalog, Engine};
-use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{FileSystem, FsError, FsResult, durable};
+use crate::error::Result;
+use crate::fs::{FileSystem, FsResult, durable};
 
 /// The path with more behind its name.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -39,14 +40,6 @@ fn rebuilt(path: &Path) -> PathBuf {
 
 fn copying(path: &Path) -> PathBuf {
     beside(path, ".copying")
-}
-
-fn exists(fs: &dyn FileSystem, path: &Path) -> FsResult<bool> {
-    match fs.metadata(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.is_not_found() => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 fn remove(fs: &dyn FileSystem, path: &Path) -> FsResult<()> {
@@ -67,7 +60,7 @@ fn remove_with_companions(fs: &dyn FileSystem, engine: Engine, path: &Path) -> F
 ///
 /// # Errors
 /// What the system said; then it can be done again.
-pub(in crate::log) fn settle(fs: &dyn FileSystem, engine: Engine, path: &Path) -> Result<()> {
+pub(super) fn settle(fs: &dyn FileSystem, engine: Engine, path: &Path) -> Result<()> {
     remove_with_companions(fs, engine, &building(path))?;
     remove_with_companions(fs, engine, &copying(path))?;
     let rebuilt = rebuilt(path);
@@ -84,7 +77,7 @@ pub(in crate::log) fn settle(fs: &dyn FileSystem, engine: Engine, path: &Path) -
 }
 
 /// What is read where nothing may be changed: the catalog, or the new one that is about to take its place.
-pub(in crate::log) fn to_read(fs: &dyn FileSystem, path: PathBuf) -> PathBuf {
+pub(super) fn to_read(fs: &dyn FileSystem, path: PathBuf) -> PathBuf {
     let rebuilt = rebuilt(&path);
     let is_between = matches!(exists(fs, &path), Ok(false)) && matches!(exists(fs, &rebuilt), Ok(true));
     if is_between { rebuilt } else { path }
@@ -111,56 +104,4 @@ fn finish(fs: &dyn FileSystem, engine: Engine, path: &Path) -> Result<Option<Pat
     fs.rename_new(&rebuilt(path), path)?;
     durable::sync_parent(fs, path)?;
     Ok(folder)
-}
-
-/// Moves the catalog's file, then those beside it, to a folder of their own, where they can be opened as they are.
-pub(super) fn set_aside(fs: &dyn FileSystem, engine: Engine, path: &Path) -> Result<Option<PathBuf>> {
-    let mut files = Vec::new();
-    for file in std::iter::once(path.to_path_buf()).chain(engine.companions(path)) {
-        if exists(fs, &file)? {
-            files.push(file);
-        }
-    }
-    let Some(first) = files.first() else { return Ok(None) };
-    let folder = if first == path { new_folder(fs, path)? } else { begun_folder(fs, path)? };
-    for file in files {
-        let name = file.file_name().ok_or_else(|| no_name(&file))?;
-        fs.rename_new(&file, &folder.join(name))?;
-    }
-    fs.sync_dir(&folder)?;
-    durable::sync_parent(fs, path)?;
-    Ok(Some(folder))
-}
-
-fn no_name(path: &Path) -> Error {
-    Error::new(ErrorKind::Invalid, format!("not a file's path: path=`{}`", path.display()))
-}
-
-fn numbered(path: &Path, number: u32) -> PathBuf {
-    beside(path, &format!(".set-aside-{number}"))
-}
-
-fn new_folder(fs: &dyn FileSystem, path: &Path) -> Result<PathBuf> {
-    for number in 1..10_000 {
-        let folder = numbered(path, number);
-        match fs.create_dir(&folder) {
-            Ok(()) => {
-                durable::sync_parent(fs, &folder)?;
-                return Ok(folder);
-            }
-            Err(error) if error.is_already_exists() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let full = std::io::ErrorKind::AlreadyExists.into();
-    Err(FsError::new("make a folder beside", path, full).into())
-}
-
-/// The newest folder: an interrupted run put the catalog's file there, and what belongs to it follows.
-fn begun_folder(fs: &dyn FileSystem, path: &Path) -> Result<PathBuf> {
-    let mut number = 0;
-    while exists(fs, &numbered(path, number + 1))? {
-        number += 1;
-    }
-    if number == 0 { new_folder(fs, path) } else { Ok(numbered(path, number)) }
 }

@@ -19,15 +19,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::aside::{exists, set_aside};
 use super::carry::{self, History, Writer, is_unreadable};
 use super::check::{self, CatalogReport};
+use super::choose::{catalog_file, check_built};
 use super::look::Temporary;
 use super::place;
 use crate::catalog::{Catalog, CatalogError, CatalogMode, Engine, Mutation, SegmentKey, SegmentRow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, durable};
 use crate::log::Log;
-use crate::log::open::{catalog_file, existing_directories, lock};
+use crate::log::open::{existing_directories, lock};
 use crate::log::options::LogOptions;
 use crate::log::recover::act::row_of_file;
 use crate::log::recover::journals::FoundJournals;
@@ -79,8 +81,12 @@ pub struct RebuildReport {
     pub engine: Option<Engine>,
     /// What of the old catalog could be used.
     pub source: Source,
+    /// The mirror that was taken for the old catalog, which was gone or could not be opened; `None` where it was itself.
+    pub from_mirror: Option<Engine>,
     /// Where the old catalog's files lie now.
     pub set_aside: Option<PathBuf>,
+    /// Where its mirrors' files lie now, which could not follow the new one.
+    pub mirrors_set_aside: Vec<PathBuf>,
     /// Rows of segments that the new catalog has.
     pub segments: u64,
     /// Those of them that were made from footers.
@@ -106,12 +112,20 @@ impl Log {
     /// or what the disk said. The old catalog is in its place then, or the next opening for writing puts the new one there.
     pub fn rebuild_catalog(options: &LogOptions, dry_run: bool) -> Result<RebuildReport> {
         let fs = &*options.fs;
-        let (directories, identities) = existing_directories(options)?;
+        if options.catalog.is_some() {
+            let message = "a catalog that the options give is in no file, and is not made anew";
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        let (directories, _) = existing_directories(options)?;
         let _locks = directories.iter().map(|(_, path)| lock(fs, path)).collect::<Result<Vec<_>>>()?;
+        // Again, under the lock.
+        let (directories, identities) = existing_directories(options)?;
         let log = identities[0].log_id(&directories[0].1)?;
         let epoch = Epoch(identities.iter().map(|identity| identity.epoch).max().unwrap_or(0));
-        let engine = Engine::Sqlite;
-        let path = catalog_file(options, &directories[0].1, log);
+        let engine = identities[0].catalog;
+        check_built(engine)?;
+        let file_of = |engine| catalog_file(options, &directories[0].1, log, engine);
+        let path = file_of(engine);
         if let Some(folder) = &options.catalog_directory {
             durable::create_dir_all(fs, folder)?;
         }
@@ -119,9 +133,13 @@ impl Log {
             place::settle(fs, engine, &path)?;
         }
         let file = Temporary { fs: Arc::clone(&options.fs), engine, path: place::building(&path) };
-        let place = Place { fs, directories: &directories, log, epoch, engine, path: &path, file: &file };
-        let old = place.open_old()?;
+        let others: Vec<(Engine, PathBuf)> =
+            Engine::ALL.into_iter().filter(|other| *other != engine).map(|other| (other, file_of(other))).collect();
+        let place =
+            Place { fs, directories: &directories, log, epoch, engine, path: &path, others: &others, file: &file };
+        let (old, mirror) = place.open_old()?;
         let mut rebuild = Rebuild::new(&place, options.clock.now())?;
+        rebuild.report.from_mirror = mirror;
         rebuild.carry(old)?;
         rebuild.adopt()?;
         rebuild.settle_collections()?;
@@ -137,6 +155,8 @@ struct Place<'a> {
     epoch: Epoch,
     engine: Engine,
     path: &'a Path,
+    /// Where mirrors would be, or what migrations left.
+    others: &'a [(Engine, PathBuf)],
     file: &'a Temporary,
 }
 
@@ -148,14 +168,28 @@ enum Old {
 }
 
 impl Place<'_> {
-    fn open_old(&self) -> Result<Old> {
+    /// The old catalog, or, where that is gone or cannot be opened, the newest of its mirrors, and which that is.
+    fn open_old(&self) -> Result<(Old, Option<Engine>)> {
         let path = place::to_read(self.fs, self.path.to_path_buf());
-        match self.engine.open(&path, CatalogMode::ReadOnly) {
-            Ok(old) => Ok(Old::Open(old)),
-            Err(CatalogError::NotFound { .. }) => Ok(Old::Absent),
-            Err(error) if is_unreadable(&error) => Ok(Old::Unreadable(error.to_string())),
-            Err(error) => Err(error.into()),
+        let old = match self.engine.open(&path, CatalogMode::ReadOnly) {
+            Ok(old) => return Ok((Old::Open(old), None)),
+            Err(CatalogError::NotFound { .. }) => Old::Absent,
+            Err(error) if is_unreadable(&error) => Old::Unreadable(error.to_string()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut newest = None;
+        for (engine, path) in self.others.iter().filter(|(engine, _)| engine.is_built()) {
+            if let Ok(mirror) = engine.open(path, CatalogMode::ReadOnly)
+                && let Ok(number) = mirror.change_number()
+                && newest.as_ref().is_none_or(|(_, _, other)| *other < number)
+            {
+                newest = Some((*engine, mirror, number));
+            }
         }
+        Ok(match newest {
+            Some((engine, mirror, _)) => (Old::Open(mirror), Some(engine)),
+            None => (old, None),
+        })
     }
 
     /// An empty catalog in the file beside.
@@ -401,6 +435,15 @@ impl<'a> Rebuild<'a> {
         self.report.dry_run = dry_run;
         self.report.ok = self.report.check.ok && self.report.not_carried.is_empty() && self.report.losses.is_empty();
         if !dry_run {
+            // Before the new one is in place: a mirror of another history would keep the log from opening. One that is gone is
+            // made anew.
+            if self.report.source != Source::History {
+                for (other, path) in self.place.others {
+                    if exists(fs, path)? {
+                        self.report.mirrors_set_aside.extend(set_aside(fs, *other, path)?);
+                    }
+                }
+            }
             self.report.set_aside = place::replace(fs, engine, path, &*self.new)?;
         }
         Ok(self.report)

@@ -41,6 +41,15 @@ fn render(report: &RebuildReport) -> String {
         }
         Source::History => "the history of the old catalog was whole, and was carried over with its numbers\n",
     });
+    if let Some(engine) = report.from_mirror {
+        text.push_str(&format!("its {engine} mirror was taken for it: what it lacked is from the directories\n"));
+    }
+    for folder in &report.mirrors_set_aside {
+        text.push_str(&format!(
+            "a mirror that could not follow is in {}\n",
+            human::printable(&folder.display().to_string())
+        ));
+    }
     if let Some(folder) = &report.set_aside {
         text.push_str(&format!("the old catalog is in {}\n", human::printable(&folder.display().to_string())));
     }

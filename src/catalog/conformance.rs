@@ -24,7 +24,7 @@ macro_rules! run_on {
             $(#[test]
             fn $test() {
                 let (_keep, catalog) = $open;
-                $crate::catalog::conformance::$room::$test(&catalog);
+                $crate::catalog::conformance::$room::$test(&*catalog);
             })*
         })*
     };
@@ -53,21 +53,33 @@ pub(crate) use run_on;
 mod on_memory {
     use crate::catalog::MemoryCatalog;
 
-    super::run_on! { ((), MemoryCatalog::new()) }
+    super::run_on! { ((), Box::new(MemoryCatalog::new())) }
 }
 
+/// The suite on a catalog in a file.
+macro_rules! on_engine {
+    ($room:ident, $engine:ident) => {
+        mod $room {
+            use crate::catalog::{Catalog, CatalogMode, Engine};
+
+            fn open() -> (tempfile::TempDir, std::sync::Arc<dyn Catalog>) {
+                let directory = tempfile::tempdir().unwrap();
+                let path = directory.path().join(Engine::$engine.file_name("catalog"));
+                let catalog = Engine::$engine.open(&path, CatalogMode::Create).unwrap();
+                assert_eq!(catalog.engine(), Some(Engine::$engine));
+                (directory, catalog)
+            }
+
+            crate::catalog::conformance::run_on! { open() }
+        }
+    };
+}
+#[cfg(feature = "lmdb")]
+on_engine!(on_lmdb, Lmdb);
+#[cfg(all(feature = "mdbx", any(target_os = "linux", target_os = "macos")))]
+on_engine!(on_mdbx, Mdbx);
 #[cfg(feature = "sqlite")]
-mod on_sqlite {
-    use crate::catalog::{CatalogMode, SqliteCatalog};
-
-    fn open() -> (tempfile::TempDir, SqliteCatalog) {
-        let directory = tempfile::tempdir().unwrap();
-        let catalog = SqliteCatalog::open(&directory.path().join("catalog.sqlite"), CatalogMode::Create).unwrap();
-        (directory, catalog)
-    }
-
-    super::run_on! { open() }
-}
+on_engine!(on_sqlite, Sqlite);
 
 pub fn name(text: &str) -> CollectionName {
     CollectionName::new(text).unwrap()

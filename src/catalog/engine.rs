@@ -43,7 +43,8 @@ impl Engine {
     pub const fn is_built(self) -> bool {
         match self {
             Self::Sqlite => cfg!(feature = "sqlite"),
-            Self::Mdbx | Self::Lmdb => false,
+            Self::Mdbx => cfg!(all(feature = "mdbx", any(target_os = "linux", target_os = "macos"))),
+            Self::Lmdb => cfg!(feature = "lmdb"),
         }
     }
 
@@ -79,6 +80,10 @@ impl Engine {
         match self {
             #[cfg(feature = "sqlite")]
             Self::Sqlite => Ok(Arc::new(super::SqliteCatalog::open(path, mode)?)),
+            #[cfg(all(feature = "mdbx", any(target_os = "linux", target_os = "macos")))]
+            Self::Mdbx => Ok(Arc::new(super::MdbxCatalog::open(path, mode)?)),
+            #[cfg(feature = "lmdb")]
+            Self::Lmdb => Ok(Arc::new(super::LmdbCatalog::open(path, mode)?)),
             #[allow(unreachable_patterns, reason = "there are builds with every engine")]
             _ => {
                 let _ = mode;

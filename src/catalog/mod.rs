@@ -22,20 +22,26 @@ pub mod mirror;
 pub mod model;
 pub mod state;
 
-#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+#[cfg_attr(not(any(feature = "sqlite", feature = "mdbx", feature = "lmdb")), allow(dead_code))]
 mod checksum;
 #[cfg(test)]
 mod conformance;
+#[cfg(any(feature = "lmdb", all(feature = "mdbx", any(target_os = "linux", target_os = "macos"))))]
+pub mod kv;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+#[cfg_attr(not(any(feature = "sqlite", feature = "mdbx", feature = "lmdb")), allow(dead_code))]
 mod time_class;
 
 use std::fmt;
 use std::path::Path;
 
+#[cfg(feature = "lmdb")]
+pub use kv::LmdbCatalog;
+#[cfg(all(feature = "mdbx", any(target_os = "linux", target_os = "macos")))]
+pub use kv::MdbxCatalog;
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryCatalog;
 #[cfg(feature = "sqlite")]

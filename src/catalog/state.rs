@@ -7,6 +7,9 @@
 
 mod rules;
 
+#[cfg_attr(not(any(feature = "mdbx", feature = "lmdb")), allow(unused_imports))]
+pub(super) use rules::WORD_BYTES_MAX;
+
 use std::collections::BTreeMap;
 
 use super::model::{Assignment, Change, CollectionRow, CursorRow, Group, LossRow, Refused};

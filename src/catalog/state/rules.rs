@@ -15,7 +15,7 @@ use crate::types::{ChangeNumber, CollectionName, Epoch, Sequence, Timestamp};
 /// The largest number that every engine can store.
 const NUMBER_MAX: u64 = i64::MAX as u64;
 /// The longest name of a component, a sink or a value, in bytes.
-const WORD_BYTES_MAX: usize = 128;
+pub const WORD_BYTES_MAX: usize = 128;
 
 /// One mutation on its way to become rows.
 pub(super) struct Step<'a> {

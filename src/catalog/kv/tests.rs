@@ -1,0 +1,1 @@
+//! What only the files of the key-value engines can suffer.

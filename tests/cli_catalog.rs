@@ -139,7 +139,7 @@ fn lists_page_and_choose() {
         let all = log.list("changes");
         assert!(all.len() > 6);
         assert_eq!(log.list("changes --since 3 --limit 2"), all[3..5]);
-        assert_eq!(log.list(&format!("changes --since {}", all.len())), [json!(0); 0]);
+        assert_eq!(log.list(&format!("changes --since {}", all.len())), Vec::<Value>::new());
         let flushed = all.last().unwrap();
         assert_eq!((&flushed["kind"], &flushed["reason"]), (&"segment.flushed".into(), &"test".into()));
         for status in SegmentStatus::ALL {
@@ -643,6 +643,6 @@ fn a_rebuild_that_was_interrupted_is_finished_or_undone() {
         let after = rows(log, &["changes"]);
         let lost: Vec<&Value> =
             before.iter().filter(|line| line["table"] != "changes" && !after.contains(line)).collect();
-        assert_eq!(lost, [&json!(0); 0]);
+        assert!(lost.is_empty(), "{lost:?}");
     });
 }

@@ -101,6 +101,10 @@ impl Engine {
         match self {
             #[cfg(feature = "sqlite")]
             Self::Sqlite => Ok(Box::new(super::SqliteCatalog::open(path, CatalogMode::ReadWrite)?)),
+            #[cfg(all(feature = "mdbx", any(target_os = "linux", target_os = "macos")))]
+            Self::Mdbx => Ok(Box::new(super::MdbxCatalog::open(path, CatalogMode::ReadWrite)?)),
+            #[cfg(feature = "lmdb")]
+            Self::Lmdb => Ok(Box::new(super::LmdbCatalog::open(path, CatalogMode::ReadWrite)?)),
             #[allow(unreachable_patterns, reason = "there are builds with every engine")]
             _ => Err(self.not_built(path)),
         }

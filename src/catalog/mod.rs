@@ -325,7 +325,7 @@ pub trait Catalog: Send + Sync + fmt::Debug {
 }
 
 /// An engine below the rules: what every one builds [`Catalog::apply_groups`] on, and a bench measures.
-#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+#[cfg_attr(not(any(feature = "sqlite", feature = "mdbx", feature = "lmdb")), allow(dead_code))]
 pub(crate) trait Transact: Catalog {
     /// Runs `work` in one transaction, makes it durable when it returned a number, and undoes it when it returned an error.
     ///
@@ -335,5 +335,5 @@ pub(crate) trait Transact: Catalog {
 }
 
 /// What is done in a transaction.
-#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+#[cfg_attr(not(any(feature = "sqlite", feature = "mdbx", feature = "lmdb")), allow(dead_code))]
 pub(crate) type Work<'a> = dyn FnMut(&mut dyn state::Rows) -> CatalogResult<ChangeNumber> + 'a;

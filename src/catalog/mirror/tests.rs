@@ -243,9 +243,9 @@ impl Drop for Compared {
     }
 }
 
-fn compared(first: Arc<dyn Catalog>, second: Arc<dyn Catalog>, engine: Engine) -> (Compared, MirroredCatalog) {
+fn compared(first: Arc<dyn Catalog>, second: Arc<dyn Catalog>, engine: Engine) -> (Compared, Box<MirroredCatalog>) {
     let catalog = MirroredCatalog::start(first.clone(), second.clone(), engine).unwrap();
-    (Compared(first, second, None), catalog)
+    (Compared(first, second, None), Box::new(catalog))
 }
 
 mod in_memory {
@@ -254,18 +254,34 @@ mod in_memory {
     run_on! { compared(Arc::new(MemoryCatalog::new()), Arc::new(MemoryCatalog::new()), Engine::Lmdb) }
 }
 
+#[cfg(any(feature = "sqlite", feature = "mdbx", feature = "lmdb"))]
+fn on(first: Engine, second: Engine) -> (Compared, Box<MirroredCatalog>) {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |engine: Engine, name| {
+        engine.open(&directory.path().join(engine.file_name(name)), crate::catalog::CatalogMode::Create).unwrap()
+    };
+    let (mut keep, catalog) = compared(at(first, "first"), at(second, "second"), second);
+    keep.2 = Some(directory);
+    (keep, catalog)
+}
+
 #[cfg(feature = "sqlite")]
-mod on_sqlite {
+mod sqlite_to_itself {
     use super::*;
-    use crate::catalog::CatalogMode;
 
-    fn open() -> (Compared, MirroredCatalog) {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name| Engine::Sqlite.open(&directory.path().join(name), CatalogMode::Create).unwrap();
-        let (mut keep, catalog) = compared(at("first"), at("second"), Engine::Sqlite);
-        keep.2 = Some(directory);
-        (keep, catalog)
-    }
+    run_on! { on(Engine::Sqlite, Engine::Sqlite) }
+}
 
-    run_on! { open() }
+#[cfg(all(feature = "sqlite", feature = "mdbx", any(target_os = "linux", target_os = "macos")))]
+mod mdbx_to_sqlite {
+    use super::*;
+
+    run_on! { on(Engine::Mdbx, Engine::Sqlite) }
+}
+
+#[cfg(all(feature = "sqlite", feature = "lmdb"))]
+mod sqlite_to_lmdb {
+    use super::*;
+
+    run_on! { on(Engine::Sqlite, Engine::Lmdb) }
 }

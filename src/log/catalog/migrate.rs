@@ -3,7 +3,7 @@
 //! # Order, and why a crash between any two is safe
 //!
 //! 1. The log's lock: nobody changes either catalog meanwhile.
-//! 2. The catalog in use is opened. It is only read.
+//! 2. The catalog in use is opened, once a rebuild that was interrupted is settled. It is only read.
 //! 3. The file of the other engine is opened, or made. Where it cannot follow (ahead, of another history, damaged), it is set aside
 //!    and made anew. Until step 7 nobody opens it but a mirror, which would go on from where it stands.
 //! 4. It catches up, in durable transactions: a crash leaves a beginning of the history, from which the next try goes on.
@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use super::aside::{exists, set_aside};
 use super::choose::{catalog_file, check_built};
+use super::place;
 use crate::catalog::follow::{FollowError, catch_up, differences};
 use crate::catalog::mirror::chain;
 use crate::catalog::{Catalog, CatalogError, CatalogMode, Engine};
@@ -105,6 +106,10 @@ pub(in crate::log) fn migrate(
     check_built(from)?;
     let log = identities[0].log_id(first)?;
     let (old_path, path) = (catalog_file(options, first, log, from), catalog_file(options, first, log, to));
+    for (engine, path) in [(from, &old_path), (to, &path)] {
+        // A rebuild that was interrupted: its catalog may lie beside its place.
+        place::settle(fs, engine, path)?;
+    }
     let (change_number, copied, set_aside, old_was_missing) = if from == to {
         (from.open(&path, CatalogMode::ReadOnly)?.change_number()?, 0, None, false)
     } else if !exists(fs, &old_path)? && exists(fs, &path)? {

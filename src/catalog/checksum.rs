@@ -242,7 +242,7 @@ mod tests {
         let content = Content::Meta { name: "epoch", value: "1" };
         let mut bytes = Vec::new();
         content.encode_to(&mut bytes);
-        assert_eq!(bytes, b"\x06\x05\0\0\0\0\0\0\0epoch\x01\0\0\0\0\0\0\01");
+        assert_eq!(bytes, b"\x06\x05\0\0\0\0\0\0\0epoch\x01\0\0\0\0\0\0\0\x31");
         assert_eq!(content.checksum(), crc32c::crc32c(&bytes));
     }
 }

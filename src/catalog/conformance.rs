@@ -34,7 +34,8 @@ macro_rules! run_on {
             $open;
             history:
                 an_empty_catalog_knows_nothing changes_are_dense_and_say_when_and_why
-                a_refused_group_changes_nothing history_replayed_gives_the_same_catalog;
+                a_refused_group_changes_nothing groups_are_one_transaction_and_keep_their_own_time_and_reason
+                history_replayed_gives_the_same_catalog;
             segments:
                 a_segment_is_kept_as_given an_equal_row_is_refused what_no_segment_can_be_is_refused
                 every_pair_of_statuses_by_real_rows live_segments_never_overlap look_ups_by_sequence

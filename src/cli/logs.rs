@@ -11,6 +11,7 @@ use crate::avro::codec::Codec;
 use crate::config::{self, ByteSize, SegmentCodec, SegmentSettings, Settings};
 use crate::fs::FileSystem;
 use crate::journal::PeriodicSync;
+use crate::log::catalog::CatalogLook;
 use crate::log::identity::Identity;
 use crate::log::{Limits, Log, LogOptions, SyncMode};
 use crate::{Error, ErrorKind};
@@ -30,6 +31,11 @@ pub(super) fn open_existing(context: &Context) -> Result<Log, Failure> {
 /// Opens a log that must be there to read, beside a writer or without one.
 pub(super) fn open_read_only(context: &Context) -> Result<Log, Failure> {
     Log::open_read_only(options(context)?).map_err(explain)
+}
+
+/// Opens the catalog of a log that must be there, and nothing else, to read.
+pub(super) fn look_at_catalog(context: &Context) -> Result<CatalogLook, Failure> {
+    CatalogLook::open(&options(context)?).map_err(explain)
 }
 
 fn open(options: LogOptions) -> Result<Log, Failure> {

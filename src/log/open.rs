@@ -79,13 +79,18 @@ impl Log {
 
 type Ids = Vec<(String, PathBuf)>;
 
+/// The directories of a log that must be there, and what they say of themselves.
+pub(super) fn existing_directories(options: &LogOptions) -> Result<(Ids, Vec<Identity>)> {
+    find_directories(&*options.fs, &options.directories)?.ok_or_else(|| {
+        let shown = options.directories.first().map_or_else(String::new, |path| path.display().to_string());
+        Error::new(ErrorKind::NotFound, format!("no log here: directory=`{shown}`"))
+            .with_hint("the first append makes one; or check --data")
+    })
+}
+
 fn look(options: &LogOptions) -> Result<(Ids, LogId, Examination, Arc<dyn Catalog>)> {
     let fs = &*options.fs;
-    let Some((directories, identities)) = find_directories(fs, &options.directories)? else {
-        let shown = options.directories.first().map_or_else(String::new, |path| path.display().to_string());
-        return Err(Error::new(ErrorKind::NotFound, format!("no log here: directory=`{shown}`"))
-            .with_hint("the first append makes one; or check --data"));
-    };
+    let (directories, identities) = existing_directories(options)?;
     let log_id = identities[0].log_id(&directories[0].1)?;
     let catalog = open_catalog(options, &directories[0].1, log_id, false)?;
     let examination = examine_beside(fs, &directories, &*catalog)?;
@@ -220,7 +225,7 @@ fn make_folders(fs: &dyn FileSystem, directory: &Path) -> Result<()> {
     Ok(durable::create_dir_all(fs, &crate::journal::writer::folder(directory))?)
 }
 
-fn lock(fs: &dyn FileSystem, directory: &Path) -> Result<Box<dyn LockGuard>> {
+pub(super) fn lock(fs: &dyn FileSystem, directory: &Path) -> Result<Box<dyn LockGuard>> {
     let path = directory.join(identity::FOLDER).join("lock");
     fs.try_lock(&path)?.ok_or_else(|| {
         Error::new(ErrorKind::Locked, format!("another process writes to the log: directory=`{}`", directory.display()))
@@ -244,21 +249,37 @@ fn clear_staging(fs: &dyn FileSystem, directories: &Ids) -> Result<()> {
     Ok(())
 }
 
-fn open_catalog(options: &LogOptions, first: &Path, log_id: LogId, writable: bool) -> Result<Arc<dyn Catalog>> {
+/// Where the catalog's file is.
+pub(super) fn catalog_file(options: &LogOptions, first: &Path, log_id: LogId) -> PathBuf {
+    match &options.catalog_directory {
+        Some(directory) => directory.join(format!("{log_id}.sqlite")),
+        None => first.join(identity::FOLDER).join(CATALOG_FILE),
+    }
+}
+
+pub(super) fn open_catalog(
+    options: &LogOptions,
+    first: &Path,
+    log_id: LogId,
+    writable: bool,
+) -> Result<Arc<dyn Catalog>> {
     if let Some(catalog) = &options.catalog {
         return Ok(Arc::clone(catalog));
     }
     #[cfg(feature = "sqlite")]
     {
         use crate::catalog::{CatalogMode, SqliteCatalog};
-        let path = match &options.catalog_directory {
-            Some(directory) => directory.join(format!("{log_id}.sqlite")),
-            None => first.join(identity::FOLDER).join(CATALOG_FILE),
-        };
+        let path = catalog_file(options, first, log_id);
         if let Some(directory) = options.catalog_directory.as_ref().filter(|_| writable) {
             durable::create_dir_all(&*options.fs, directory)?;
         }
         let mode = if writable { CatalogMode::Create } else { CatalogMode::ReadOnly };
+        let path = if writable {
+            super::catalog::place::settle(&*options.fs, crate::catalog::Engine::Sqlite, &path)?;
+            path
+        } else {
+            super::catalog::place::to_read(&*options.fs, path)
+        };
         let catalog = SqliteCatalog::open(&path, mode)?;
         if writable {
             durable::sync_parent(&*options.fs, &path)?;

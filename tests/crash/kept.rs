@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use icecore::catalog::{
-    Assignment, Catalog, CatalogError, CatalogMode, CatalogResult, Change, CollectionRow, CursorRow, Engine, LossRow,
-    MemoryCatalog, Mutation, SegmentKey, SegmentRow, SegmentStatus,
+    Assignment, Catalog, CatalogError, CatalogMode, CatalogResult, Change, CollectionRow, CursorRow, Engine, Group,
+    LossRow, MemoryCatalog, SegmentKey, SegmentRow, SegmentStatus,
 };
 use icecore::{ChangeNumber, CollectionName, Sequence, Timestamp};
 use tempfile::TempDir;
@@ -116,13 +116,13 @@ macro_rules! delegate {
 }
 
 impl Catalog for EngineCatalog {
-    fn apply(&self, mutations: &[Mutation], at: Timestamp, reason: &str) -> CatalogResult<ChangeNumber> {
+    fn apply_groups(&self, groups: &[Group<'_>]) -> CatalogResult<ChangeNumber> {
         // Called without the lock: the observer may take snapshots.
         let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(observer) = observer.filter(|_| !mutations.is_empty()) {
+        if let Some(observer) = observer.filter(|_| groups.iter().any(|group| !group.mutations.is_empty())) {
             observer(self);
         }
-        self.catalog.apply(mutations, at, reason)
+        self.catalog.apply_groups(groups)
     }
 
     delegate! {
@@ -146,6 +146,7 @@ impl Catalog for EngineCatalog {
         losses(collection: Option<&CollectionName>) -> Vec<LossRow>;
         cursors(collection: &CollectionName) -> Vec<CursorRow>;
         meta(name: &str) -> Option<String>;
+        values() -> Vec<(String, String)>;
         counts() -> Vec<(SegmentStatus, u64)>;
         check() -> Vec<String>;
         copy_to(path: &Path) -> ChangeNumber;

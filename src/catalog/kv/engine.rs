@@ -54,11 +54,11 @@ pub trait Write: Read + Sized {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// To read and write.
-    ReadWrite,
+    Writing,
     /// To read only, registered in the lock file, so that a writer keeps what is being read.
-    ReadOnly,
+    Reading,
     /// To read only where the lock file cannot even be made, and so nobody writes.
-    ReadUnlocked,
+    Unlocked,
 }
 
 /// How to open an environment.
@@ -125,6 +125,9 @@ pub trait Environment: Send + Sync + Sized + 'static {
 
     /// How much of the file is in use. Reads no page but those at the beginning that name the newest state.
     fn extent(&self) -> CatalogResult<Extent>;
+
+    /// Whether every page that the newest state uses lies within the file, although the file ends before the last page.
+    fn is_whole(&self) -> CatalogResult<bool>;
 
     /// Begins to read.
     fn read(&self) -> CatalogResult<Self::Reading<'_>>;

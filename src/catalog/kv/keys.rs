@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn no_key_is_too_long_for_an_engine() {
-        assert!(KEY_BYTES_MAX <= 511);
+        const { assert!(KEY_BYTES_MAX <= 511) };
         let name = CollectionName::new(&"x".repeat(255)).unwrap();
         assert_eq!(cursor(&name, &"x".repeat(128)).len(), KEY_BYTES_MAX);
         assert_eq!(word(&"x".repeat(129)), None);

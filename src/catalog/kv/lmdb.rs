@@ -18,8 +18,9 @@ use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, Put
 use rustix::io::Errno;
 
 use super::engine::{Access, Environment, Extent, OpenError, Options, Read, Registry, Visit, Write};
+use super::lmdb_pages;
 use crate::catalog::{CatalogError, CatalogResult, Engine};
-use crate::fs::{FileSystem as _, OsFileSystem};
+use crate::fs::{FileSystem as _, OpenMode, OsFileSystem};
 
 /// How many transactions may read at once, over all processes.
 const READERS_MAX: u32 = 1024;
@@ -81,9 +82,9 @@ fn is_refused_map(error: &heed::Error) -> bool {
 fn open_environment(path: &Path, access: Access, map_bytes: u64) -> heed::Result<Env<WithoutTls>> {
     let mut flags = EnvFlags::NO_SUB_DIR;
     match access {
-        Access::ReadWrite => {}
-        Access::ReadOnly => flags |= EnvFlags::READ_ONLY,
-        Access::ReadUnlocked => flags |= EnvFlags::READ_ONLY | EnvFlags::NO_LOCK,
+        Access::Writing => {}
+        Access::Reading => flags |= EnvFlags::READ_ONLY,
+        Access::Unlocked => flags |= EnvFlags::READ_ONLY | EnvFlags::NO_LOCK,
     }
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.map_size(usize::try_from(map_bytes).unwrap_or(usize::MAX & !0xffff)).max_readers(READERS_MAX);
@@ -122,7 +123,7 @@ impl Environment for Lmdb {
             }
         };
         // Slots of readers that were killed would keep every page since from being used again.
-        if options.access != Access::ReadUnlocked {
+        if options.access != Access::Unlocked {
             environment.clear_stale_readers().map_err(fail)?;
         }
         let open = |environment: &Env<WithoutTls>| -> heed::Result<Option<Entries>> {
@@ -144,6 +145,16 @@ impl Environment for Lmdb {
         let info = self.environment.info();
         let page_bytes = u64::from(self.environment.unnamed_database_stat().page_size);
         Ok(Extent { used_bytes: (info.last_page_number as u64 + 1) * page_bytes, map_bytes: info.map_size as u64 })
+    }
+
+    fn is_whole(&self) -> CatalogResult<bool> {
+        // While it is being read, no page of this state is used again.
+        let reading = self.read()?;
+        let page_bytes = u64::from(self.environment.unnamed_database_stat().page_size);
+        let opened = OsFileSystem::new().open(&self.path, OpenMode::Read);
+        opened
+            .and_then(|file| lmdb_pages::is_whole(&*file, page_bytes, reading.transaction.id() as u64))
+            .map_err(|error| super::open::fs_failed(&self.path, "read", error))
     }
 
     fn read(&self) -> CatalogResult<Reading<'_>> {

@@ -96,14 +96,14 @@ impl Environment for Mdbx {
         };
         let is_new = OsFileSystem::new().metadata(path).map_or(true, |metadata| metadata.len == 0);
         let mode = match options.access {
-            Access::ReadWrite => Mode::ReadWrite { sync_mode: SyncMode::Durable },
+            Access::Writing => Mode::ReadWrite { sync_mode: SyncMode::Durable },
             // Where it cannot make the lock file, MDBX reads without it by itself.
-            Access::ReadOnly | Access::ReadUnlocked => Mode::ReadOnly,
+            Access::Reading | Access::Unlocked => Mode::ReadOnly,
         };
         let mut builder = signet_libmdbx::Environment::builder();
         builder.set_flags(EnvironmentFlags { no_sub_dir: true, mode, ..EnvironmentFlags::default() });
         builder.set_max_readers(READERS_MAX);
-        if options.access == Access::ReadWrite && (is_new || options.may_rebound) {
+        if options.access == Access::Writing && (is_new || options.may_rebound) {
             let map_bytes = usize::try_from(options.map_bytes).unwrap_or(usize::MAX >> 1);
             builder.set_geometry(Geometry {
                 size: Some(0..map_bytes),
@@ -124,6 +124,11 @@ impl Environment for Mdbx {
         let info = self.environment.info().map_err(fail)?;
         let page_bytes = u64::from(self.environment.stat().map_err(fail)?.page_size());
         Ok(Extent { used_bytes: (info.last_pgno() as u64 + 1) * page_bytes, map_bytes: info.map_size() as u64 })
+    }
+
+    fn is_whole(&self) -> CatalogResult<bool> {
+        // MDBX sizes the file before it hands out pages.
+        Ok(false)
     }
 
     fn read(&self) -> CatalogResult<Reading<'_>> {

@@ -121,7 +121,7 @@ pub fn open<E: Environment>(path: &Path, mode: CatalogMode, map_bytes: u64) -> C
         if identity(&handle.canonical) != Some(handle.identity) {
             return unavailable(path, "its file was replaced while it is open in this process");
         }
-        if mode != CatalogMode::ReadOnly && handle.access != Access::ReadWrite {
+        if mode != CatalogMode::ReadOnly && handle.access != Access::Writing {
             return unavailable(path, "it is open in this process to read only");
         }
         return match header(&handle.environment)? {
@@ -146,8 +146,8 @@ pub fn open_new<E: Environment>(path: &Path, map_bytes: u64) -> CatalogResult<Ha
     if is_open || canonical.symlink_metadata().is_ok() {
         return unavailable(path, "something is there: a copy never replaces anything");
     }
-    let options = Options { access: Access::ReadWrite, map_bytes, may_rebound: false };
-    let shared = Arc::new(share(&canonical, E::open(&canonical, options)?, Access::ReadWrite)?);
+    let options = Options { access: Access::Writing, map_bytes, may_rebound: false };
+    let shared = Arc::new(share(&canonical, E::open(&canonical, options)?, Access::Writing)?);
     registry.insert(canonical.clone(), Arc::downgrade(&shared));
     Ok(Handle { shared: Some(shared), canonical })
 }
@@ -169,10 +169,10 @@ fn open_file<E: Environment>(path: &Path, mode: CatalogMode, map_bytes: u64) -> 
     if is_zeros(path)? {
         return damaged(path, "the file holds only zeros: it was being made when the power went; remove it");
     }
-    let mut options = Options { access: Access::ReadWrite, map_bytes, may_rebound: false };
+    let mut options = Options { access: Access::Writing, map_bytes, may_rebound: false };
     let opened = E::open(path, options).or_else(|error| match error {
         OpenError::Denied(_) if mode == CatalogMode::ReadOnly => {
-            options.access = Access::ReadOnly;
+            options.access = Access::Reading;
             E::open(path, options)
         }
         error => Err(error),
@@ -180,7 +180,7 @@ fn open_file<E: Environment>(path: &Path, mode: CatalogMode, map_bytes: u64) -> 
     let opened = opened.or_else(|error| match error {
         // Another's lock file that this process may not use stands for a writer: nothing is read beside it unregistered.
         OpenError::Denied(_) if mode == CatalogMode::ReadOnly && !is_locked::<E>(path) => {
-            options.access = Access::ReadUnlocked;
+            options.access = Access::Unlocked;
             E::open(path, options)
         }
         error => Err(error),
@@ -249,7 +249,7 @@ fn is_zeros(path: &Path) -> CatalogResult<bool> {
 fn check_extent<E: Environment>(path: &Path, environment: &E) -> CatalogResult<()> {
     let used = environment.extent()?.used_bytes;
     let metadata = OsFileSystem::new().metadata(path).map_err(|error| fs_failed(path, "look at", error))?;
-    if metadata.len < used {
+    if metadata.len < used && !environment.is_whole()? {
         return damaged(path, format!("the file is cut short: it has {} bytes of {used}", metadata.len));
     }
     Ok(())

@@ -159,15 +159,19 @@ fn to_evicted(
 }
 
 fn adopted_row(context: &Context<'_>, finding: &SegmentFinding) -> Result<SegmentRow> {
-    let file = context.fs.open(&finding.path, OpenMode::Read)?;
+    row_of_file(context.fs, &context.directories[finding.directory].0, &finding.path)
+}
+
+/// The row of a segment's file that lies in the directory `id`; reads all of it. File and name are durable afterwards.
+pub(in crate::log) fn row_of_file(fs: &dyn FileSystem, id: &str, path: &Path) -> Result<SegmentRow> {
+    let file = fs.open(path, OpenMode::Read)?;
     let source = Arc::new(segment::FileRange(Arc::clone(&file)));
     let sha256 = segment::file_sha256(&*source)?;
     let bytes = file.len()?;
     // The name may not be durable yet: the rename is older than the crash, its sync maybe not.
     file.sync_all()?;
-    durable::sync_parent(context.fs, &finding.path)?;
+    durable::sync_parent(fs, path)?;
     let reader = SegmentReader::open(file)?;
-    let id = &context.directories[finding.directory].0;
     Ok(crate::log::seal::row(id, reader.footer(), bytes, sha256))
 }
 
@@ -265,6 +269,12 @@ fn note_collections(context: &Context<'_>, examination: &mut Examination) -> Res
     // Behind the losses: a crash before it leaves the same room to be found on record.
     if let Some(note) = examination.damage_note.take() {
         mutations.push(Mutation::SetMeta { name: super::DAMAGE_NOTE.into(), value: note });
+        apply_group(context, &mut mutations)?;
+    }
+    // Last: from here on the older copy is the catalog, and what journals say of the other one counts no more.
+    if examination.report.catalog_is_old {
+        let (name, value) = (super::CHANGES_SINCE_EPOCH.into(), context.epoch.to_string());
+        mutations.push(Mutation::SetMeta { name, value });
         apply_group(context, &mut mutations)?;
     }
     Ok(())

@@ -34,6 +34,9 @@ pub const COMPONENT: &str = "wal";
 /// Under this name the catalog keeps for which bytes of damaged journals room was left (J6): each costs sequences once, not at
 /// every opening. A line each: directory and file, a space, bytes.
 pub const DAMAGE_NOTE: &str = "journal_damage";
+/// Under this name the catalog keeps from which epoch on journals tell of its own changes. Earlier ones tell of those of a catalog
+/// that is gone: it was made anew, or an older copy was put back and reconciled (C3).
+pub const CHANGES_SINCE_EPOCH: &str = "changes_since_epoch";
 /// The smallest record: what lost bytes may have held at most is counted by it (J6).
 const RECORD_BYTES_MIN: u64 = 13;
 const PAGE_ROWS: usize = 4096;
@@ -148,7 +151,7 @@ pub fn examine(
     let word = read_catalog(catalog)?;
     let mut report = Report {
         segments: segments.rows,
-        catalog_is_old: newest_change(&journals) > catalog.change_number()?,
+        catalog_is_old: newest_change(&journals, catalog)? > catalog.change_number()?,
         ..Report::default()
     };
     report_journals(&journals, &mut report);
@@ -161,7 +164,11 @@ pub fn examine(
     Ok(Examination { journals, segments, standings, damage_note, report })
 }
 
-fn find_journals(fs: &dyn FileSystem, directories: &[(String, PathBuf)], writable: bool) -> Result<Vec<FoundJournals>> {
+pub(in crate::log) fn find_journals(
+    fs: &dyn FileSystem,
+    directories: &[(String, PathBuf)],
+    writable: bool,
+) -> Result<Vec<FoundJournals>> {
     // One thread a directory, each on its own disk.
     std::thread::scope(|scope| {
         let mut threads = Vec::new();
@@ -178,9 +185,12 @@ fn find_journals(fs: &dyn FileSystem, directories: &[(String, PathBuf)], writabl
     })
 }
 
-fn newest_change(journals: &[FoundJournals]) -> ChangeNumber {
-    let scans = journals.iter().flat_map(|found| &found.journals);
-    scans.map(|found| found.scan.change_number).max().unwrap_or_default()
+/// The newest change of this catalog that journals tell of (C3).
+pub(in crate::log) fn newest_change(journals: &[FoundJournals], catalog: &dyn Catalog) -> Result<ChangeNumber> {
+    let since: u64 = catalog.meta(CHANGES_SINCE_EPOCH)?.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let journals = journals.iter().flat_map(|found| &found.journals);
+    let journals = journals.filter(|found| found.file.journal.epoch.get() >= since);
+    Ok(journals.map(|found| found.scan.change_number).max().unwrap_or_default())
 }
 
 fn read_catalog(catalog: &dyn Catalog) -> Result<CatalogWord> {

@@ -9,7 +9,7 @@
 //! before it was looked at again. Changes nothing.
 
 mod journals;
-mod segments;
+pub(super) mod segments;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,166 @@
+//! Putting a new catalog in the place of the old one.
+//!
+//! Owns: the names beside the catalog's file while it is replaced, and what a crash leaves of them.
+//!
+//! # Order, and why a crash between any two is safe
+//!
+//! 1. The new catalog is built in `FILE.building`, checked, and copied to `FILE.copying`, which is synced. A crash leaves files
+//!    of which nobody reads; the next opening for writing removes them.
+//! 2. `FILE.copying` becomes `FILE.rebuilt`, and the directory is synced: from here on a whole new catalog lies there. A crash
+//!    leaves both; the old one is still the catalog, and the new one, which is out of date with the next change, is removed.
+//! 3. The old one, then each file that belongs to it, moves to the folder `FILE.set-aside-N`; synced. The file itself goes first:
+//!    while it is there without its log, it would be an older copy. A crash leaves no catalog, and maybe some of the old one's files
+//!    beside its place. Whoever opens to write then goes on with this step and the next; whoever opens to read reads `FILE.rebuilt`.
+//!    Nobody makes an empty catalog.
+//! 4. `FILE.rebuilt` becomes `FILE`, and the directory is synced. The old one's other files are gone from here by then: the engine
+//!    would take them for those of the new one.
+
+use std::path::{Path, PathBuf};
+
+use crate::catalog::{Catalog, Engine};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{FileSystem, FsError, FsResult, durable};
+
+/// The path with more behind its name.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Where the new catalog is built.
+pub(super) fn building(path: &Path) -> PathBuf {
+    beside(path, ".building")
+}
+
+fn rebuilt(path: &Path) -> PathBuf {
+    beside(path, ".rebuilt")
+}
+
+fn copying(path: &Path) -> PathBuf {
+    beside(path, ".copying")
+}
+
+fn exists(fs: &dyn FileSystem, path: &Path) -> FsResult<bool> {
+    match fs.metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn remove(fs: &dyn FileSystem, path: &Path) -> FsResult<()> {
+    match durable::remove(fs, path) {
+        Err(error) if error.is_not_found() => Ok(()),
+        removed => removed,
+    }
+}
+
+fn remove_with_companions(fs: &dyn FileSystem, engine: Engine, path: &Path) -> FsResult<()> {
+    for companion in engine.companions(path) {
+        remove(fs, &companion)?;
+    }
+    remove(fs, path)
+}
+
+/// Finishes or undoes what a crash left half-done. The log's lock is held.
+///
+/// # Errors
+/// What the system said; then it can be done again.
+pub(in crate::log) fn settle(fs: &dyn FileSystem, engine: Engine, path: &Path) -> Result<()> {
+    remove_with_companions(fs, engine, &building(path))?;
+    remove_with_companions(fs, engine, &copying(path))?;
+    let rebuilt = rebuilt(path);
+    if !exists(fs, &rebuilt)? {
+        return Ok(());
+    }
+    if exists(fs, path)? {
+        tracing::warn!(path = %rebuilt.display(), "a rebuild was interrupted before its end: the catalog is as it was");
+        return Ok(remove_with_companions(fs, engine, &rebuilt)?);
+    }
+    tracing::warn!(path = %rebuilt.display(), "a rebuild was interrupted: the new catalog is put in place now");
+    finish(fs, engine, path)?;
+    Ok(())
+}
+
+/// What is read where nothing may be changed: the catalog, or the new one that is about to take its place.
+pub(in crate::log) fn to_read(fs: &dyn FileSystem, path: PathBuf) -> PathBuf {
+    let rebuilt = rebuilt(&path);
+    let is_between = matches!(exists(fs, &path), Ok(false)) && matches!(exists(fs, &rebuilt), Ok(true));
+    if is_between { rebuilt } else { path }
+}
+
+/// Puts a copy of `new` in the place of the catalog `path`; returns the folder where the old one lies now.
+///
+/// # Errors
+/// What the disk or the catalog said. The old catalog is in its place, or the next opening for writing puts the new one there.
+pub(super) fn replace(fs: &dyn FileSystem, engine: Engine, path: &Path, new: &dyn Catalog) -> Result<Option<PathBuf>> {
+    let (copying, rebuilt) = (copying(path), rebuilt(path));
+    new.copy_to(&copying)?;
+    // Nothing but a new opening may have made files beside it.
+    for companion in engine.companions(&copying) {
+        remove(fs, &companion)?;
+    }
+    durable::publish(fs, &copying, &rebuilt)?;
+    finish(fs, engine, path)
+}
+
+/// Steps 3 and 4.
+fn finish(fs: &dyn FileSystem, engine: Engine, path: &Path) -> Result<Option<PathBuf>> {
+    let folder = set_aside(fs, engine, path)?;
+    fs.rename_new(&rebuilt(path), path)?;
+    durable::sync_parent(fs, path)?;
+    Ok(folder)
+}
+
+/// Moves the catalog's file, then those beside it, to a folder of their own, where they can be opened as they are.
+pub(super) fn set_aside(fs: &dyn FileSystem, engine: Engine, path: &Path) -> Result<Option<PathBuf>> {
+    let mut files = Vec::new();
+    for file in std::iter::once(path.to_path_buf()).chain(engine.companions(path)) {
+        if exists(fs, &file)? {
+            files.push(file);
+        }
+    }
+    let Some(first) = files.first() else { return Ok(None) };
+    let folder = if first == path { new_folder(fs, path)? } else { begun_folder(fs, path)? };
+    for file in files {
+        let name = file.file_name().ok_or_else(|| no_name(&file))?;
+        fs.rename_new(&file, &folder.join(name))?;
+    }
+    fs.sync_dir(&folder)?;
+    durable::sync_parent(fs, path)?;
+    Ok(Some(folder))
+}
+
+fn no_name(path: &Path) -> Error {
+    Error::new(ErrorKind::Invalid, format!("not a file's path: path=`{}`", path.display()))
+}
+
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    beside(path, &format!(".set-aside-{number}"))
+}
+
+fn new_folder(fs: &dyn FileSystem, path: &Path) -> Result<PathBuf> {
+    for number in 1..10_000 {
+        let folder = numbered(path, number);
+        match fs.create_dir(&folder) {
+            Ok(()) => {
+                durable::sync_parent(fs, &folder)?;
+                return Ok(folder);
+            }
+            Err(error) if error.is_already_exists() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let full = std::io::ErrorKind::AlreadyExists.into();
+    Err(FsError::new("make a folder beside", path, full).into())
+}
+
+/// The newest folder: an interrupted run put the catalog's file there, and what belongs to it follows.
+fn begun_folder(fs: &dyn FileSystem, path: &Path) -> Result<PathBuf> {
+    let mut number = 0;
+    while exists(fs, &numbered(path, number + 1))? {
+        number += 1;
+    }
+    if number == 0 { new_folder(fs, path) } else { Ok(numbered(path, number)) }
+}

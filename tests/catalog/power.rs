@@ -132,6 +132,7 @@ impl Power {
 
     /// Cuts the power at so large a share of the places.
     fn cut_some(&mut self, mut disk: Disk, mut told: Told, events: &[Event], share: f64) -> Result<(), String> {
+        let is_first = disk.now().is_empty();
         for (at, event) in events.iter().enumerate() {
             disk.event(event)?;
             let at = format!("event {at}");
@@ -143,7 +144,7 @@ impl Power {
             }
             let pending = disk.pending();
             // While a catalog is made, everything is new: there is no place to leave out.
-            let is_making = told == Told::default();
+            let is_making = is_first && told == Told::default();
             if pending == 0 || (!is_making && self.random.f64() >= share) {
                 continue;
             }

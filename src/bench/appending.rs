@@ -60,9 +60,9 @@ pub(super) fn one_writer(bench: &Bench) -> Result<Vec<Figure>> {
     }
     log.close()?;
     let sync = bare.quantile(500).as_secs_f64();
-    let figure = |what, per_mille, target, ours: &mut Latencies, bare: &mut Latencies| Figure {
+    let figure = |what: &'static str, per_mille, target, ours: &mut Latencies, bare: &mut Latencies| Figure {
         scenario: "one-writer",
-        what,
+        what: what.into(),
         unit: Unit::Seconds,
         icecore: ours.quantile(per_mille).as_secs_f64(),
         limit: Some(bare.quantile(per_mille).as_secs_f64()),
@@ -137,7 +137,7 @@ pub(super) fn many_writers(bench: &Bench) -> Result<Vec<Figure>> {
     log.close()?;
     Ok(vec![Figure {
         scenario: "many-writers",
-        what: "acknowledged",
+        what: "acknowledged".into(),
         unit: Unit::Records,
         icecore: median(ours),
         limit: Some(median(bare)),
@@ -180,9 +180,9 @@ pub(super) fn bandwidth(bench: &Bench) -> Result<Vec<Figure>> {
         ours.push(rate(BATCHES * BATCH_BYTES, took));
     }
     log.close()?;
-    let figure = |what, limit, target| Figure {
+    let figure = |what: &'static str, limit, target| Figure {
         scenario: "bandwidth",
-        what,
+        what: what.into(),
         unit: Unit::Bytes,
         icecore: median(ours.clone()),
         limit: Some(limit),
@@ -215,7 +215,7 @@ pub(super) fn unsynced(bench: &Bench) -> Result<Vec<Figure>> {
     log.close()?;
     Ok(vec![Figure {
         scenario: "unsynced",
-        what: "written",
+        what: "written".into(),
         unit: Unit::Records,
         icecore: median(ours),
         limit: Some(median(bare)),

@@ -44,10 +44,10 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Figure>> {
     drop(input);
     let _ = child.wait();
 
-    let figure = |what, peak: Option<u64>| {
+    let figure = |what: &'static str, peak: Option<u64>| {
         peak.map(|peak| Figure {
             scenario: "memory",
-            what,
+            what: what.into(),
             unit: Unit::Memory,
             #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
             icecore: peak as f64,

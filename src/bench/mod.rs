@@ -4,15 +4,17 @@
 //! the ratio holds on a noisy machine too. Nothing is asserted: who runs it reads the ratios.
 //!
 //! - [`raw`]: the limit
-//! - `appending`, `reopening`, `memory`: what is measured
+//! - `appending`, `reopening`, `memory`, `catalog`: what is measured
 //! - [`measure`]: medians and quantiles
 
 mod appending;
+mod catalog;
 pub mod measure;
 mod memory;
 pub mod raw;
 mod reopening;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +61,7 @@ pub struct Figure {
     /// Which scenario.
     pub scenario: &'static str,
     /// What was measured.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// In what.
     pub unit: Unit,
     /// What icecore did.
@@ -101,7 +103,7 @@ pub struct Scenario {
 }
 
 /// Every scenario, in the order in which they run.
-pub const SCENARIOS: [Scenario; 7] = [
+pub const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "one-writer",
         help: "one writer, one 256-byte record per durable append: latency",
@@ -136,6 +138,11 @@ pub const SCENARIOS: [Scenario; 7] = [
         name: "memory",
         help: "4 GiB through a memtable limit of 256 MiB, and recovery after a kill: peak memory",
         run: memory::run,
+    },
+    Scenario {
+        name: "catalog",
+        help: "1,000,000 segments in each catalog engine: open, look up, change, size",
+        run: catalog::run,
     },
 ];
 
@@ -244,7 +251,7 @@ pub fn memory_peak(fs: &dyn FileSystem, process: u32) -> Option<u64> {
 /// # Errors
 /// `Invalid` for a name that there is not.
 pub fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
-    static ALL: [Scenario; 7] = SCENARIOS;
+    static ALL: [Scenario; 8] = SCENARIOS;
     if names.is_empty() {
         return Ok(ALL.iter().collect());
     }

@@ -68,9 +68,9 @@ pub(super) fn reopen(bench: &Bench) -> Result<Vec<Figure>> {
         sealed.push(rate(RECORDS << 10, took));
         log.close()?;
     }
-    let figure = |what, values: Vec<f64>, limit, target| Figure {
+    let figure = |what: &'static str, values: Vec<f64>, limit, target| Figure {
         scenario: "reopen",
-        what,
+        what: what.into(),
         unit: Unit::Bytes,
         icecore: median(values),
         limit,
@@ -114,8 +114,14 @@ pub(super) fn collections(bench: &Bench) -> Result<Vec<Figure>> {
     let folder = crate::journal::writer::folder(&bench.folder.join("log"));
     let journals = bench.fs.list(&folder)?.iter().filter(|entry| entry.name.ends_with(".avro")).count();
     log.close()?;
-    let figure =
-        |what, unit, icecore| Figure { scenario: "collections", what, unit, icecore, limit: None, target: None };
+    let figure = |what: &'static str, unit, icecore| Figure {
+        scenario: "collections",
+        what: what.into(),
+        unit,
+        icecore,
+        limit: None,
+        target: None,
+    };
     #[expect(clippy::cast_precision_loss, reason = "few")]
     let mut figures = vec![
         figure("appended, all durable", Unit::Records, rate(10 * COLLECTIONS as u64, append)),

@@ -3,18 +3,19 @@
 //! An engine takes part by [`run_on!`](run_on) with an expression that opens an empty one, and its own tests for what
 //! its files can suffer.
 
-mod copies;
+pub mod copies;
 pub mod files;
-mod history;
+pub mod history;
 mod random;
-mod segments;
-mod small;
+pub mod segments;
+pub mod small;
 
 use super::{Catalog, CatalogError, CatalogResult, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::types::{ChangeNumber, CollectionName, Epoch, Generation, Sequence, Timestamp};
 
 pub use history::one_of_each;
 pub use random::Answers;
+pub use random::mutations;
 
 /// Makes a `#[test]` of each function of the suite, on the catalog that the expression opens.
 macro_rules! run_on {
@@ -34,7 +35,8 @@ macro_rules! run_on {
             $open;
             history:
                 an_empty_catalog_knows_nothing changes_are_dense_and_say_when_and_why
-                a_refused_group_changes_nothing history_replayed_gives_the_same_catalog;
+                a_refused_group_changes_nothing groups_are_one_transaction_and_keep_their_own_time_and_reason
+                history_replayed_gives_the_same_catalog;
             segments:
                 a_segment_is_kept_as_given an_equal_row_is_refused what_no_segment_can_be_is_refused
                 every_pair_of_statuses_by_real_rows live_segments_never_overlap look_ups_by_sequence

@@ -19,10 +19,11 @@ pub enum CatalogMode {
 }
 
 /// What keeps a catalog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Engine {
     /// SQLite: the one that people can query.
+    #[default]
     Sqlite,
     /// libmdbx.
     Mdbx,
@@ -86,11 +87,33 @@ impl Engine {
             #[allow(unreachable_patterns, reason = "there are builds with every engine")]
             _ => {
                 let _ = mode;
-                Err(CatalogError::Unavailable {
-                    path: path.display().to_string(),
-                    what: format!("this program was built without the catalog engine `{self}`"),
-                })
+                Err(self.not_built(path))
             }
+        }
+    }
+
+    /// Opens an existing catalog below its rules.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[cfg(feature = "cli")]
+    pub(crate) fn open_to_transact(self, path: &Path) -> CatalogResult<Box<dyn super::Transact>> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => Ok(Box::new(super::SqliteCatalog::open(path, CatalogMode::ReadWrite)?)),
+            #[cfg(all(feature = "mdbx", any(target_os = "linux", target_os = "macos")))]
+            Self::Mdbx => Ok(Box::new(super::MdbxCatalog::open(path, CatalogMode::ReadWrite)?)),
+            #[cfg(feature = "lmdb")]
+            Self::Lmdb => Ok(Box::new(super::LmdbCatalog::open(path, CatalogMode::ReadWrite)?)),
+            #[allow(unreachable_patterns, reason = "there are builds with every engine")]
+            _ => Err(self.not_built(path)),
+        }
+    }
+
+    fn not_built(self, path: &Path) -> CatalogError {
+        CatalogError::Unavailable {
+            path: path.display().to_string(),
+            what: format!("this program was built without the catalog engine `{self}`"),
         }
     }
 }

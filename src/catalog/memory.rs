@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::model::Refused;
 use super::state::{CollectionState, Row, RowWrite, Rows};
 use super::{
-    Assignment, Catalog, CatalogError, CatalogResult, Change, CollectionRow, CursorRow, Engine, LossRow, Mutation,
+    Assignment, Catalog, CatalogError, CatalogResult, Change, CollectionRow, CursorRow, Engine, Group, LossRow,
     SegmentKey, SegmentRow, SegmentStatus, state,
 };
 use crate::types::{ChangeNumber, CollectionName, Sequence, Timestamp};
@@ -247,8 +247,8 @@ fn page<'a, T: Clone + 'a>(rows: impl Iterator<Item = &'a Arc<T>>, limit: usize)
 }
 
 impl Catalog for MemoryCatalog {
-    fn apply(&self, mutations: &[Mutation], at: Timestamp, reason: &str) -> CatalogResult<ChangeNumber> {
-        if mutations.is_empty() {
+    fn apply_groups(&self, groups: &[Group<'_>]) -> CatalogResult<ChangeNumber> {
+        if groups.iter().all(|group| group.mutations.is_empty()) {
             return Ok(newest(&self.tables()));
         }
         // Called without any lock held: the observer may take snapshots.
@@ -266,7 +266,7 @@ impl Catalog for MemoryCatalog {
             None => None,
         };
         let mut transaction = Transaction { committed: &tables, staged: Tables::default() };
-        let number = state::apply(&mut transaction, mutations, at, reason)?;
+        let number = state::apply(&mut transaction, groups)?;
         let staged = transaction.staged;
         Arc::make_mut(&mut tables).merge(staged);
         self.applies.fetch_add(1, Ordering::SeqCst);
@@ -404,6 +404,10 @@ impl Catalog for MemoryCatalog {
 
     fn meta(&self, name: &str) -> CatalogResult<Option<String>> {
         Ok(self.tables().meta.get(name).map(|value| String::clone(value)))
+    }
+
+    fn values(&self) -> CatalogResult<Vec<(String, String)>> {
+        Ok(self.tables().meta.iter().map(|(name, value)| (name.clone(), String::clone(value))).collect())
     }
 
     fn counts(&self) -> CatalogResult<Vec<(SegmentStatus, u64)>> {

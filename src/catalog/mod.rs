@@ -6,8 +6,8 @@
 //!
 //! # What every engine promises
 //!
-//! 1. [`Catalog::apply`] is one transaction: all mutations, their rows in `changes` (one number each, dense), or nothing. When it
-//!    returned `Ok`, the change survives a power cut. When it returned an error other than
+//! 1. [`Catalog::apply_groups`] is one transaction: all mutations, their rows in `changes` (one number each, dense), or
+//!    nothing. When it returned `Ok`, the change survives a power cut. When it returned an error other than
 //!    [`CatalogError::OutcomeUnknown`], nothing changed.
 //! 2. Mutations are checked by [`state`], in one place, against the rows as they are inside the transaction; no engine
 //!    can skip it. What is not allowed is refused with an error that names both states.
@@ -17,6 +17,8 @@
 //! 5. Each row carries a checksum of its content, checked on every read.
 
 pub mod engine;
+pub mod follow;
+pub mod mirror;
 pub mod model;
 pub mod state;
 
@@ -46,8 +48,9 @@ pub use memory::MemoryCatalog;
 pub use sqlite::SqliteCatalog;
 
 pub use engine::{CatalogMode, Engine, MirrorStatus};
+pub use mirror::MirroredCatalog;
 pub use model::{
-    Assignment, Change, CollectionRow, CursorRow, LossRow, Mutation, SegmentKey, SegmentRow, SegmentStatus,
+    Assignment, Change, CollectionRow, CursorRow, Group, LossRow, Mutation, SegmentKey, SegmentRow, SegmentStatus,
 };
 
 use crate::types::{ChangeNumber, CollectionName, Sequence, Timestamp};
@@ -124,13 +127,22 @@ pub type CatalogResult<T> = Result<T, CatalogError>;
 
 /// A catalog engine. See the module for what each promises.
 pub trait Catalog: Send + Sync + fmt::Debug {
-    /// Makes all of `mutations` in one durable transaction, each a row in `changes` with `at` and `reason`, and returns
-    /// the number of the last. An empty list changes nothing and returns the newest number.
+    /// Makes the mutations of all groups, in order, in one durable transaction, each a row in `changes` with its group's
+    /// `at` and `reason`, and returns the number of the last. Without any mutation it changes nothing and returns the
+    /// newest number.
     ///
     /// # Errors
     /// [`CatalogError::Refused`] when the state machine forbids one of them (nothing changed then), or why the engine
     /// could not.
-    fn apply(&self, mutations: &[Mutation], at: Timestamp, reason: &str) -> CatalogResult<ChangeNumber>;
+    fn apply_groups(&self, groups: &[Group<'_>]) -> CatalogResult<ChangeNumber>;
+
+    /// Makes one group: [`apply_groups`](Self::apply_groups), which engines implement.
+    ///
+    /// # Errors
+    /// As there.
+    fn apply(&self, mutations: &[Mutation], at: Timestamp, reason: &str) -> CatalogResult<ChangeNumber> {
+        self.apply_groups(&[Group { mutations, at, reason }])
+    }
 
     /// The number of the newest change; zero for an empty catalog.
     ///
@@ -278,6 +290,12 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// Why the engine could not.
     fn meta(&self, name: &str) -> CatalogResult<Option<String>>;
 
+    /// Every small value with its name, in order of name; few.
+    ///
+    /// # Errors
+    /// Why the engine could not.
+    fn values(&self) -> CatalogResult<Vec<(String, String)>>;
+
     /// How many rows of each status, cheaply.
     ///
     /// # Errors
@@ -305,3 +323,17 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         None
     }
 }
+
+/// An engine below the rules: what every one builds [`Catalog::apply_groups`] on, and a bench measures.
+#[cfg_attr(not(any(feature = "sqlite", feature = "mdbx", feature = "lmdb")), allow(dead_code))]
+pub(crate) trait Transact: Catalog {
+    /// Runs `work` in one transaction, makes it durable when it returned a number, and undoes it when it returned an error.
+    ///
+    /// # Errors
+    /// What `work` returned, or why the engine could not.
+    fn transact(&self, work: &mut Work<'_>) -> CatalogResult<ChangeNumber>;
+}
+
+/// What is done in a transaction.
+#[cfg_attr(not(any(feature = "sqlite", feature = "mdbx", feature = "lmdb")), allow(dead_code))]
+pub(crate) type Work<'a> = dyn FnMut(&mut dyn state::Rows) -> CatalogResult<ChangeNumber> + 'a;

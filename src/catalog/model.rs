@@ -239,6 +239,17 @@ pub enum Mutation {
     },
 }
 
+/// Mutations with one time and one reason, as one `apply` takes them.
+#[derive(Clone, Copy, Debug)]
+pub struct Group<'a> {
+    /// What to change, in order.
+    pub mutations: &'a [Mutation],
+    /// When, by the clock.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: &'a str,
+}
+
 /// A row of the numbered history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -356,6 +367,21 @@ impl SegmentStatus {
         Self::Quarantined,
     ];
 
+    /// The word that operators see: `sealed`, `archived`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+            Self::Archiving => "archiving",
+            Self::Archived => "archived",
+            Self::Evicted => "evicted",
+            Self::Replaced => "replaced",
+            Self::Purging => "purging",
+            Self::Purged => "purged",
+            Self::Quarantined => "quarantined",
+        }
+    }
+
     /// Whether its records are promised and can be read, here or in the archive.
     #[must_use]
     pub const fn is_live(self) -> bool {
@@ -369,19 +395,10 @@ impl SegmentStatus {
     }
 }
 
-/// The word that operators see: `sealed`, `archived`.
+/// Its [`word`](SegmentStatus::word).
 impl std::fmt::Display for SegmentStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Sealed => "sealed",
-            Self::Archiving => "archiving",
-            Self::Archived => "archived",
-            Self::Evicted => "evicted",
-            Self::Replaced => "replaced",
-            Self::Purging => "purging",
-            Self::Purged => "purged",
-            Self::Quarantined => "quarantined",
-        })
+        f.write_str(self.word())
     }
 }
 

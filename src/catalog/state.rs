@@ -12,7 +12,7 @@ pub(super) use rules::WORD_BYTES_MAX;
 
 use std::collections::BTreeMap;
 
-use super::model::{Assignment, Change, CollectionRow, CursorRow, LossRow, Mutation, Refused};
+use super::model::{Assignment, Change, CollectionRow, CursorRow, Group, LossRow, Refused};
 use super::{CatalogResult, SegmentKey, SegmentRow, SegmentStatus};
 use crate::types::{ChangeNumber, CollectionName, Sequence, Timestamp};
 
@@ -180,29 +180,31 @@ pub trait Rows {
     fn put(&mut self, write: RowWrite) -> CatalogResult<()>;
 }
 
-/// Checks `mutations` one after another, each against the rows that those before it left, and puts what they make:
-/// their rows, one numbered change each, and the counts. Returns the number of the last change.
+/// Checks the mutations of `groups` one after another, each against the rows that those before it left, and puts what
+/// they make: their rows, one numbered change each, and the counts. Returns the number of the last change.
 ///
 /// The engine begins a transaction before, makes it durable when this returned a number, and undoes it when this
 /// returned an error.
 ///
 /// # Errors
 /// [`CatalogError::Refused`](super::CatalogError::Refused) for a mutation that the rules forbid, or what an engine said.
-pub fn apply(rows: &mut dyn Rows, mutations: &[Mutation], at: Timestamp, reason: &str) -> CatalogResult<ChangeNumber> {
+pub fn apply(rows: &mut dyn Rows, groups: &[Group<'_>]) -> CatalogResult<ChangeNumber> {
     let mut number = rows.change_number()?;
     let mut moved = BTreeMap::<SegmentStatus, i64>::new();
-    for mutation in mutations {
-        number = number.next();
-        let mut change = rules::Step { rows, number, at, reason, moved: &mut moved };
-        let mutation = change.make(mutation)?;
-        rows.put(RowWrite(Row::Change(Change {
-            number,
-            at,
-            reason: reason.to_owned(),
-            kind: mutation.kind().to_owned(),
-            subject: mutation.subject().to_owned(),
-            detail: serde_json::to_string(&*mutation).expect("a mutation is strings and numbers"),
-        })))?;
+    for &Group { mutations, at, reason } in groups {
+        for mutation in mutations {
+            number = number.next();
+            let mut change = rules::Step { rows, number, at, reason, moved: &mut moved };
+            let mutation = change.make(mutation)?;
+            rows.put(RowWrite(Row::Change(Change {
+                number,
+                at,
+                reason: reason.to_owned(),
+                kind: mutation.kind().to_owned(),
+                subject: mutation.subject().to_owned(),
+                detail: serde_json::to_string(&*mutation).expect("a mutation is strings and numbers"),
+            })))?;
+        }
     }
     for (status, difference) in moved {
         if difference != 0 {

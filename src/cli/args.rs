@@ -1,9 +1,15 @@
 //! What may stand on the command line, as plain values. Nothing is opened or looked up here.
 
+mod catalog;
+mod ls;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+pub use catalog::*;
+pub use ls::*;
 
 use super::input::InputFormat;
 use super::time::{Position, TailFrom};
@@ -53,11 +59,14 @@ pub struct GlobalArgs {
     /// Read settings from this file instead of icecore.toml
     #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL, display_order = 102)]
     pub config: Option<PathBuf>,
+    /// What keeps the catalog, and what mirrors it: sqlite, mdbx or lmdb, such as mdbx,sqlite
+    #[arg(long, global = true, value_name = "ENGINE[,MIRROR]", help_heading = GLOBAL, display_order = 104)]
+    pub catalog: Option<String>,
     /// How much to log on stderr: off, error, warn, info, debug or trace
-    #[arg(long, global = true, value_name = "LEVEL", help_heading = GLOBAL, display_order = 104)]
+    #[arg(long, global = true, value_name = "LEVEL", help_heading = GLOBAL, display_order = 105)]
     pub log_level: Option<LogLevel>,
     /// Log more on stderr: -v is info, -vv debug, -vvv trace
-    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "log_level", help_heading = GLOBAL, display_order = 105)]
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "log_level", help_heading = GLOBAL, display_order = 106)]
     pub verbose: u8,
 }
 
@@ -123,7 +132,15 @@ pub enum LogCommand {
     /// Works on one collection, or on all when none is named.
     Flush(SealArgs),
     /// List what the log consists of
-    Ls(LsArgs),
+    #[command(
+        subcommand,
+        after_long_help = "Examples:
+  icecore --data /var/lib/log ls collections
+  icecore --data /var/lib/log ls segments --json
+
+With --json one object a line. Sizes are bytes there, and have a unit in the table."
+    )]
+    Ls(LsCommand),
     /// Check that everything is there and undamaged
     Verify(VerifyArgs),
     /// Bring the log into order after a crash
@@ -135,6 +152,9 @@ pub enum LogCommand {
     /// List losses and gaps, and acknowledge losses
     #[command(subcommand)]
     Gap(GapCommand),
+    /// Look after the catalog: check, rebuild, migrate, export, snapshot
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// Measure this disk, and icecore on it, side by side
     Bench(BenchArgs),
 }
@@ -298,34 +318,6 @@ pub struct GetArgs {
 pub struct SealArgs {
     /// The collection; all when none is named
     pub collection: Option<CollectionName>,
-}
-
-/// What `icecore ls` lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LsSubject {
-    /// Named streams of records
-    Collections,
-    /// Immutable files with a run of one collection each
-    Segments,
-    /// Files that appends went to and that are not released yet
-    Journals,
-    /// The numbered history of the catalog
-    Changes,
-    /// Which directory each collection is kept in
-    Assignments,
-}
-
-/// `icecore ls`
-#[derive(Debug, Args)]
-#[command(after_long_help = "Examples:
-  icecore --data /var/lib/log ls collections
-  icecore --data /var/lib/log ls segments --json
-
-With --json one object a line. Sizes are bytes there, and have a unit in the table.")]
-pub struct LsArgs {
-    /// What to list
-    #[arg(value_enum)]
-    pub subject: LsSubject,
 }
 
 /// `icecore verify`
@@ -531,6 +523,11 @@ mod tests {
             "icecore gap acknowledge c 0 1 --by me",
             "icecore gap acknowledge c 1 2",
             "icecore ls nothing",
+            "icecore ls segments --status good",
+            "icecore ls collections --since 1",
+            "icecore catalog",
+            "icecore catalog migrate --to oracle",
+            "icecore catalog snapshot",
             "icecore -v --log-level info status",
         ] {
             assert!(read(line).is_err(), "{line}");

@@ -106,6 +106,9 @@ pub(super) struct Listing {
     table: Option<Table>,
 }
 
+/// So many rows are aligned with each other; of more, nothing is kept.
+const PIECE_ROWS: usize = 1000;
+
 impl Listing {
     pub const fn new(json: bool) -> Self {
         Self { json, table: None }
@@ -122,13 +125,16 @@ impl Listing {
             Table::new(&names.iter().map(|(name, align)| (name.as_str(), *align)).collect::<Vec<_>>())
         });
         table.row(shown().map(|(_, (text, _))| text.clone()));
+        if table.len() >= PIECE_ROWS {
+            stdout.write(table.take().as_bytes())?;
+        }
         Ok(())
     }
 
     /// Prints what is left to print; whether there was anything to list for people.
     pub fn finish(self, stdout: &mut Stdout) -> Result<bool, OutputError> {
-        let Some(table) = self.table else { return Ok(self.json) };
-        stdout.write(table.render().as_bytes())?;
+        let Some(mut table) = self.table else { return Ok(self.json) };
+        stdout.write(table.take().as_bytes())?;
         Ok(true)
     }
 }

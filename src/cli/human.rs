@@ -124,10 +124,12 @@ pub enum Align {
 }
 
 /// Rows in columns as wide as they need to be, under a header.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Table {
     columns: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
+    /// How wide each column was in what was taken before; empty before the first.
+    widths: Vec<usize>,
 }
 
 impl Table {
@@ -135,7 +137,7 @@ impl Table {
     #[must_use]
     pub fn new(columns: &[(&str, Align)]) -> Self {
         let columns = columns.iter().map(|(name, align)| ((*name).to_owned(), *align)).collect();
-        Self { columns, rows: Vec::new() }
+        Self { columns, rows: Vec::new(), widths: Vec::new() }
     }
 
     /// Adds a row; it has as many cells as there are columns.
@@ -145,20 +147,42 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// How many rows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Header and rows, a line each.
     #[must_use]
     pub fn render(&self) -> String {
-        let header: Vec<String> = self.columns.iter().map(|(name, _)| name.clone()).collect();
-        let mut widths = vec![0; header.len()];
-        for row in std::iter::once(&header).chain(&self.rows) {
-            for (width, cell) in widths.iter_mut().zip(row) {
+        self.clone().take()
+    }
+
+    /// The rows so far, and the header before the first of them; then they are gone, so that a table of millions of rows can be
+    /// printed piece by piece. Columns get wider from piece to piece where they must, and never narrower.
+    #[must_use]
+    pub fn take(&mut self) -> String {
+        let header: Option<Vec<String>> =
+            self.widths.is_empty().then(|| self.columns.iter().map(|(name, _)| name.clone()).collect());
+        self.widths.resize(self.columns.len(), 0);
+        let rows = std::mem::take(&mut self.rows);
+        for row in header.iter().chain(&rows) {
+            for (width, cell) in self.widths.iter_mut().zip(row) {
                 *width = cell.chars().count().max(*width);
             }
         }
+        let widths = &self.widths;
         let mut text = String::new();
-        for row in std::iter::once(&header).chain(&self.rows) {
+        for row in header.iter().chain(&rows) {
             let mut line = String::new();
-            for ((cell, width), (_, align)) in row.iter().zip(&widths).zip(&self.columns) {
+            for ((cell, width), (_, align)) in row.iter().zip(widths).zip(&self.columns) {
                 match align {
                     Align::Left => line.push_str(&format!("{cell:<width$}  ")),
                     Align::Right => line.push_str(&format!("{cell:>width$}  ")),
@@ -212,5 +236,8 @@ mod tests {
         table.row(["ü".to_owned(), "1,000".to_owned(), String::new()]);
         table.row(["orders".to_owned(), "7".to_owned(), "x".to_owned()]);
         assert_eq!(table.render(), "name    records  note\nü         1,000\norders        7  x\n");
+        assert_eq!(table.take(), "name    records  note\nü         1,000\norders        7  x\n");
+        table.row(["another one".to_owned(), "8".to_owned(), String::new()]);
+        assert_eq!(table.take(), "another one        8\n");
     }
 }

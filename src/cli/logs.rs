@@ -11,6 +11,7 @@ use crate::avro::codec::Codec;
 use crate::config::{self, ByteSize, SegmentCodec, SegmentSettings, Settings};
 use crate::fs::FileSystem;
 use crate::journal::PeriodicSync;
+use crate::log::catalog::CatalogLook;
 use crate::log::identity::Identity;
 use crate::log::{Limits, Log, LogOptions, SyncMode};
 use crate::{Error, ErrorKind};
@@ -32,6 +33,11 @@ pub(super) fn open_read_only(context: &Context) -> Result<Log, Failure> {
     Log::open_read_only(options(context)?).map_err(explain)
 }
 
+/// Opens the catalog of a log that must be there, and nothing else, to read.
+pub(super) fn look_at_catalog(context: &Context) -> Result<CatalogLook, Failure> {
+    CatalogLook::open(&options(context)?).map_err(explain)
+}
+
 fn open(options: LogOptions) -> Result<Log, Failure> {
     Log::open(options).map_err(explain)
 }
@@ -41,6 +47,7 @@ pub(super) fn options(context: &Context) -> Result<LogOptions, Failure> {
     let settings = context.config.settings();
     let directories = directories(context.data()?)?;
     let mut options = LogOptions::new(directories);
+    options.catalog_engines.clone_from(&settings.catalog.engine.0);
     options.catalog_directory = settings.catalog.path.clone();
     options.sync = sync_mode(settings.sync.mode);
     options.periodic =

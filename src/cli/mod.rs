@@ -117,9 +117,10 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Flush(args) => commands::seal::run(context, args, "flushed"),
         LogCommand::Recover(args) => commands::recover::run(context, args),
         LogCommand::Inspect(args) => commands::inspect::run(context, args),
-        LogCommand::Ls(args) => commands::ls::run(context, args),
+        LogCommand::Ls(command) => commands::ls::run(context, command),
         LogCommand::Bench(args) => commands::bench::run(context, args),
         LogCommand::Gap(command) => commands::gap::run(context, command),
+        LogCommand::Catalog(command) => commands::catalog::run(context, command),
         LogCommand::Status => commands::status::run(context),
         LogCommand::Verify(args) => commands::verify::run(context, args),
     }
@@ -151,6 +152,9 @@ fn load_config(cli: &Cli, environment: Vec<(OsString, OsString)>) -> Result<Conf
     let mut word = |key: &str, value: &str, flag: &str| {
         flags.push((key.to_owned(), Raw::Word(value.to_owned()), flag.to_owned()));
     };
+    if let Some(engines) = &cli.global.catalog {
+        word("catalog.engine", engines, "--catalog");
+    }
     if let Some((level, flag)) = level {
         word("log.level", level.word(), flag);
     }

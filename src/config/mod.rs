@@ -32,7 +32,7 @@ pub use settings::{
 };
 pub use source::{SettingsFile, Sources};
 pub use units::{ByteSize, InvalidUnit, parse_duration, show_duration};
-pub use value::{CatalogEngine, LogLevel, MASK, Raw, Secret, SegmentCodec, SettingValue, Shown, SyncMode};
+pub use value::{CatalogEngines, LogLevel, MASK, Raw, Secret, SegmentCodec, SettingValue, Shown, SyncMode};
 
 use crate::{Error, ErrorKind};
 

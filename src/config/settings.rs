@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::units::ByteSize;
-use super::value::{CatalogEngine, LogLevel, SegmentCodec, SyncMode};
+use super::value::{CatalogEngines, LogLevel, SegmentCodec, SyncMode};
 
 /// Everything that can be set. `Settings::default()` is what holds when nothing is.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -100,10 +100,10 @@ pub struct FlushSettings {
 }
 
 /// What keeps the catalog, and where.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CatalogSettings {
-    /// The engine, and after it those that mirror it.
-    pub engine: Vec<CatalogEngine>,
+    /// The engine, and after it the one that mirrors it; empty for what keeps the catalog now.
+    pub engine: CatalogEngines,
     /// A directory for the catalog's files, instead of the log's first directory.
     pub path: Option<PathBuf>,
 }
@@ -162,12 +162,6 @@ impl Default for SealSettings {
 impl Default for FlushSettings {
     fn default() -> Self {
         Self { bytes: ByteSize::mib(64), total_bytes: ByteSize::mib(256), age: DAY }
-    }
-}
-
-impl Default for CatalogSettings {
-    fn default() -> Self {
-        Self { engine: vec![CatalogEngine::Sqlite], path: None }
     }
 }
 

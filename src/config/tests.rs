@@ -83,7 +83,7 @@ fn a_bad_value_names_setting_value_limit_and_origin() {
             "[catalog]\nengine = [\"sqlite\", \"oracle\"]",
             &[],
             &[],
-            "invalid setting: key=`catalog.engine`, value=`sqlite,oracle`, from=`/etc/icecore.toml:2`; one of sqlite is wanted",
+            "invalid setting: key=`catalog.engine`, value=`sqlite,oracle`, from=`/etc/icecore.toml:2`; one of sqlite, mdbx, lmdb is wanted",
         ),
         (
             "log.level = true",

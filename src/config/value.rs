@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::units::{ByteSize, parse_duration, show_duration};
+use crate::catalog::Engine;
 
 /// A value as a source gave it, before its setting reads it.
 #[derive(Clone, Debug, PartialEq)]
@@ -274,11 +275,34 @@ words! {
     }
 }
 
-words! {
-    /// What keeps the catalog.
-    CatalogEngine {
-        /// An SQLite file, which people can query.
-        Sqlite = "sqlite",
+/// What keeps the catalog, and after it what mirrors it. Empty: what keeps it now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CatalogEngines(pub Vec<Engine>);
+
+impl SettingValue for Engine {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let wanted = || format!("one of {} is wanted", Self::WORDS.join(", "));
+        raw.as_text().map_err(|_| wanted())?.parse().map_err(|_| wanted())
+    }
+
+    fn show(&self) -> Option<Shown> {
+        Some(Shown::One(self.to_string()))
+    }
+}
+
+impl SettingValue for CatalogEngines {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let engines = Vec::<Engine>::read(raw)?;
+        match engines[..] {
+            [] => Err("an engine is wanted, and after it at most one that mirrors it".to_owned()),
+            [one, other] if one == other => Err(format!("`{one}` cannot mirror itself: name another engine")),
+            [_] | [_, _] => Ok(Self(engines)),
+            _ => Err("an engine is wanted, and after it at most one that mirrors it".to_owned()),
+        }
+    }
+
+    fn show(&self) -> Option<Shown> {
+        self.0.show().filter(|_| !self.0.is_empty())
     }
 }
 

@@ -1,10 +1,11 @@
 //! Who a directory belongs to: `{directory}/.icecore/identity.json` (F6, A1).
 //!
-//! Owns: log id, directory id, the siblings by which one directory finds the rest, the epoch. The epoch is durable in
+//! Owns: log id, directory id, the siblings by which one directory finds the rest, the catalog's engine, the epoch. The epoch is durable in
 //! every directory before the first group that names it, so that no two openings ever share one.
 
 use std::path::{Path, PathBuf};
 
+use crate::catalog::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, durable};
 use crate::types::{Epoch, LogId};
@@ -28,6 +29,9 @@ pub struct Identity {
     pub directories: Vec<Sibling>,
     /// The newest epoch that this directory took part in.
     pub epoch: u64,
+    /// What keeps the log's catalog. The first directory's word counts. Where none is written, it is SQLite.
+    #[serde(default)]
+    pub catalog: Engine,
 }
 
 /// A directory of the same log.
@@ -90,7 +94,7 @@ impl Identity {
 
     /// Identities for the directories of a new log.
     #[must_use]
-    pub fn new_log(directories: &[PathBuf], mut random: impl FnMut() -> [u8; 16]) -> Vec<Self> {
+    pub fn new_log(directories: &[PathBuf], catalog: Engine, mut random: impl FnMut() -> [u8; 16]) -> Vec<Self> {
         let log = LogId(random()).to_string();
         let siblings: Vec<Sibling> = directories
             .iter()
@@ -102,6 +106,7 @@ impl Identity {
             directory: sibling.directory.clone(),
             directories: siblings.clone(),
             epoch: Epoch(0).0,
+            catalog,
         };
         siblings.iter().map(identity).collect()
     }

@@ -415,6 +415,10 @@ impl Inner {
                     let _ = files.free(&ready.file);
                 }
             }
+        }
+        // The locks keep others from the mirror too.
+        self.mirror.stop();
+        for directory in &self.directories {
             directory.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
         if self.is_writable() {

@@ -1,6 +1,7 @@
 //! The log: append, seal, recover, read.
 //!
 //! - [`mod@open`], `identity`: opening, the lock, one writer (A6)
+//! - [`catalog`]: the catalog's engine and file, and changing them
 //! - [`recover`]: what a crash left
 //! - `append`, `budget`, `collection`: from records to an acknowledged place, back-pressure, sequences and marks
 //! - [`seal`], `cold`, `keeper`: from journals to segments and cold journals, release (R1 to R5)
@@ -15,6 +16,7 @@ mod append;
 #[cfg(feature = "tokio")]
 mod append_async;
 mod budget;
+pub mod catalog;
 mod cold;
 mod collection;
 #[cfg(any(test, feature = "testing"))]
@@ -62,6 +64,9 @@ pub(crate) struct Inner {
     fs: Arc<dyn FileSystem>,
     clock: Arc<dyn Clock>,
     catalog: Arc<dyn Catalog>,
+    /// Its file; `None` where the options gave a catalog.
+    catalog_path: Option<PathBuf>,
+    mirror: catalog::choose::Mirror,
     change_number: Arc<AtomicU64>,
     log_id: LogId,
     epoch: Epoch,

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::budget::Budget;
+use super::catalog::choose::{self, Opened};
 use super::collection::Collection;
 use super::identity::{self, Identity};
 use super::options::{LogOptions, SyncMode};
@@ -26,8 +27,6 @@ use crate::types::{Epoch, LogId};
 
 /// Kept free for sealing and releasing besides a journal and a segment: room for the catalog (D3).
 const CATALOG_RESERVE_BYTES: u64 = 16 << 20;
-/// The catalog's file below [`identity::FOLDER`] of the first directory.
-pub const CATALOG_FILE: &str = "catalog.sqlite";
 
 impl Log {
     /// Opens a log to read and write; makes it where its directories are empty or absent.
@@ -41,14 +40,16 @@ impl Log {
         let fs = Arc::clone(&options.fs);
         let (directories, locks, mut identities) = take_directories(&*fs, &options)?;
         let log_id = identities[0].log_id(&directories[0].1)?;
-        let catalog = open_catalog(&options, &directories[0].1, log_id, true)?;
-        let epoch = raise_epoch(&*fs, &directories, &mut identities, &*catalog)?;
-        let mut examination = recover::examine(&*fs, &directories, &*catalog, true)?;
+        let opened = choose::open(&options, &directories[0].1, &identities[0], true)?;
+        let catalog = &*opened.catalog;
+        let epoch = raise_epoch(&*fs, &directories, &mut identities, catalog)?;
+        let mut examination = recover::examine(&*fs, &directories, catalog, true)?;
+        examination.report.catalog_was_missing = opened.was_missing;
         clear_staging(&*fs, &directories)?;
         let now = options.clock.now();
-        let context = Context { fs: &*fs, directories: &directories, catalog: &*catalog, epoch, now };
+        let context = Context { fs: &*fs, directories: &directories, catalog, epoch, now };
         act(&context, &mut examination)?;
-        let inner = build(options, catalog, (log_id, epoch), directories, Some(locks), examination)?;
+        let inner = build(options, opened, (log_id, epoch), directories, Some(locks), examination)?;
         let inner = Arc::new(inner);
         inner.release_finished();
         if inner.options.background {
@@ -64,8 +65,8 @@ impl Log {
     /// # Errors
     /// `NotFound` where there is no log; as [`open`](Self::open) otherwise, but never `Locked`.
     pub fn open_read_only(options: LogOptions) -> Result<Self> {
-        let (directories, log_id, examination, catalog) = look(&options)?;
-        build(options, catalog, (log_id, Epoch(0)), directories, None, examination).map(|inner| Self(Arc::new(inner)))
+        let (directories, log_id, examination, opened) = look(&options)?;
+        build(options, opened, (log_id, Epoch(0)), directories, None, examination).map(|inner| Self(Arc::new(inner)))
     }
 
     /// What recovery would find and do, without doing it.
@@ -77,19 +78,24 @@ impl Log {
     }
 }
 
-type Ids = Vec<(String, PathBuf)>;
+pub(super) type Ids = Vec<(String, PathBuf)>;
 
-fn look(options: &LogOptions) -> Result<(Ids, LogId, Examination, Arc<dyn Catalog>)> {
-    let fs = &*options.fs;
-    let Some((directories, identities)) = find_directories(fs, &options.directories)? else {
+/// The directories of a log that must be there, and what they say of themselves.
+pub(super) fn existing_directories(options: &LogOptions) -> Result<(Ids, Vec<Identity>)> {
+    find_directories(&*options.fs, &options.directories)?.ok_or_else(|| {
         let shown = options.directories.first().map_or_else(String::new, |path| path.display().to_string());
-        return Err(Error::new(ErrorKind::NotFound, format!("no log here: directory=`{shown}`"))
-            .with_hint("the first append makes one; or check --data"));
-    };
+        Error::new(ErrorKind::NotFound, format!("no log here: directory=`{shown}`"))
+            .with_hint("the first append makes one; or check --data")
+    })
+}
+
+fn look(options: &LogOptions) -> Result<(Ids, LogId, Examination, Opened)> {
+    let fs = &*options.fs;
+    let (directories, identities) = existing_directories(options)?;
     let log_id = identities[0].log_id(&directories[0].1)?;
-    let catalog = open_catalog(options, &directories[0].1, log_id, false)?;
-    let examination = examine_beside(fs, &directories, &*catalog)?;
-    Ok((directories, log_id, examination, catalog))
+    let opened = choose::open(options, &directories[0].1, &identities[0], false)?;
+    let examination = examine_beside(fs, &directories, &*opened.catalog)?;
+    Ok((directories, log_id, examination, opened))
 }
 
 /// Examines beside a writer, who may release a journal between our listing and our reading it: then we look again.
@@ -178,6 +184,7 @@ type Locks = Vec<Box<dyn LockGuard>>;
 
 /// Makes or finds the directories, and locks each.
 fn take_directories(fs: &dyn FileSystem, options: &LogOptions) -> Result<(Ids, Locks, Vec<Identity>)> {
+    choose::check_options(options)?;
     if options.directories.is_empty() {
         return Err(Error::new(ErrorKind::Invalid, "a log needs at least one directory").with_hint("give --data DIR"));
     }
@@ -188,6 +195,7 @@ fn take_directories(fs: &dyn FileSystem, options: &LogOptions) -> Result<(Ids, L
         }
         return Ok((directories, locks, identities));
     }
+    let engine = choose::of_new_log(options)?;
     for path in &options.directories {
         durable::create_dir_all(fs, path)?;
         durable::create_dir_all(fs, &path.join(identity::FOLDER))?;
@@ -199,7 +207,7 @@ fn take_directories(fs: &dyn FileSystem, options: &LogOptions) -> Result<(Ids, L
         return take_directories(fs, options);
     }
     let clock = &options.clock;
-    let identities = Identity::new_log(&absolute(&options.directories), || clock.random());
+    let identities = Identity::new_log(&absolute(&options.directories), engine, || clock.random());
     for (path, identity) in options.directories.iter().zip(&identities).rev() {
         make_folders(fs, path)?;
         identity.write(fs, path)?;
@@ -220,7 +228,7 @@ fn make_folders(fs: &dyn FileSystem, directory: &Path) -> Result<()> {
     Ok(durable::create_dir_all(fs, &crate::journal::writer::folder(directory))?)
 }
 
-fn lock(fs: &dyn FileSystem, directory: &Path) -> Result<Box<dyn LockGuard>> {
+pub(super) fn lock(fs: &dyn FileSystem, directory: &Path) -> Result<Box<dyn LockGuard>> {
     let path = directory.join(identity::FOLDER).join("lock");
     fs.try_lock(&path)?.ok_or_else(|| {
         Error::new(ErrorKind::Locked, format!("another process writes to the log: directory=`{}`", directory.display()))
@@ -244,35 +252,6 @@ fn clear_staging(fs: &dyn FileSystem, directories: &Ids) -> Result<()> {
     Ok(())
 }
 
-fn open_catalog(options: &LogOptions, first: &Path, log_id: LogId, writable: bool) -> Result<Arc<dyn Catalog>> {
-    if let Some(catalog) = &options.catalog {
-        return Ok(Arc::clone(catalog));
-    }
-    #[cfg(feature = "sqlite")]
-    {
-        use crate::catalog::{CatalogMode, SqliteCatalog};
-        let path = match &options.catalog_directory {
-            Some(directory) => directory.join(format!("{log_id}.sqlite")),
-            None => first.join(identity::FOLDER).join(CATALOG_FILE),
-        };
-        if let Some(directory) = options.catalog_directory.as_ref().filter(|_| writable) {
-            durable::create_dir_all(&*options.fs, directory)?;
-        }
-        let mode = if writable { CatalogMode::Create } else { CatalogMode::ReadOnly };
-        let catalog = SqliteCatalog::open(&path, mode)?;
-        if writable {
-            durable::sync_parent(&*options.fs, &path)?;
-        }
-        Ok(Arc::new(catalog))
-    }
-    #[cfg(not(feature = "sqlite"))]
-    {
-        let _ = (first, log_id, writable);
-        Err(Error::new(ErrorKind::Unsupported, "this build has no catalog engine")
-            .with_hint("build with the feature `sqlite`, or give a catalog in the options"))
-    }
-}
-
 /// A new epoch, higher than any that an identity or the catalog knows, durable everywhere before it is used.
 fn raise_epoch(
     fs: &dyn FileSystem,
@@ -282,8 +261,10 @@ fn raise_epoch(
 ) -> Result<Epoch> {
     let in_catalog = catalog.meta("epoch")?.and_then(|text| text.parse().ok()).unwrap_or(0);
     let epoch = identities.iter().map(|identity| identity.epoch).max().unwrap_or(0).max(in_catalog) + 1;
+    let engine = identities[0].catalog;
     for ((_, path), identity) in directories.iter().zip(identities) {
         identity.epoch = epoch;
+        identity.catalog = engine;
         identity.write(fs, path)?;
     }
     Ok(Epoch(epoch))
@@ -295,7 +276,7 @@ fn no_thread(error: std::io::Error) -> Error {
 
 fn build(
     options: LogOptions,
-    catalog: Arc<dyn Catalog>,
+    opened: Opened,
     (log_id, epoch): (LogId, Epoch),
     ids: Ids,
     locks: Option<Locks>,
@@ -303,7 +284,7 @@ fn build(
 ) -> Result<Inner> {
     let limits = options.limits;
     let budget = Arc::new(Budget::new(limits.memtable_bytes, limits.unsealed_bytes, limits.segment_bytes));
-    let change_number = Arc::new(AtomicU64::new(catalog.change_number()?.0));
+    let change_number = Arc::new(AtomicU64::new(opened.catalog.change_number()?.0));
     let companion = match &locks {
         Some(_) => None,
         None => Some(Companion::of(&examination.journals, ids.iter().map(|(_, path)| path.clone()))),
@@ -353,7 +334,9 @@ fn build(
     Ok(Inner {
         fs: Arc::clone(&options.fs),
         clock: Arc::clone(&options.clock),
-        catalog,
+        catalog: opened.catalog,
+        catalog_path: opened.path,
+        mirror: opened.mirror,
         change_number,
         log_id,
         epoch,

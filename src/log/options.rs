@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::avro::codec::Codec;
+use crate::catalog::Engine;
 use crate::clock::{Clock, SystemClock};
 use crate::fs::{FileSystem, OsFileSystem};
 use crate::journal::PeriodicSync;
@@ -115,13 +116,16 @@ pub struct LogOptions {
     pub fs: Arc<dyn FileSystem>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// What keeps the catalog, and after it what mirrors it, one at most. Empty: what keeps it now, without a mirror; for a
+    /// new log the first engine that there is, SQLite before others.
+    pub catalog_engines: Vec<Engine>,
     /// Where the catalog's file is, instead of the first directory. Several logs may name the same place: each file is
     /// named after its log.
     pub catalog_directory: Option<PathBuf>,
-    /// The catalog to use instead of a file.
+    /// The catalog to use instead of a file; `catalog_engines` and `catalog_directory` mean nothing then.
     pub catalog: Option<Arc<dyn crate::catalog::Catalog>>,
     /// Whether the log runs threads of its own. Without them, all work is done inside the calls, in a fixed order, and
-    /// [`Log::maintain`](super::Log::maintain) does what threads would: for tests.
+    /// [`Log::maintain`](super::Log::maintain) does what threads would: for tests. (A mirror has its own thread all the same.)
     pub background: bool,
     /// A rule to break, in tests.
     pub sabotage: Sabotage,
@@ -143,6 +147,7 @@ impl LogOptions {
             auto_create: true,
             fs: Arc::new(OsFileSystem::new()),
             clock: Arc::new(SystemClock::new()),
+            catalog_engines: Vec::new(),
             catalog_directory: None,
             catalog: None,
             background: true,

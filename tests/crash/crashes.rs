@@ -1,9 +1,12 @@
 //! The power is cut everywhere.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
+use icecore::catalog::memory::MemoryCatalog;
+
+use crate::kept::Kept;
 use crate::model::Promise;
 use crate::points::{NAMED, Points};
 use crate::probe::{Effort, Probe};
@@ -14,8 +17,13 @@ const STEPS: usize = 60;
 
 /// One run: all steps, with the power cut in each; what the probe saw, or what broke.
 pub fn run(setup: Setup, effort: Effort) -> (Probe, Option<Broken>) {
+    run_with(setup, effort, Arc::<MemoryCatalog>::default())
+}
+
+/// The same, with this catalog.
+pub fn run_with<C: Kept>(setup: Setup, effort: Effort, catalog: Arc<C>) -> (Probe, Option<Broken>) {
     let probe = Probe::new(setup, effort);
-    let mut world = World::new(setup);
+    let mut world = World::with(setup, catalog);
     probe.watch(&world);
     let mut broken = world.open(Promise::Durable).err().map(|what| format!("first open: {what}"));
     for (number, step) in steps(&setup, STEPS, true).iter().enumerate() {
@@ -33,7 +41,7 @@ pub fn run(setup: Setup, effort: Effort) -> (Probe, Option<Broken>) {
     (probe, broken)
 }
 
-fn go(world: &mut World, probe: &Probe, step: &Step) -> Result<(), Broken> {
+fn go<C: Kept>(world: &mut World<C>, probe: &Probe, step: &Step) -> Result<(), Broken> {
     let error = if matches!(step, Step::Reopen | Step::Kill | Step::PowerCut) {
         let (fs, least, error) = world.end(step);
         world.abandon(fs);
@@ -46,7 +54,8 @@ fn go(world: &mut World, probe: &Probe, step: &Step) -> Result<(), Broken> {
     error.map_or(Ok(()), |error| Err(told("an error on a disk without faults", &error)))
 }
 
-fn number(variable: &str) -> Option<u64> {
+/// A number from the environment.
+pub fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}=`{text}` is no number")))
 }
 
@@ -59,6 +68,16 @@ fn no_power_cut_breaks_a_promise() {
         return;
     }
     let wanted = number("ICECORE_CRASH_STATES").unwrap_or(100_000) as usize;
+    let points = cut_until("catalog in memory", wanted, |seed| run(Setup::of(seed), Effort::USUAL));
+    for (name, count) in &points.0 {
+        println!("{count:>8}  {name}");
+    }
+    let missing: Vec<_> = NAMED.iter().filter(|name| !points.0.contains_key(**name)).collect();
+    assert!(missing.is_empty(), "no power cut at {missing:?}");
+}
+
+/// Runs seed after seed on all processors until so many distinct states were seen; where the power was cut.
+pub fn cut_until(what: &str, wanted: usize, run: impl Fn(u64) -> (Probe, Option<Broken>) + Sync) -> Points {
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let (seeds, states) = (AtomicU64::new(0), Mutex::new(HashSet::new()));
     let (points, images, recoveries) = (Mutex::new(Points::default()), AtomicU64::new(0), AtomicU64::new(0));
@@ -67,7 +86,7 @@ fn no_power_cut_breaks_a_promise() {
         for _ in 0..threads {
             scope.spawn(|| {
                 while states.lock().unwrap().len() < wanted && broken.lock().unwrap().is_none() {
-                    let (probe, failed) = run(Setup::of(seeds.fetch_add(1, Ordering::Relaxed)), Effort::USUAL);
+                    let (probe, failed) = run(seeds.fetch_add(1, Ordering::Relaxed));
                     if let Some(what) = failed {
                         broken.lock().unwrap().get_or_insert(what);
                     }
@@ -82,18 +101,14 @@ fn no_power_cut_breaks_a_promise() {
     });
     let points = points.into_inner().unwrap();
     println!(
-        "{} distinct states of {} images, {} recoveries, {} seeds",
+        "{what}: {} distinct states of {} images, {} recoveries, {} seeds",
         states.into_inner().unwrap().len(),
         images.into_inner(),
         recoveries.into_inner(),
         seeds.into_inner()
     );
-    for (name, count) in &points.0 {
-        println!("{count:>8}  {name}");
-    }
     if let Some(what) = broken.into_inner().unwrap() {
         panic!("a promise was broken: {what}\nrun it alone with ICECORE_CRASH_SEED");
     }
-    let missing: Vec<_> = NAMED.iter().filter(|name| !points.0.contains_key(**name)).collect();
-    assert!(missing.is_empty(), "no power cut at {missing:?}");
+    points
 }

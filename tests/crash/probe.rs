@@ -5,13 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use icecore::catalog::Catalog;
-use icecore::catalog::memory::MemoryCatalog;
 use icecore::clock::FakeClock;
 use icecore::fs::SimulatedFileSystem;
 use icecore::fs::simulated::Cut;
 use icecore::{AppendOptions, Log, NewRecord, SyncMode, Timestamp};
 
+use crate::kept::Kept;
 use crate::model::{COLLECTIONS, Found, Model, Promise, name};
 use crate::points::{self, Points};
 use crate::workload::{Broken, Setup, World, check_report, read_all, told};
@@ -51,9 +50,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The disk, the catalog and the promises at one moment.
-struct Moment<'a> {
+struct Moment<'a, C> {
     fs: &'a SimulatedFileSystem,
-    catalog: &'a MemoryCatalog,
+    catalog: &'a C,
     model: &'a Model,
     /// For a crash in recovery: what recovery gives when nothing interrupts it, where nothing else may be there, and
     /// what must be.
@@ -76,12 +75,12 @@ impl Probe {
     }
 
     /// Cuts the power at every change and commit of this world from now on.
-    pub fn watch(&self, world: &World) {
+    pub fn watch<C: Kept>(&self, world: &World<C>) {
         let (probe, model, catalog) = (self.clone(), Arc::clone(&world.model), Arc::clone(&world.catalog));
         world.fs.observe(Arc::new(move |operation, fs| {
             let model = model.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let at = points::name(operation, false);
-            let moment = Moment { fs, catalog: &catalog, model: &model, undisturbed: None, at: &at };
+            let moment = Moment { fs, catalog: &*catalog, model: &model, undisturbed: None, at: &at };
             probe.cut(&moment, operation.index);
             locked(&probe.0.points).add(at);
         }));
@@ -95,9 +94,10 @@ impl Probe {
     }
 
     /// Looks at what is left of a world at its end: by a kill, and by power cuts.
-    pub fn aftermath(&self, world: &World) {
+    pub fn aftermath<C: Kept>(&self, world: &World<C>) {
         let model = world.model().clone();
-        let moment = Moment { fs: &world.fs, catalog: &world.catalog, model: &model, undisturbed: None, at: "the end" };
+        let moment =
+            Moment { fs: &world.fs, catalog: &*world.catalog, model: &model, undisturbed: None, at: "the end" };
         let seed = self.0.setup.seed ^ world.fs.changes();
         self.look_at(&moment, world.fs.kill_image(), "kill", Promise::Written);
         // What a failed sync lost, no power cut keeps.
@@ -118,7 +118,7 @@ impl Probe {
         (states, points, self.0.images.load(Ordering::Relaxed), self.0.recoveries.load(Ordering::Relaxed))
     }
 
-    fn cut(&self, moment: &Moment<'_>, index: u64) {
+    fn cut<C: Kept>(&self, moment: &Moment<'_, C>, index: u64) {
         let pending = moment.fs.pending();
         if pending == 0 {
             return self.look(moment, Cut::KeepAll);
@@ -140,13 +140,13 @@ impl Probe {
         }
     }
 
-    fn look(&self, moment: &Moment<'_>, cut: Cut) {
+    fn look<C: Kept>(&self, moment: &Moment<'_, C>, cut: Cut) {
         // On a disk without faults, a cut that keeps everything keeps what a killed process would find.
         let least = if cut == Cut::KeepAll { Promise::Written } else { Promise::Durable };
         self.look_at(moment, moment.fs.crash_image(cut), &format!("{cut:?}"), least);
     }
 
-    fn look_at(&self, moment: &Moment<'_>, image: SimulatedFileSystem, cut: &str, least: Promise) {
+    fn look_at<C: Kept>(&self, moment: &Moment<'_, C>, image: SimulatedFileSystem, cut: &str, least: Promise) {
         if locked(&self.0.broken).is_some() {
             return;
         }
@@ -160,8 +160,10 @@ impl Probe {
         locked(&self.0.states).insert(fingerprint.rotate_left(7) ^ change.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let number = self.0.images.fetch_add(1, Ordering::Relaxed);
         let kept = image.kill_image();
-        let catalog = Arc::new(moment.catalog.snapshot());
-        let looked = catch_unwind(AssertUnwindSafe(|| self.verify(&image, &catalog, moment, (cut, least), number)));
+        let looked = catch_unwind(AssertUnwindSafe(|| {
+            let catalog = Arc::new(moment.catalog.snapshot());
+            self.verify(&image, &catalog, moment, (cut, least), number)
+        }));
         let broken = match looked {
             Ok(Ok(())) => return,
             Ok(Err(broken)) => broken,
@@ -175,7 +177,7 @@ impl Probe {
         locked(&self.0.broken).get_or_insert(text);
     }
 
-    fn open(&self, fs: &SimulatedFileSystem, catalog: &Arc<MemoryCatalog>) -> Result<(Log, Found), Broken> {
+    fn open<C: Kept>(&self, fs: &SimulatedFileSystem, catalog: &Arc<C>) -> Result<(Log, Found), Broken> {
         let number = self.0.recoveries.fetch_add(1, Ordering::Relaxed);
         let now = Timestamp(self.0.setup.begins().0 + 5_000_000_000 + number as i64);
         let options = self.0.setup.options(fs, catalog, Arc::new(FakeClock::at(now)));
@@ -185,11 +187,11 @@ impl Probe {
         Ok((log, found))
     }
 
-    fn verify(
+    fn verify<C: Kept>(
         &self,
         fs: &SimulatedFileSystem,
-        catalog: &Arc<MemoryCatalog>,
-        moment: &Moment<'_>,
+        catalog: &Arc<C>,
+        moment: &Moment<'_, C>,
         (cut, least): (&str, Promise),
         number: u64,
     ) -> Result<(), Broken> {
@@ -241,10 +243,10 @@ impl Probe {
     }
 
     /// Recovers a copy of the image, and cuts the power at every step of that.
-    fn crash_in_recovery(
+    fn crash_in_recovery<C: Kept>(
         &self,
         fs: &SimulatedFileSystem,
-        catalog: MemoryCatalog,
+        catalog: C,
         model: &Model,
         undisturbed: (Option<Found>, Promise),
     ) -> Result<(), Broken> {
@@ -253,7 +255,7 @@ impl Probe {
         fs.observe(Arc::new(move |operation, fs| {
             let at = points::name(operation, true);
             let (model, undisturbed) = &*context_then;
-            let moment = Moment { fs, catalog: &catalog_then, model, undisturbed: Some(undisturbed), at: &at };
+            let moment = Moment { fs, catalog: &*catalog_then, model, undisturbed: Some(undisturbed), at: &at };
             probe.cut(&moment, operation.index);
             locked(&probe.0.points).add(at);
         }));

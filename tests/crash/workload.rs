@@ -11,6 +11,7 @@ use icecore::fs::simulated::Cut;
 use icecore::testing::Sabotage;
 use icecore::{AppendOptions, Error, ErrorKind, Log, LogOptions, NewRecord, ReadOptions, Receipt, SyncMode, Timestamp};
 
+use crate::kept::Kept;
 use crate::model::{COLLECTIONS, Found, Model, Promise, name};
 
 /// What one run is made of.
@@ -37,7 +38,7 @@ impl Setup {
     }
 
     /// Limits so small that rotation, sealing, cooling and release come every few appends.
-    pub fn options(&self, fs: &SimulatedFileSystem, catalog: &Arc<MemoryCatalog>, clock: Arc<FakeClock>) -> LogOptions {
+    pub fn options<C: Kept>(&self, fs: &SimulatedFileSystem, catalog: &Arc<C>, clock: Arc<FakeClock>) -> LogOptions {
         let mut options = LogOptions::new(["/one", "/two"].into_iter().take(self.directories));
         options.sync = self.sync;
         options.codec = self.codec;
@@ -128,10 +129,10 @@ pub fn steps(setup: &Setup, count: usize, crashes: bool) -> Vec<Step> {
 }
 
 /// A log and everything around it.
-pub struct World {
+pub struct World<C = MemoryCatalog> {
     pub setup: Setup,
     pub fs: SimulatedFileSystem,
-    pub catalog: Arc<MemoryCatalog>,
+    pub catalog: Arc<C>,
     pub clock: Arc<FakeClock>,
     pub model: Arc<Mutex<Model>>,
     pub log: Option<Log>,
@@ -147,10 +148,17 @@ pub type Broken = String;
 
 impl World {
     pub fn new(setup: Setup) -> Self {
+        Self::with(setup, Arc::default())
+    }
+}
+
+impl<C: Kept> World<C> {
+    /// With this catalog, which must be empty.
+    pub fn with(setup: Setup, catalog: Arc<C>) -> Self {
         Self {
             setup,
             fs: SimulatedFileSystem::new(),
-            catalog: Arc::default(),
+            catalog,
             clock: Arc::new(FakeClock::at(setup.begins())),
             model: Arc::default(),
             log: None,

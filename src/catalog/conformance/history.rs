@@ -2,7 +2,7 @@
 
 use super::{Answers, apply, bring, insert, key, name, refused, row, step};
 use crate::catalog::model::CursorRow;
-use crate::catalog::{Catalog, Change, MemoryCatalog, Mutation, SegmentStatus};
+use crate::catalog::{Catalog, Change, Group, MemoryCatalog, Mutation, SegmentStatus};
 use crate::types::{ChangeNumber, Epoch, Sequence, Timestamp};
 
 pub fn an_empty_catalog_knows_nothing(catalog: &dyn Catalog) {
@@ -125,6 +125,36 @@ pub fn a_refused_group_changes_nothing(catalog: &dyn Catalog) {
     // The same without the last one is taken, and sees its own rows.
     group.pop();
     assert_eq!(apply(catalog, &group).unwrap(), ChangeNumber(17));
+}
+
+pub fn groups_are_one_transaction_and_keep_their_own_time_and_reason(catalog: &dyn Catalog) {
+    let mutations = one_of_each();
+    let (first, rest) = mutations.split_at(3);
+    let group = |mutations, at, reason| Group { mutations, at: Timestamp(at), reason };
+    let groups = [group(first, -5, "first seen"), group(&[], 0, "nothing"), group(rest, 7, "the rest")];
+    assert_eq!(catalog.apply_groups(&groups).unwrap(), ChangeNumber(11));
+    let said = |change: &Change| (change.number.get(), change.at.micros(), change.reason.clone());
+    let wanted = |number| if number <= 3 { (number, -5, "first seen") } else { (number, 7, "the rest") };
+    let changes = catalog.changes(ChangeNumber(0), 100).unwrap();
+    for (change, number) in changes.iter().zip(1..=11) {
+        let (number, at, reason) = wanted(number);
+        assert_eq!(said(change), (number, at, reason.to_owned()));
+    }
+    // Each group in a transaction of its own makes the same rows.
+    let one_by_one = MemoryCatalog::new();
+    for Group { mutations, at, reason } in groups {
+        one_by_one.apply(mutations, at, reason).unwrap();
+    }
+    assert_eq!(Answers::of(catalog), Answers::of(&one_by_one));
+
+    // A refusal in the last group undoes the first: counts, rows and numbers.
+    let before = Answers::of(catalog);
+    let good = [insert("b", 1, 5)];
+    let bad = [step(&key("b", 1, 5, 0), SegmentStatus::Archived, SegmentStatus::Evicted)];
+    refused(catalog.apply_groups(&[group(&good, 8, "good"), group(&bad, 9, "bad")]));
+    assert_eq!(Answers::of(catalog), before);
+    assert_eq!(catalog.apply_groups(&[]).unwrap(), ChangeNumber(11));
+    assert_eq!(catalog.apply_groups(&[group(&[], 1, "")]).unwrap(), ChangeNumber(11));
 }
 
 pub fn history_replayed_gives_the_same_catalog(catalog: &dyn Catalog) {

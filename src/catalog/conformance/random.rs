@@ -112,7 +112,7 @@ fn segment() -> impl Strategy<Value = SegmentRow> {
 }
 
 /// A mutation in a small world, so that many meet what others left; many are refused.
-fn mutation() -> impl Strategy<Value = Mutation> {
+pub fn mutation() -> impl Strategy<Value = Mutation> {
     let collection = || prop::sample::select(&COLLECTIONS[..]).prop_map(name);
     let sequence = || (0_u64..45).prop_map(Sequence);
     let range = || (0_u64..4, 0_u64..3).prop_map(|(first, more)| (Sequence(first * 3), Sequence(first * 3 + more)));
@@ -149,7 +149,7 @@ fn mutation() -> impl Strategy<Value = Mutation> {
 }
 
 /// Groups of mutations; most groups of several are refused.
-fn mutations() -> impl Strategy<Value = Vec<Vec<Mutation>>> {
+pub fn mutations() -> impl Strategy<Value = Vec<Vec<Mutation>>> {
     prop::collection::vec(
         prop_oneof![4 => prop::collection::vec(mutation(), 1), 1 => prop::collection::vec(mutation(), 2..4)],
         1..300,

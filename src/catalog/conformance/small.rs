@@ -162,6 +162,8 @@ pub fn values_under_names(catalog: &dyn Catalog) {
     apply(catalog, &[set("log", "1"), set("epoch", "1"), set("log", "")]).unwrap();
     assert_eq!(catalog.meta("log").unwrap().as_deref(), Some(""));
     assert_eq!(catalog.meta("epoch").unwrap().as_deref(), Some("1"));
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(catalog.values().unwrap(), [pair("epoch", "1"), pair("log", "")]);
     assert_eq!(catalog.meta("Log").unwrap(), None);
     assert_eq!(catalog.meta("").unwrap(), None);
 }

@@ -381,6 +381,11 @@ pub fn meta(read: &dyn Read, name: &str) -> CatalogResult<Option<String>> {
     Ok(values::get::<MetaRow>(read, &keys::meta(name))?.map(|row| row.value))
 }
 
+pub fn values(read: &dyn Read) -> CatalogResult<Vec<(String, String)>> {
+    let within = Key::of(table::META);
+    Ok(rows::<MetaRow>(read, &within, &within, usize::MAX)?.into_iter().map(|row| (row.name, row.value)).collect())
+}
+
 pub fn count(read: &dyn Read, status: SegmentStatus) -> CatalogResult<u64> {
     Ok(values::get::<CountRow>(read, &keys::count(status))?.map_or(0, |row| row.count))
 }

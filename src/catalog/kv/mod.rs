@@ -41,8 +41,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::{
-    Assignment, Catalog, CatalogError, CatalogMode, CatalogResult, Change, CollectionRow, CursorRow, Engine, LossRow,
-    Mutation, SegmentKey, SegmentRow, SegmentStatus, state,
+    Assignment, Catalog, CatalogError, CatalogMode, CatalogResult, Change, CollectionRow, CursorRow, Engine, Group,
+    LossRow, SegmentKey, SegmentRow, SegmentStatus, Transact, Work, state,
 };
 use crate::types::{ChangeNumber, CollectionName, Sequence, Timestamp};
 use engine::{Environment, Read, Write};
@@ -125,11 +125,8 @@ impl<E: Environment> KvCatalog<E> {
     }
 }
 
-impl<E: Environment> Catalog for KvCatalog<E> {
-    fn apply(&self, mutations: &[Mutation], at: Timestamp, reason: &str) -> CatalogResult<ChangeNumber> {
-        if mutations.is_empty() {
-            return self.change_number();
-        }
+impl<E: Environment> Transact for KvCatalog<E> {
+    fn transact(&self, work: &mut Work<'_>) -> CatalogResult<ChangeNumber> {
         if self.is_read_only {
             return self.unavailable("it was opened to read only");
         }
@@ -140,9 +137,18 @@ impl<E: Environment> Catalog for KvCatalog<E> {
         }
         // The write lock first: what the rules read cannot change before their rows are written. Dropped, it is undone.
         let mut writing = self.shared.environment.write()?;
-        let number = state::apply(&mut writes::Transaction(&mut writing), mutations, at, reason)?;
+        let number = work(&mut writes::Transaction(&mut writing))?;
         self.commit(writing)?;
         Ok(number)
+    }
+}
+
+impl<E: Environment> Catalog for KvCatalog<E> {
+    fn apply_groups(&self, groups: &[Group<'_>]) -> CatalogResult<ChangeNumber> {
+        if groups.iter().all(|group| group.mutations.is_empty()) {
+            return self.change_number();
+        }
+        self.transact(&mut |rows| state::apply(rows, groups))
     }
 
     fn change_number(&self) -> CatalogResult<ChangeNumber> {
@@ -247,6 +253,10 @@ impl<E: Environment> Catalog for KvCatalog<E> {
 
     fn meta(&self, name: &str) -> CatalogResult<Option<String>> {
         self.read(|read| lookups::meta(read, name))
+    }
+
+    fn values(&self) -> CatalogResult<Vec<(String, String)>> {
+        self.read(lookups::values)
     }
 
     fn counts(&self) -> CatalogResult<Vec<(SegmentStatus, u64)>> {

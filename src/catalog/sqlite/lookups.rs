@@ -118,11 +118,12 @@ const CURSOR: &str =
 const CURSORS: &str =
     "SELECT collection, sink, epoch, sequence, checksum FROM cursors WHERE collection = ?1 ORDER BY sink";
 const META: &str = "SELECT name, value, checksum FROM meta WHERE name = ?1";
+const VALUES: &str = "SELECT name, value, checksum FROM meta WHERE name > '' ORDER BY name";
 const COUNT: &str = "SELECT status, segments, checksum FROM segment_counts WHERE status = ?1";
 
 /// Every statement of this file, and whether it may sort.
 #[cfg(test)]
-pub const STATEMENTS: [(&str, bool); 24] = [
+pub const STATEMENTS: [(&str, bool); 25] = [
     (CHANGE_NUMBER, false),
     (CHANGES, false),
     (SEGMENT, false),
@@ -146,6 +147,7 @@ pub const STATEMENTS: [(&str, bool); 24] = [
     (CURSOR, false),
     (CURSORS, false),
     (META, false),
+    (VALUES, false),
     (COUNT, false),
 ];
 
@@ -435,6 +437,10 @@ pub fn cursors(session: &Session<'_>, collection: &CollectionName) -> CatalogRes
 
 pub fn meta(session: &Session<'_>, name: &str) -> CatalogResult<Option<String>> {
     session.one(META, [name], |row| Ok(rows::meta(row)?.1))
+}
+
+pub fn values(session: &Session<'_>) -> CatalogResult<Vec<(String, String)>> {
+    session.all(VALUES, [], rows::meta)
 }
 
 pub fn count(session: &Session<'_>, status: SegmentStatus) -> CatalogResult<u64> {

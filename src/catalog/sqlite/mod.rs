@@ -30,8 +30,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 use super::{
-    Assignment, Catalog, CatalogError, CatalogMode, CatalogResult, Change, CollectionRow, CursorRow, Engine, LossRow,
-    Mutation, SegmentKey, SegmentRow, SegmentStatus, state,
+    Assignment, Catalog, CatalogError, CatalogMode, CatalogResult, Change, CollectionRow, CursorRow, Engine, Group,
+    LossRow, SegmentKey, SegmentRow, SegmentStatus, Transact, Work, state,
 };
 use crate::types::{ChangeNumber, CollectionName, Sequence, Timestamp};
 use session::Session;
@@ -160,24 +160,30 @@ impl SqliteCatalog {
     }
 }
 
-impl Catalog for SqliteCatalog {
-    fn apply(&self, mutations: &[Mutation], at: Timestamp, reason: &str) -> CatalogResult<ChangeNumber> {
-        if mutations.is_empty() {
-            return self.change_number();
-        }
+impl Transact for SqliteCatalog {
+    fn transact(&self, work: &mut Work<'_>) -> CatalogResult<ChangeNumber> {
         let connection = self.writer()?;
         let session = self.session(&connection);
         // The write lock first: what the rules read cannot change before their rows are written.
         session.run("BEGIN IMMEDIATE")?;
-        let applied = state::apply(&mut writes::Transaction::new(session), mutations, at, reason).and_then(|number| {
+        let done = work(&mut writes::Transaction::new(session)).and_then(|number| {
             self.commit(&session)?;
             Ok(number)
         });
-        if applied.is_err() && !connection.is_autocommit() {
-            // What cannot be undone now is undone by the next `apply`, before it begins; until then nobody sees it.
+        if done.is_err() && !connection.is_autocommit() {
+            // What cannot be undone now is undone by the next transaction, before it begins; until then nobody sees it.
             let _ = session.try_run("ROLLBACK");
         }
-        applied
+        done
+    }
+}
+
+impl Catalog for SqliteCatalog {
+    fn apply_groups(&self, groups: &[Group<'_>]) -> CatalogResult<ChangeNumber> {
+        if groups.iter().all(|group| group.mutations.is_empty()) {
+            return self.change_number();
+        }
+        self.transact(&mut |rows| state::apply(rows, groups))
     }
 
     fn change_number(&self) -> CatalogResult<ChangeNumber> {
@@ -284,6 +290,10 @@ impl Catalog for SqliteCatalog {
 
     fn meta(&self, name: &str) -> CatalogResult<Option<String>> {
         self.read(|session| lookups::meta(session, name))
+    }
+
+    fn values(&self) -> CatalogResult<Vec<(String, String)>> {
+        self.read(lookups::values)
     }
 
     fn counts(&self) -> CatalogResult<Vec<(SegmentStatus, u64)>> {

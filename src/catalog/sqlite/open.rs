@@ -8,6 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::session::Session;
 use super::{VERSION_MAX, error};
 use crate::catalog::{CatalogError, CatalogMode, CatalogResult};
+use crate::fs::{FileSystem as _, FsResult, OpenMode, OsFileSystem, durable};
 
 /// `ICEC`: what `file` and other programs know the database by.
 const APPLICATION_ID: i64 = 0x4943_4543;
@@ -108,10 +109,14 @@ pub fn first_reader(path: &Path, busy_timeout: Duration) -> CatalogResult<(Conne
     }
 }
 
-fn wal_exists(path: &Path) -> bool {
+fn wal_of(path: &Path) -> PathBuf {
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
-    !matches!(Path::new(&wal).try_exists(), Ok(false))
+    wal.into()
+}
+
+fn wal_exists(path: &Path) -> bool {
+    !matches!(wal_of(path).try_exists(), Ok(false))
 }
 
 fn blank(path: &Path) -> CatalogError {
@@ -162,9 +167,32 @@ pub fn writer(path: &Path, mode: CatalogMode, busy_timeout: Duration) -> Catalog
     if version(&session)?.is_none() && mode != CatalogMode::Create {
         return Err(blank(path));
     }
+    sync_what_is_there(path)?;
     make_durable(&session)?;
     migrate(&session)?;
     Ok(connection)
+}
+
+/// Makes durable what an earlier process left in the WAL.
+///
+/// One that was killed in COMMIT may have written all frames and synced none: they count from here on, and whoever sees
+/// them acts on them (deletes a purged segment, say), so that no power cut may take them back.
+fn sync_what_is_there(path: &Path) -> CatalogResult<()> {
+    let fs = OsFileSystem::new();
+    let wal = wal_of(path);
+    let sync = || -> FsResult<()> {
+        match fs.open(&wal, OpenMode::Read) {
+            Ok(file) => file.sync_data()?,
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        durable::sync_parent(&fs, &wal)
+    };
+    sync().map_err(|error| CatalogError::Engine {
+        path: path.display().to_string(),
+        operation: "sync the WAL of",
+        source: Box::new(error),
+    })
 }
 
 /// Asks for a WAL that is synced by each COMMIT, and looks whether it is so.

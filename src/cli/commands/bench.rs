@@ -41,7 +41,7 @@ pub(in crate::cli) fn run(context: &Context, args: &BenchArgs) -> CommandResult 
             }
             table.row([
                 figure.scenario.to_owned(),
-                figure.what.to_owned(),
+                figure.what.to_string(),
                 shown(figure.unit, figure.icecore),
                 figure.limit.map_or_else(|| "-".into(), |limit| shown(figure.unit, limit)),
                 figure.ratio().map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}")),

@@ -1,32 +1,35 @@
 //! `icecore ls collections|segments|journals|changes|assignments`
 //!
+//! Segments, changes and assignments are read from the catalog alone, page by page.
+//!
 //! Paths are absolute for programs, so that they can be opened from anywhere; people see them below their directory.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::status;
-use crate::catalog::{Assignment, Change, SegmentRow};
+use crate::catalog::{Assignment, Catalog, CatalogResult, Change, SegmentKey, SegmentRow};
 use crate::cli::facts::{Facts, Listing};
-use crate::cli::{CommandResult, Context, Exit, Failure, LsArgs, LsSubject, Stdout, logs};
+use crate::cli::{CommandResult, Context, Exit, Failure, LsChangesArgs, LsCommand, LsSegmentsArgs, Stdout, logs};
 use crate::log::Log;
+use crate::log::catalog::CatalogLook;
 use crate::types::ids::hex;
 use crate::types::{ChangeNumber, CollectionName, Sequence};
+use crate::{Error, ErrorKind};
 
 /// Rows read from the catalog at once.
 const PAGE_ROWS: usize = 1000;
 
-pub(in crate::cli) fn run(context: &Context, args: &LsArgs) -> CommandResult {
-    let log = logs::open_read_only(context)?;
+pub(in crate::cli) fn run(context: &Context, command: &LsCommand) -> CommandResult {
     let mut stdout = Stdout::lock();
     let mut list = Listing::new(context.json);
     let mut add = |facts: Facts| Ok(list.add(&mut stdout, &facts)?);
-    match args.subject {
-        LsSubject::Collections => collections(&log, &mut add)?,
-        LsSubject::Segments => segments(&log, &mut add)?,
-        LsSubject::Journals => journals(&log, &mut add)?,
-        LsSubject::Changes => changes(&log, &mut add)?,
-        LsSubject::Assignments => assignments(&log, &mut add)?,
+    match command {
+        LsCommand::Collections => collections(&logs::open_read_only(context)?, &mut add)?,
+        LsCommand::Segments(args) => segments(&logs::look_at_catalog(context)?, args, &mut add)?,
+        LsCommand::Journals => journals(&logs::open_read_only(context)?, &mut add)?,
+        LsCommand::Changes(args) => changes(&*logs::look_at_catalog(context)?.catalog, args, &mut add)?,
+        LsCommand::Assignments => assignments(&logs::look_at_catalog(context)?, &mut add)?,
     }
     if !list.finish(&mut stdout)? {
         context.say("none");
@@ -41,9 +44,9 @@ type Add<'a> = dyn FnMut(Facts) -> Result<(), Failure> + 'a;
 struct Places(HashMap<String, PathBuf>);
 
 impl Places {
-    fn of(log: &Log) -> Self {
+    fn of(look: &CatalogLook) -> Self {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        Self(log.directories().into_iter().map(|(id, path)| (id, absolute(&path))).collect())
+        Self(look.directories.iter().map(|(id, path)| (id.clone(), absolute(path))).collect())
     }
 
     /// A directory that is not of this log any more is told by its id.
@@ -76,17 +79,46 @@ fn collections(log: &Log, add: &mut Add<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn segments(log: &Log, add: &mut Add<'_>) -> Result<(), Failure> {
-    let places = Places::of(log);
+/// A page of rows behind the row `after`, by the look-up that has an index for what is asked.
+fn page(
+    catalog: &dyn Catalog,
+    args: &LsSegmentsArgs,
+    after: Option<&SegmentKey>,
+    rows: usize,
+) -> CatalogResult<Vec<SegmentRow>> {
+    match (&args.collection, args.status) {
+        (None, _) if args.unflushed => catalog.segments_unflushed(after, rows),
+        (None, Some(status)) => catalog.segments_by_status(status, after, rows),
+        (collection, _) => catalog.segments(collection.as_ref(), after, rows),
+    }
+}
+
+/// Whether a row is wanted, whichever look-up gave it.
+fn is_wanted(row: &SegmentRow, args: &LsSegmentsArgs) -> bool {
+    args.status.is_none_or(|status| row.status == status)
+        && (!args.unflushed || row.status.is_live() && row.flushed_at.is_none())
+}
+
+fn segments(look: &CatalogLook, args: &LsSegmentsArgs, add: &mut Add<'_>) -> Result<(), Failure> {
+    if let Some(name) = &args.collection
+        && look.catalog.collection(name).map_err(crate::Error::from)?.is_none()
+    {
+        let error = Error::new(ErrorKind::NotFound, format!("no such collection in the catalog: collection=`{name}`"));
+        return Err(error.with_hint("`ls collections` lists them").into());
+    }
+    let places = Places::of(look);
+    let mut left = args.limit.unwrap_or(usize::MAX);
     let mut after = None;
-    loop {
-        let rows = log.catalog().segments(None, after.as_ref(), PAGE_ROWS).map_err(crate::Error::from)?;
-        let Some(last) = rows.last() else { return Ok(()) };
+    while left > 0 {
+        let rows = page(&*look.catalog, args, after.as_ref(), PAGE_ROWS.min(left)).map_err(crate::Error::from)?;
+        let Some(last) = rows.last() else { break };
         after = Some(last.key.clone());
-        for row in rows {
-            add(segment(&row, &places))?;
+        for row in rows.iter().filter(|row| is_wanted(row, args)).take(left) {
+            left -= 1;
+            add(segment(row, &places))?;
         }
     }
+    Ok(())
 }
 
 fn segment(row: &SegmentRow, places: &Places) -> Facts {
@@ -126,16 +158,19 @@ fn journals(log: &Log, add: &mut Add<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn changes(log: &Log, add: &mut Add<'_>) -> Result<(), Failure> {
-    let mut since = ChangeNumber(0);
-    loop {
-        let changes = log.catalog().changes(since, PAGE_ROWS).map_err(crate::Error::from)?;
-        let Some(last) = changes.last() else { return Ok(()) };
+fn changes(catalog: &dyn Catalog, args: &LsChangesArgs, add: &mut Add<'_>) -> Result<(), Failure> {
+    let mut since = ChangeNumber(args.since);
+    let mut left = args.limit.unwrap_or(usize::MAX);
+    while left > 0 {
+        let changes = catalog.changes(since, PAGE_ROWS.min(left)).map_err(crate::Error::from)?;
+        let Some(last) = changes.last() else { break };
         since = last.number;
-        for found in changes {
-            add(change(&found))?;
+        left -= changes.len();
+        for found in &changes {
+            add(change(found))?;
         }
     }
+    Ok(())
 }
 
 fn change(change: &Change) -> Facts {
@@ -150,12 +185,12 @@ fn change(change: &Change) -> Facts {
         .hidden("detail", detail)
 }
 
-fn assignments(log: &Log, add: &mut Add<'_>) -> Result<(), Failure> {
-    let places = Places::of(log);
+fn assignments(look: &CatalogLook, add: &mut Add<'_>) -> Result<(), Failure> {
+    let places = Places::of(look);
     let mut last: Option<Assignment> = None;
     loop {
         let after = last.as_ref().map(|last| (last.component.as_str(), &last.collection));
-        let page = log.catalog().assignments(None, after, PAGE_ROWS).map_err(crate::Error::from)?;
+        let page = look.catalog.assignments(None, after, PAGE_ROWS).map_err(crate::Error::from)?;
         if page.is_empty() {
             return Ok(());
         }

@@ -34,7 +34,9 @@ fn render(report: &Report, dry_run: bool) -> String {
         human::plural(report.segments, "segment"),
         human::plural(report.unsealed_records, "record"),
     );
-    if report.catalog_is_old {
+    if report.catalog_was_missing {
+        text.push_str("the catalog was missing, and was made anew from the directories\n");
+    } else if report.catalog_is_old {
         text.push_str("the catalog is older than the journals: an old copy was put back\n");
     }
     if report.unproven_tail_bytes > 0 {

@@ -27,6 +27,7 @@ fn render(status: &Status) -> String {
     let facts = Facts::default()
         .text("log", &status.log)
         .number("epoch", status.epoch)
+        .text("catalog", catalog(status))
         .number("change_number", status.change_number.0)
         .count("collections", status.collections)
         .text("segments", if segments.is_empty() { "0".to_owned() } else { segments.join(", ") })
@@ -43,6 +44,18 @@ fn render(status: &Status) -> String {
         attention.iter().for_each(|line| text.push_str(&human::item(1, line)));
     }
     text
+}
+
+/// What keeps the catalog, and how far its mirror has come.
+fn catalog(status: &Status) -> String {
+    let engine = status.catalog.map_or("memory".to_owned(), |engine| engine.to_string());
+    match &status.mirror {
+        None => engine,
+        Some(mirror) if mirror.lag == 0 => format!("{engine}, mirrored by {}", mirror.engine),
+        Some(mirror) => {
+            format!("{engine}, mirrored by {}, which is {} behind", mirror.engine, human::plural(mirror.lag, "change"))
+        }
+    }
 }
 
 fn unsealed(status: &Status) -> String {
@@ -112,6 +125,8 @@ fn attention(status: &Status) -> Vec<String> {
     lines.extend(
         status.refusing.iter().map(|refusing| format!("{} takes no appends: {}", refusing.collection, refusing.reason)),
     );
+    let mirror = status.mirror.as_ref().and_then(|mirror| Some((mirror.engine, mirror.error.as_ref()?)));
+    lines.extend(mirror.map(|(engine, why)| format!("the catalog's mirror ({engine}) does not follow: {why}")));
     lines.extend(status.sealing_fails.iter().map(|why| format!("sealing fails: {why}")));
     lines.extend(status.losses.iter().map(|loss| {
         let range = format!("{} {}..={}", loss.collection, loss.first_sequence, loss.last_sequence);

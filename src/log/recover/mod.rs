@@ -34,6 +34,9 @@ pub const COMPONENT: &str = "wal";
 /// Under this name the catalog keeps for which bytes of damaged journals room was left (J6): each costs sequences once, not at
 /// every opening. A line each: directory and file, a space, bytes.
 pub const DAMAGE_NOTE: &str = "journal_damage";
+/// Under this name the catalog keeps from which epoch on journals tell of its own changes. Earlier ones tell of those of a catalog
+/// that is gone: it was made anew, or an older copy was put back and reconciled (C3).
+pub const CHANGES_SINCE_EPOCH: &str = "changes_since_epoch";
 /// The smallest record: what lost bytes may have held at most is counted by it (J6).
 const RECORD_BYTES_MIN: u64 = 13;
 const PAGE_ROWS: usize = 4096;
@@ -88,7 +91,10 @@ pub struct Report {
     pub unproven_tail_bytes: u64,
     /// Bytes that earlier recoveries dropped behind the ends of journals that are still there.
     pub dropped_tail_bytes: u64,
-    /// The catalog is older than the journals say: an old copy was put back (C3).
+    /// The catalog's file was not there, though the log is not new: an empty one was made, and what the directories hold was put
+    /// into it (C6).
+    pub catalog_was_missing: bool,
+    /// The catalog is older than the journals say: an old copy was put back, or it was missing (C3).
     pub catalog_is_old: bool,
 }
 
@@ -116,6 +122,8 @@ pub struct Standing {
     pub catalogued: bool,
     /// The catalog's word.
     pub known: Known,
+    /// Ranges before segments without a row that are in no segment and no journal, and not on record yet.
+    pub holes: Vec<(Sequence, Sequence)>,
     /// The journals' word, merged with it.
     pub merged: Merged,
     /// Why it takes no appends, where it takes none.
@@ -148,7 +156,7 @@ pub fn examine(
     let word = read_catalog(catalog)?;
     let mut report = Report {
         segments: segments.rows,
-        catalog_is_old: newest_change(&journals) > catalog.change_number()?,
+        catalog_is_old: newest_change(&journals, catalog)? > catalog.change_number()?,
         ..Report::default()
     };
     report_journals(&journals, &mut report);
@@ -161,7 +169,11 @@ pub fn examine(
     Ok(Examination { journals, segments, standings, damage_note, report })
 }
 
-fn find_journals(fs: &dyn FileSystem, directories: &[(String, PathBuf)], writable: bool) -> Result<Vec<FoundJournals>> {
+pub(in crate::log) fn find_journals(
+    fs: &dyn FileSystem,
+    directories: &[(String, PathBuf)],
+    writable: bool,
+) -> Result<Vec<FoundJournals>> {
     // One thread a directory, each on its own disk.
     std::thread::scope(|scope| {
         let mut threads = Vec::new();
@@ -178,9 +190,12 @@ fn find_journals(fs: &dyn FileSystem, directories: &[(String, PathBuf)], writabl
     })
 }
 
-fn newest_change(journals: &[FoundJournals]) -> ChangeNumber {
-    let scans = journals.iter().flat_map(|found| &found.journals);
-    scans.map(|found| found.scan.change_number).max().unwrap_or_default()
+/// The newest change of this catalog that journals tell of (C3).
+pub(in crate::log) fn newest_change(journals: &[FoundJournals], catalog: &dyn Catalog) -> Result<ChangeNumber> {
+    let since: u64 = catalog.meta(CHANGES_SINCE_EPOCH)?.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let journals = journals.iter().flat_map(|found| &found.journals);
+    let journals = journals.filter(|found| found.file.journal.epoch.get() >= since);
+    Ok(journals.map(|found| found.scan.change_number).max().unwrap_or_default())
 }
 
 fn read_catalog(catalog: &dyn Catalog) -> Result<CatalogWord> {
@@ -312,15 +327,25 @@ fn stand(
         let assigned = word.assigned.get(&name).and_then(|id| directories.iter().position(|(known, _)| known == id));
         let directory = assigned.or_else(|| home.get(&name).copied()).or(files.directory).unwrap_or(0);
         let mut known = known(word, files, &name);
+        let mut holes = Vec::new();
         for &(first, last) in adopted.get(&name).into_iter().flatten() {
             if !writable {
                 // Nobody adopts it now: a writer beside us may be about to commit its row. Until then its records are read from
                 // the journals; where those are gone, they are not lost.
                 known.missing.push((first, last));
-            } else if first <= known.sealed_through.next() {
-                known.sealed_through = known.sealed_through.max(last);
+                continue;
             }
+            let at = known.sealed_through.next().max(known.floor);
+            if first > at {
+                // Where a catalog is made anew: what lies before a segment and is in no journal is lost, and the segment is not.
+                if pieces.runs.iter().any(|run| run.first < first && run.last() >= at) {
+                    break;
+                }
+                collections::note_missing(&mut holes, &known, at, first.previous());
+            }
+            known.sealed_through = known.sealed_through.max(last);
         }
+        known.missing.extend(&holes);
         known.missing.sort_unstable();
         pieces.room = rooms[directory];
         let merged = collections::merge(&name, pieces, &known)?;
@@ -333,7 +358,7 @@ fn stand(
                 reason: conflict.clone(),
             });
         }
-        for &(first_sequence, last_sequence) in &merged.losses {
+        for &(first_sequence, last_sequence) in holes.iter().chain(&merged.losses) {
             report.losses.push(LossReport { collection: name.clone(), first_sequence, last_sequence });
         }
         report.unsealed_records += merged.unsealed.records();
@@ -345,7 +370,7 @@ fn stand(
             )
         });
         let catalogued = word.rows.contains_key(&name) && assigned.is_some();
-        standings.insert(name, Standing { directory, catalogued, known, merged, refuses });
+        standings.insert(name, Standing { directory, catalogued, known, holes, merged, refuses });
     }
     Ok(standings)
 }

@@ -67,7 +67,12 @@ pub fn find(fs: &dyn FileSystem, directories: &[(String, PathBuf)], catalog: &dy
     let mut found = FoundSegments::default();
     let mut files = Files::new();
     for (index, (_, directory)) in directories.iter().enumerate() {
-        list(fs, index, directory, &mut files, &mut found)?;
+        list(fs, index, directory, &mut |listed| {
+            found.note(&listed.key.collection, index, listed.key.last);
+            if listed.kind == FileKind::Segment {
+                files.insert(listed.key, index);
+            }
+        })?;
     }
     let mut after: Option<SegmentKey> = None;
     loop {
@@ -127,7 +132,7 @@ fn overlaps(one: &SegmentKey, other: &SegmentKey) -> bool {
 }
 
 /// A live row that has some of the same sequences.
-fn row_overlapping(catalog: &dyn Catalog, key: &SegmentKey) -> Result<Option<SegmentKey>> {
+pub(in crate::log) fn row_overlapping(catalog: &dyn Catalog, key: &SegmentKey) -> Result<Option<SegmentKey>> {
     let next = catalog.segments_from(&key.collection, key.first, 1)?;
     Ok(next.into_iter().map(|row| row.key).find(|row| overlaps(row, key)))
 }
@@ -151,13 +156,25 @@ impl FoundSegments {
     }
 }
 
-fn list(
+/// A file below a log's directory that has the name of a segment or a stub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::log) struct Listed {
+    /// Which segment, by its name.
+    pub key: SegmentKey,
+    /// The segment, or the stub that was left in its place.
+    pub kind: FileKind,
+    /// Which of the log's directories.
+    pub directory: usize,
+}
+
+/// Calls `visit` for each segment and each stub below a directory. Returns folders with segments of an unknown collection.
+pub(in crate::log) fn list(
     fs: &dyn FileSystem,
     index: usize,
     directory: &Path,
-    files: &mut Files,
-    found: &mut FoundSegments,
-) -> Result<()> {
+    visit: &mut dyn FnMut(Listed),
+) -> Result<Vec<PathBuf>> {
+    let mut unknown = Vec::new();
     for entry in fs.list(directory)? {
         if entry.kind != EntryKind::Directory || entry.name.starts_with('.') {
             continue;
@@ -172,25 +189,21 @@ fn list(
         let Some(collection) = collection_of(fs, &folder, &entry.name, &names) else {
             if !names.is_empty() {
                 tracing::warn!(folder = %folder.display(), "segments of an unknown collection are left alone");
+                unknown.push(folder);
             }
             continue;
         };
         for (_, name) in names {
-            found.note(&collection, index, name.covers.last);
-            if name.kind == FileKind::Segment {
-                files.insert(
-                    SegmentKey {
-                        collection: collection.clone(),
-                        first: name.covers.first,
-                        last: name.covers.last,
-                        generation: name.generation,
-                    },
-                    index,
-                );
-            }
+            let key = SegmentKey {
+                collection: collection.clone(),
+                first: name.covers.first,
+                last: name.covers.last,
+                generation: name.generation,
+            };
+            visit(Listed { key, kind: name.kind, directory: index });
         }
     }
-    Ok(())
+    Ok(unknown)
 }
 
 /// The collection behind a folder: from its name, or, where that is cut, from a file's metadata (F5).
@@ -210,7 +223,7 @@ fn collection_of(
 }
 
 /// A file without a row is read through before it is trusted: with the row, journals may be released.
-fn judge_file(fs: &dyn FileSystem, path: &Path) -> (FileState, String) {
+pub(in crate::log) fn judge_file(fs: &dyn FileSystem, path: &Path) -> (FileState, String) {
     let file = match fs.open(path, OpenMode::Read) {
         Ok(file) => file,
         Err(error) if error.is_not_found() => return (FileState::Absent, String::new()),

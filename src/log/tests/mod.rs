@@ -2,8 +2,10 @@
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+mod catalogs;
 mod crashes;
 mod life;
+mod migration;
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@
 //! before it was looked at again. Changes nothing.
 
 mod journals;
-mod segments;
+pub(super) mod segments;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -21,9 +21,8 @@ use std::sync::Arc;
 pub use status::{CollectionRefusing, DirectoryStatus, Status};
 
 use super::damage::Damaged;
-use super::open::CATALOG_FILE;
 use super::read::{LOOKS, ReadOptions};
-use super::{Collection, Log, identity};
+use super::{Collection, Log};
 use crate::catalog::LossRow;
 use crate::error::{ErrorKind, Result};
 use crate::types::{CollectionName, Sequence};
@@ -185,8 +184,7 @@ impl Log {
 
 impl Verifier<'_> {
     fn check_catalog(&mut self) -> Result<()> {
-        let Some(first) = self.log.0.directories.first() else { return Ok(()) };
-        let path = first.path.join(identity::FOLDER).join(CATALOG_FILE);
+        let path = self.log.0.catalog_path.clone().unwrap_or_else(|| PathBuf::from("catalog"));
         for reason in self.log.0.catalog.check()? {
             self.report.damaged.push(Damaged {
                 path: path.clone(),

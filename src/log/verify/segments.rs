@@ -7,14 +7,84 @@ use std::sync::Arc;
 use super::Verifier;
 use crate::catalog::{SegmentKey, SegmentRow};
 use crate::error::Result;
-use crate::fs::{EntryKind, OpenMode};
+use crate::fs::{EntryKind, FileSystem, OpenMode};
 use crate::log::damage::Damaged;
 use crate::log::recover::journals::chain;
 use crate::segment::{self, FileKind, FileRange, SegmentError, SegmentName, SegmentReader};
-use crate::types::{CollectionName, Sequence};
+use crate::types::{CollectionName, LogId, Sequence};
 
 /// Rows read at once.
 const PAGE_ROWS: usize = 256;
+
+/// What is known of a segment's file, compared with its row.
+#[derive(Debug, Default)]
+pub(in crate::log) struct Judged {
+    /// What is wrong.
+    pub faults: Vec<Damaged>,
+    /// Records that it holds, as far as was looked.
+    pub records: u64,
+}
+
+/// Compares a segment's file with its row, `deep` byte by byte, else its front and end.
+pub(in crate::log) fn judge(fs: &dyn FileSystem, log: LogId, path: &Path, row: &SegmentRow, deep: bool) -> Judged {
+    let fault = |first: Sequence, last: Sequence, reason: String| Damaged {
+        path: path.to_path_buf(),
+        collection: Some(row.key.collection.clone()),
+        first_sequence: Some(first),
+        last_sequence: Some(last),
+        reason,
+    };
+    let whole =
+        |reason: String| Judged { faults: vec![fault(row.key.first, row.key.last, reason)], ..Judged::default() };
+    let file = match fs.open(path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.is_not_found() => return whole("the file of a segment is missing".into()),
+        Err(error) => return whole(chain(&error)),
+    };
+    let source = Arc::new(FileRange(file));
+    let reader = match SegmentReader::open_range(source.clone()) {
+        Ok(reader) => reader,
+        Err(error) => return whole(chain(&error)),
+    };
+    if let Some(differs) = difference(&reader, row, log) {
+        return whole(differs.into());
+    }
+    let verified = if deep { segment::verify_deep(source, Some(row.sha256)) } else { segment::verify(source) };
+    match verified {
+        Ok(verdict) => {
+            let faults = verdict.damaged.into_iter().map(|damage| {
+                let (first, last) =
+                    damage.sequences.map_or((row.key.first, row.key.last), |range| (range.first, range.last));
+                fault(first, last, format!("{}, offset=`{}`", damage.what, damage.offset))
+            });
+            Judged { faults: faults.collect(), records: verdict.records }
+        }
+        Err(SegmentError::Damaged(damage)) => whole(damage.to_string()),
+        Err(error) => whole(chain(&error)),
+    }
+}
+
+/// What of a segment's footer is not as its row says.
+fn difference(reader: &SegmentReader, row: &SegmentRow, log: LogId) -> Option<&'static str> {
+    let footer = reader.footer();
+    if footer.log != log {
+        Some("it is of another log")
+    } else if footer.collection != row.key.collection {
+        Some("it is of another collection")
+    } else if (footer.covers.first, footer.covers.last) != (row.key.first, row.key.last) {
+        Some("it covers another range than its row says")
+    } else if footer.generation != row.key.generation {
+        Some("it is of another generation than its row says")
+    } else if footer.content_digest != row.content_digest || footer.records != row.records {
+        Some("it holds other records than its row says")
+    } else if (footer.timestamp_min, footer.timestamp_max) != (row.timestamp_min, row.timestamp_max) {
+        Some("its records have other times than its row says")
+    } else if reader.file_bytes().is_some_and(|bytes| bytes != row.bytes) {
+        Some("its length is not what its row says")
+    } else {
+        None
+    }
+}
 
 impl Verifier<'_> {
     /// Looks at every segment of a collection, and adds what each answers for; returns the last sequence of them.
@@ -60,55 +130,11 @@ impl Verifier<'_> {
 
     /// What is wrong with a segment's file.
     fn judge(&mut self, row: &SegmentRow) -> Vec<Damaged> {
-        let path = self.log.0.path_of(row).unwrap_or_else(|| Path::new(&row.directory).join(&row.path));
-        let fault = |first: Sequence, last: Sequence, reason: String| Damaged {
-            path: path.clone(),
-            collection: Some(row.key.collection.clone()),
-            first_sequence: Some(first),
-            last_sequence: Some(last),
-            reason,
-        };
-        let whole = |reason: String| vec![fault(row.key.first, row.key.last, reason)];
-        let file = match self.log.0.fs.open(&path, OpenMode::Read) {
-            Ok(file) => file,
-            Err(error) if error.is_not_found() => return whole("the file of a segment is missing".into()),
-            Err(error) => return whole(chain(&error)),
-        };
-        let source = Arc::new(FileRange(file));
-        let reader = match SegmentReader::open_range(source.clone()) {
-            Ok(reader) => reader,
-            Err(error) => return whole(chain(&error)),
-        };
-        let footer = reader.footer();
-        let differs = if footer.log != self.log.0.log_id {
-            Some("it is of another log")
-        } else if footer.collection != row.key.collection {
-            Some("it is of another collection")
-        } else if footer.content_digest != row.content_digest || footer.records != row.records {
-            Some("it holds other records than its row says")
-        } else if reader.file_bytes().is_some_and(|bytes| bytes != row.bytes) {
-            Some("its length is not what its row says")
-        } else {
-            None
-        };
-        if let Some(differs) = differs {
-            return whole(differs.into());
-        }
-        let verified =
-            if self.options.deep { segment::verify_deep(source, Some(row.sha256)) } else { segment::verify(source) };
-        match verified {
-            Ok(verdict) => {
-                self.report.records += verdict.records;
-                let faults = verdict.damaged.into_iter().map(|damage| {
-                    let (first, last) =
-                        damage.sequences.map_or((row.key.first, row.key.last), |range| (range.first, range.last));
-                    fault(first, last, format!("{}, offset=`{}`", damage.what, damage.offset))
-                });
-                faults.collect()
-            }
-            Err(SegmentError::Damaged(damage)) => whole(damage.to_string()),
-            Err(error) => whole(chain(&error)),
-        }
+        let log = &self.log.0;
+        let path = log.path_of(row).unwrap_or_else(|| Path::new(&row.directory).join(&row.path));
+        let judged = judge(&*log.fs, log.log_id, &path, row, self.options.deep);
+        self.report.records += judged.records;
+        judged.faults
     }
 
     /// Files that look like segments and that the catalog does not know.

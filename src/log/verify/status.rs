@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Missing;
+use crate::catalog::{Engine, MirrorStatus};
 use crate::error::Result;
 use crate::log::identity::Identity;
 use crate::log::read::JournalInfo;
@@ -46,8 +47,12 @@ pub struct Status {
     pub writing: bool,
     /// When appends return; `None` where it is open to read only.
     pub sync_mode: Option<String>,
+    /// What keeps the catalog; `None` where it is in no file.
+    pub catalog: Option<Engine>,
     /// Newest change of the catalog.
     pub change_number: ChangeNumber,
+    /// How far the catalog's mirror has come; `None` without one.
+    pub mirror: Option<MirrorStatus>,
     /// Directories.
     pub directories: Vec<DirectoryStatus>,
     /// Collections.
@@ -128,7 +133,9 @@ impl Log {
             epoch,
             writing: log.is_writable(),
             sync_mode: log.is_writable().then(|| SyncMode::to_string(&log.sync_mode())),
+            catalog: log.catalog.engine(),
             change_number: log.catalog.change_number()?,
+            mirror: log.mirror.status(&*log.catalog),
             directories,
             collections: all.len() as u64,
             refusing,

@@ -1,0 +1,72 @@
+//! `icecore ls`
+
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Args, Subcommand};
+
+use crate::catalog::SegmentStatus;
+use crate::types::CollectionName;
+
+/// `icecore ls`
+#[derive(Debug, Subcommand)]
+pub enum LsCommand {
+    /// Named streams of records
+    Collections,
+    /// Immutable files with a run of one collection each
+    #[command(after_long_help = "Examples:
+  icecore --data /var/lib/log ls segments --collection access
+  icecore --data /var/lib/log ls segments --status quarantined
+  icecore --data /var/lib/log ls segments --status sealed --limit 1
+  icecore --data /var/lib/log ls segments --unflushed --json
+
+In order of collection and sequence; with --status or --unflushed in the order of sealing, oldest first: `--status sealed --limit 1` \
+is what is archived next. Unflushed is what can be read and has not reached every sink.
+
+With --json one object a line, printed as it is found: also millions of segments need little memory.")]
+    Segments(LsSegmentsArgs),
+    /// Files that appends went to and that are not released yet
+    Journals,
+    /// The numbered history of the catalog: what changed, when, and why
+    #[command(after_long_help = "Examples:
+  icecore --data /var/lib/log ls changes --limit 20
+  icecore --data /var/lib/log ls changes --since 1200 --json
+
+Oldest first. Numbers have no gap: to follow the history, give the last number that was seen.")]
+    Changes(LsChangesArgs),
+    /// Which directory each collection is kept in
+    Assignments,
+}
+
+/// `icecore ls segments`
+#[derive(Debug, Args)]
+pub struct LsSegmentsArgs {
+    /// Only of this collection
+    #[arg(long, value_name = "COLLECTION")]
+    pub collection: Option<CollectionName>,
+    /// Only of this status
+    #[arg(long, value_name = "STATUS", value_parser = status())]
+    pub status: Option<SegmentStatus>,
+    /// Only those that can be read and have not reached every sink
+    #[arg(long)]
+    pub unflushed: bool,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+/// `icecore ls changes`
+#[derive(Debug, Args)]
+pub struct LsChangesArgs {
+    /// Only those behind the change of this number
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub since: u64,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+fn status() -> impl clap::builder::TypedValueParser<Value = SegmentStatus> {
+    PossibleValuesParser::new(SegmentStatus::ALL.map(SegmentStatus::word)).map(|word| {
+        let known = SegmentStatus::ALL.into_iter().find(|status| status.word() == word);
+        known.expect("it is one of the words")
+    })
+}

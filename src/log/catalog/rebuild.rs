@@ -1,0 +1,479 @@
+//! The catalog made anew (C6).
+//!
+//! Owns: what comes from where, and in which order. Under the log's lock:
+//!
+//! 1. What a crash left of an earlier rebuild is finished or undone (`place`).
+//! 2. A new catalog is built in a file beside. First comes what the old one knows, if it can be read (`carry`): by its history where
+//!    that is whole, else by its rows. What cannot be read is reported.
+//! 3. Then the directories speak: a segment's file without a row gets the row that its footer says (R3), read through byte by byte
+//!    before; collections and assignments of segments and journals are added.
+//! 4. What is in no segment and in no journal, though a row, a stub or a file's name says that it was there, is recorded as a
+//!    loss: so no sequence is ever given out again (C7), and an operator can acknowledge it.
+//! 5. The new catalog is checked: by itself, and against the directories.
+//! 6. It takes the old one's place (`place`, which says why a crash between any two steps is safe). Nothing is deleted or
+//!    overwritten, and no file of a segment or journal is touched.
+//!
+//! Memory grows with the number of segments, about 1 KiB for each, as when a log is opened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::aside::{exists, set_aside};
+use super::carry::{self, History, Writer, is_unreadable};
+use super::check::{self, CatalogReport};
+use super::choose::{catalog_file, check_built};
+use super::look::Temporary;
+use super::place;
+use crate::catalog::{Catalog, CatalogError, CatalogMode, Engine, Mutation, SegmentKey, SegmentRow};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{FileSystem, durable};
+use crate::log::Log;
+use crate::log::open::{existing_directories, lock};
+use crate::log::options::LogOptions;
+use crate::log::recover::act::row_of_file;
+use crate::log::recover::journals::FoundJournals;
+use crate::log::recover::segments::{self, Listed};
+use crate::log::recover::table::Action;
+use crate::log::recover::{CHANGES_SINCE_EPOCH, COMPONENT, LossReport, find_journals};
+use crate::segment::FileKind;
+use crate::types::{CollectionName, Epoch, LogId, Sequence, Timestamp};
+
+/// Rows read at once.
+const PAGE_ROWS: usize = 1000;
+const FROM_FOOTER: &str = "rebuild: from the segment's footer";
+const FROM_DIRECTORIES: &str = "rebuild: from the directories";
+
+/// What of the old catalog could be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// There was none.
+    #[default]
+    Absent,
+    /// There was one, and nothing of it could be read.
+    Unreadable,
+    /// Its rows, as far as they can be read; the history begins anew.
+    Rows,
+    /// Its whole history: the new catalog has the same, with the same numbers.
+    History,
+}
+
+/// Something that the old catalog had and the new one has not.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct NotCarried {
+    /// What.
+    pub what: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// What a rebuild did, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct RebuildReport {
+    /// Whether nothing was left out, and catalog and directories agree.
+    pub ok: bool,
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// The catalog's file.
+    pub path: PathBuf,
+    /// What keeps it.
+    pub engine: Option<Engine>,
+    /// What of the old catalog could be used.
+    pub source: Source,
+    /// The mirror that was taken for the old catalog, which was gone or could not be opened; `None` where it was itself.
+    pub from_mirror: Option<Engine>,
+    /// Where the old catalog's files lie now.
+    pub set_aside: Option<PathBuf>,
+    /// Where its mirrors' files lie now, which could not follow the new one.
+    pub mirrors_set_aside: Vec<PathBuf>,
+    /// Rows of segments that the new catalog has.
+    pub segments: u64,
+    /// Those of them that were made from footers.
+    pub from_footers: u64,
+    /// Collections that it has.
+    pub collections: u64,
+    /// Assignments that were made from where segments and journals lie.
+    pub assignments_made: u64,
+    /// Losses that were not on record before.
+    pub losses: Vec<LossReport>,
+    /// What could not be carried over from the old catalog.
+    pub not_carried: Vec<NotCarried>,
+    /// The new catalog against the directories.
+    pub check: CatalogReport,
+}
+
+impl Log {
+    /// Makes the catalog of a log anew from its directories, and from what can be read of the old one; the old one is set
+    /// aside. With `dry_run` it is made, looked at, and removed again.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no log, `Locked` while a process writes to it, `Unsupported` for a catalog of a newer version,
+    /// or what the disk said. The old catalog is in its place then, or the next opening for writing puts the new one there.
+    pub fn rebuild_catalog(options: &LogOptions, dry_run: bool) -> Result<RebuildReport> {
+        let fs = &*options.fs;
+        if options.catalog.is_some() {
+            let message = "a catalog that the options give is in no file, and is not made anew";
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        let (directories, _) = existing_directories(options)?;
+        let _locks = directories.iter().map(|(_, path)| lock(fs, path)).collect::<Result<Vec<_>>>()?;
+        // Again, under the lock.
+        let (directories, identities) = existing_directories(options)?;
+        let log = identities[0].log_id(&directories[0].1)?;
+        let epoch = Epoch(identities.iter().map(|identity| identity.epoch).max().unwrap_or(0));
+        let engine = identities[0].catalog;
+        check_built(engine)?;
+        let file_of = |engine| catalog_file(options, &directories[0].1, log, engine);
+        let path = file_of(engine);
+        if let Some(folder) = &options.catalog_directory {
+            durable::create_dir_all(fs, folder)?;
+        }
+        if !dry_run {
+            place::settle(fs, engine, &path)?;
+        }
+        let file = Temporary { fs: Arc::clone(&options.fs), engine, path: place::building(&path) };
+        let others: Vec<(Engine, PathBuf)> =
+            Engine::ALL.into_iter().filter(|other| *other != engine).map(|other| (other, file_of(other))).collect();
+        let place =
+            Place { fs, directories: &directories, log, epoch, engine, path: &path, others: &others, file: &file };
+        let (old, mirror) = place.open_old()?;
+        let mut rebuild = Rebuild::new(&place, options.clock.now())?;
+        rebuild.report.from_mirror = mirror;
+        rebuild.carry(old)?;
+        rebuild.adopt()?;
+        rebuild.settle_collections()?;
+        rebuild.finish(dry_run)
+    }
+}
+
+/// Whose catalog is made, and where.
+struct Place<'a> {
+    fs: &'a dyn FileSystem,
+    directories: &'a [(String, PathBuf)],
+    log: LogId,
+    epoch: Epoch,
+    engine: Engine,
+    path: &'a Path,
+    /// Where mirrors would be, or what migrations left.
+    others: &'a [(Engine, PathBuf)],
+    file: &'a Temporary,
+}
+
+/// The old catalog.
+enum Old {
+    Absent,
+    Unreadable(String),
+    Open(Arc<dyn Catalog>),
+}
+
+impl Place<'_> {
+    /// The old catalog, or, where that is gone or cannot be opened, the newest of its mirrors, and which that is.
+    fn open_old(&self) -> Result<(Old, Option<Engine>)> {
+        let path = place::to_read(self.fs, self.path.to_path_buf());
+        let old = match self.engine.open(&path, CatalogMode::ReadOnly) {
+            Ok(old) => return Ok((Old::Open(old), None)),
+            Err(CatalogError::NotFound { .. }) => Old::Absent,
+            Err(error) if is_unreadable(&error) => Old::Unreadable(error.to_string()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut newest = None;
+        for (engine, path) in self.others.iter().filter(|(engine, _)| engine.is_built()) {
+            if let Ok(mirror) = engine.open(path, CatalogMode::ReadOnly)
+                && let Ok(number) = mirror.change_number()
+                && newest.as_ref().is_none_or(|(_, _, other)| *other < number)
+            {
+                newest = Some((*engine, mirror, number));
+            }
+        }
+        Ok(match newest {
+            Some((engine, mirror, _)) => (Old::Open(mirror), Some(engine)),
+            None => (old, None),
+        })
+    }
+
+    /// An empty catalog in the file beside.
+    fn new_catalog(&self) -> Result<Arc<dyn Catalog>> {
+        for path in self.engine.companions(&self.file.path).into_iter().chain([self.file.path.clone()]) {
+            match durable::remove(self.fs, &path) {
+                Err(error) if !error.is_not_found() => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(self.engine.open(&self.file.path, CatalogMode::Create)?)
+    }
+}
+
+struct Rebuild<'a> {
+    place: &'a Place<'a>,
+    now: Timestamp,
+    new: Arc<dyn Catalog>,
+    journals: Vec<FoundJournals>,
+    /// Segments and stubs, by their names.
+    listed: Vec<Listed>,
+    /// The highest sequence of each collection that the old catalog knew of.
+    old_ends: BTreeMap<CollectionName, Sequence>,
+    report: RebuildReport,
+}
+
+impl<'a> Rebuild<'a> {
+    fn new(place: &'a Place<'a>, now: Timestamp) -> Result<Self> {
+        let journals = find_journals(place.fs, place.directories, false)?;
+        if let Some(unreadable) = journals.iter().flat_map(|found| &found.unreadable).next() {
+            // What it holds would be taken for lost.
+            let message =
+                format!("a journal cannot be read: path=`{}`, {}", unreadable.path.display(), unreadable.reason);
+            return Err(Error::new(ErrorKind::Unavailable, message).with_hint("check the disk, then try again"));
+        }
+        let mut listed = Vec::new();
+        for (index, (_, directory)) in place.directories.iter().enumerate() {
+            segments::list(place.fs, index, directory, &mut |found| listed.push(found))?;
+        }
+        let (path, engine) = (place.path.to_path_buf(), Some(place.engine));
+        let report = RebuildReport { path, engine, ..RebuildReport::default() };
+        Ok(Self { place, now, new: place.new_catalog()?, journals, listed, old_ends: BTreeMap::new(), report })
+    }
+
+    /// Step 2.
+    fn carry(&mut self, old: Old) -> Result<()> {
+        let old = match old {
+            Old::Absent => return Ok(()),
+            Old::Unreadable(why) => {
+                self.report.source = Source::Unreadable;
+                self.report.not_carried.push(NotCarried { what: "the old catalog".to_owned(), why });
+                return Ok(());
+            }
+            Old::Open(old) => old,
+        };
+        let history = History::read(&*old)?;
+        if history.unreadable_count == 0 && carry::replay(&*old, &*self.new)? {
+            self.report.source = Source::History;
+        } else {
+            self.report.source = Source::Rows;
+            // What was made until the history broke off does not count.
+            self.new = self.place.new_catalog()?;
+            let more = history.unreadable_count.saturating_sub(history.unreadable.len() as u64);
+            let files: BTreeSet<SegmentKey> = self.files().map(|found| found.key.clone()).collect();
+            self.report.not_carried = carry::rows(&*old, &*self.new, history, &files, self.now)?;
+            if more > 0 {
+                let what = format!("{more} more changes of the history");
+                self.report.not_carried.push(NotCarried { what, why: "they cannot be read".to_owned() });
+            }
+        }
+        let mut after: Option<CollectionName> = None;
+        while let Ok(rows) = old.collections(after.as_ref(), PAGE_ROWS) {
+            let Some(last) = rows.last() else { break };
+            after = Some(last.name.clone());
+            for row in rows {
+                let end = old.sequence_max(&row.name)?;
+                self.old_ends.insert(row.name, end);
+            }
+        }
+        Ok(())
+    }
+
+    fn files(&self) -> impl Iterator<Item = &Listed> {
+        self.listed.iter().filter(|found| found.kind == FileKind::Segment)
+    }
+
+    /// Step 3, segments.
+    fn adopt(&mut self) -> Result<()> {
+        let found = segments::find(self.place.fs, self.place.directories, &*self.new)?;
+        let mut rows: Vec<SegmentRow> = Vec::new();
+        for finding in found.findings.iter().filter(|finding| finding.action == Action::Adopt) {
+            rows.push(row_of_file(self.place.fs, &self.place.directories[finding.directory].0, &finding.path)?);
+        }
+        // As they were sealed: the oldest is archived first.
+        rows.sort_by(|one, other| (one.sealed_at, &one.key).cmp(&(other.sealed_at, &other.key)));
+        self.report.from_footers = rows.len() as u64;
+        let mut writer = Writer::new(&*self.new);
+        for row in rows {
+            writer.push(Mutation::InsertSegment(row), self.now, FROM_FOOTER)?;
+        }
+        writer.flush()?;
+        self.report.from_footers -= writer.refused.len() as u64;
+        self.report.not_carried.append(&mut writer.refused);
+        Ok(())
+    }
+
+    /// Steps 3 and 4, collection by collection.
+    fn settle_collections(&mut self) -> Result<()> {
+        let new = Arc::clone(&self.new);
+        let mut writer = Writer::new(&*new);
+        let mut runs: BTreeMap<CollectionName, Vec<(Sequence, Sequence)>> = BTreeMap::new();
+        let mut homes: BTreeMap<CollectionName, usize> = BTreeMap::new();
+        for (directory, found) in self.journals.iter().enumerate() {
+            for run in found.journals.iter().flat_map(|journal| &journal.scan.runs).filter(|run| run.count > 0) {
+                homes.entry(run.collection.clone()).or_insert(directory);
+                let last = Sequence(run.first.get() + run.count - 1);
+                runs.entry(run.collection.clone()).or_default().push((run.first, last));
+            }
+        }
+        let mut known: BTreeMap<CollectionName, Known> = BTreeMap::new();
+        for found in &self.listed {
+            let of = known.entry(found.key.collection.clone()).or_default();
+            if found.key.last >= of.end {
+                (of.end, of.directory) = (found.key.last, Some(found.directory));
+            }
+            if found.kind == FileKind::Stub {
+                of.stubs.push((found.key.first, found.key.last));
+            }
+        }
+        let mut after: Option<CollectionName> = None;
+        loop {
+            let rows = new.collections(after.as_ref(), PAGE_ROWS)?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.name.clone());
+            for row in rows {
+                known.entry(row.name).or_default();
+            }
+        }
+        for name in homes.keys() {
+            known.entry(name.clone()).or_default();
+        }
+        self.report.collections = known.len() as u64;
+        for (name, mut of) in known {
+            of.end = of.end.max(self.old_ends.get(&name).copied().unwrap_or_default());
+            let home = homes.get(&name).copied().or(of.directory).unwrap_or(0);
+            self.introduce(&mut writer, &name, home)?;
+            let unsealed = runs.remove(&name).unwrap_or_default();
+            self.settle_collection(&mut writer, &name, &of, &unsealed)?;
+        }
+        if self.report.source != Source::History {
+            // What the journals say of change numbers is about the catalog before.
+            let (name, value) = (CHANGES_SINCE_EPOCH.to_owned(), self.place.epoch.next().to_string());
+            writer.push(Mutation::SetMeta { name, value }, self.now, FROM_DIRECTORIES)?;
+        }
+        writer.flush()?;
+        self.report.not_carried.append(&mut writer.refused);
+        Ok(())
+    }
+
+    fn introduce(&mut self, writer: &mut Writer<'_>, name: &CollectionName, home: usize) -> Result<()> {
+        if self.new.assignment(COMPONENT, name)?.is_some() {
+            return Ok(());
+        }
+        if self.new.collection(name)?.is_none() {
+            let put = Mutation::PutCollection { name: name.clone(), settings: "{}".to_owned() };
+            writer.push(put, self.now, FROM_DIRECTORIES)?;
+        }
+        let assign = Mutation::Assign {
+            component: COMPONENT.to_owned(),
+            collection: name.clone(),
+            directory: self.place.directories[home].0.clone(),
+            epoch: self.place.epoch,
+            from: Sequence::FIRST,
+        };
+        self.report.assignments_made += 1;
+        Ok(writer.push(assign, self.now, FROM_DIRECTORIES)?)
+    }
+
+    /// Records as lost what is nowhere, and raises `sealed_through` over what is in segments or on record (R4).
+    fn settle_collection(
+        &mut self,
+        writer: &mut Writer<'_>,
+        name: &CollectionName,
+        of: &Known,
+        unsealed: &[(Sequence, Sequence)],
+    ) -> Result<()> {
+        let row = self.new.collection(name)?;
+        let floor = row.as_ref().map_or(Sequence::FIRST, |row| row.floor.max(Sequence::FIRST));
+        let sealed_through = row.map_or(Sequence(0), |row| row.sealed_through);
+        let mut covered: Vec<(Sequence, Sequence)> =
+            self.new.losses(Some(name))?.into_iter().map(|loss| (loss.first, loss.last)).collect();
+        let mut from = Sequence::FIRST;
+        loop {
+            let rows = self.new.segments_from(name, from, PAGE_ROWS)?;
+            let Some(last) = rows.last() else { break };
+            from = last.key.last.next();
+            covered.extend(rows.iter().map(|row| (row.key.first, row.key.last)));
+        }
+        covered.sort_unstable();
+        let mut at = floor;
+        // Behind everything that was ever there, one that ends the last hole.
+        let end = of.end.max(sealed_through);
+        covered.push((end.next(), end));
+        for (first, last) in covered {
+            if at < first && at <= end {
+                let hole = (at, first.previous().min(end));
+                if unsealed.iter().any(|run| run.0 <= hole.1 && hole.0 <= run.1) {
+                    // Its records are in journals: recovery puts them together when the log is opened.
+                    break;
+                }
+                let is_stub = of.stubs.iter().any(|stub| stub.0 <= hole.1 && hole.0 <= stub.1);
+                let reason = if is_stub {
+                    "rebuild: only a stub is left, and no catalog knows of an archived copy"
+                } else {
+                    "rebuild: in no segment and in no journal"
+                };
+                let (collection, (first, last)) = (name.clone(), hole);
+                writer.push(Mutation::RecordLoss { collection, first, last }, self.now, reason)?;
+                let collection = name.clone();
+                self.report.losses.push(LossReport { collection, first_sequence: first, last_sequence: last });
+                at = hole.1.next();
+            }
+            at = at.max(last.next());
+        }
+        if at.previous() > sealed_through {
+            let raise = Mutation::RaiseSealedThrough { collection: name.clone(), sequence: at.previous() };
+            writer.push(raise, self.now, FROM_DIRECTORIES)?;
+        }
+        Ok(())
+    }
+
+    /// Steps 5 and 6.
+    fn finish(mut self, dry_run: bool) -> Result<RebuildReport> {
+        let Place { fs, directories, log, path, engine, .. } = *self.place;
+        let wrong = self.new.check()?;
+        if let Some(first) = wrong.first() {
+            let message = format!("the new catalog is not whole, and takes nobody's place: what=`{first}`");
+            return Err(Error::new(ErrorKind::Internal, message));
+        }
+        self.never_back()?;
+        self.report.check = check::check(fs, directories, log, path, &*self.new)?;
+        self.report.segments = self.report.check.segments;
+        self.report.dry_run = dry_run;
+        self.report.ok = self.report.check.ok && self.report.not_carried.is_empty() && self.report.losses.is_empty();
+        if !dry_run {
+            // Before the new one is in place: a mirror of another history would keep the log from opening. One that is gone is
+            // made anew.
+            if self.report.source != Source::History {
+                for (other, path) in self.place.others {
+                    if exists(fs, path)? {
+                        self.report.mirrors_set_aside.extend(set_aside(fs, *other, path)?);
+                    }
+                }
+            }
+            self.report.set_aside = place::replace(fs, engine, path, &*self.new)?;
+        }
+        Ok(self.report)
+    }
+
+    /// No sequence that the old catalog knew of is forgotten (C7), unless a journal still has it.
+    fn never_back(&self) -> Result<()> {
+        let mut unsealed: BTreeMap<&CollectionName, Sequence> = BTreeMap::new();
+        for run in self.journals.iter().flat_map(|found| &found.journals).flat_map(|journal| &journal.scan.runs) {
+            let end = unsealed.entry(&run.collection).or_default();
+            *end = (*end).max(Sequence(run.first.get() + run.count.max(1) - 1));
+        }
+        for (name, before) in &self.old_ends {
+            let now = self.new.sequence_max(name)?.max(unsealed.get(name).copied().unwrap_or_default());
+            if now < *before {
+                let message =
+                    format!("the new catalog would forget sequences: collection=`{name}`, from=`{before}`, to=`{now}`");
+                return Err(Error::new(ErrorKind::Internal, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the directories know of a collection.
+#[derive(Default)]
+struct Known {
+    /// The highest sequence of any name.
+    end: Sequence,
+    /// Where the file of that name lies.
+    directory: Option<usize>,
+    stubs: Vec<(Sequence, Sequence)>,
+}

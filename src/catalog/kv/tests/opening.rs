@@ -196,6 +196,41 @@ fn what_an_mdbx_file_names_is_what_mdbx_takes() {
     }
 }
 
+/// LMDB never wrote some pages at the end that it handed out and took back; a file without them is whole.
+#[cfg(feature = "lmdb")]
+#[test]
+fn pages_in_no_use_may_be_missing_from_the_end_of_an_lmdb_file() {
+    let place = Place::<crate::catalog::kv::lmdb::Lmdb>::new();
+    let catalog = place.create();
+    fill(&catalog);
+    // Pages of their own for a large value, that nothing uses again.
+    plant(&catalog, &[200], &vec![7; 1 << 20]);
+    let mut writing = catalog.shared.environment.write().unwrap();
+    assert!(writing.delete(&[200]).unwrap());
+    writing.commit().unwrap();
+    for round in 0..20 {
+        apply(&catalog, &[insert("c", round * 10 + 1, round * 10 + 9)]).unwrap();
+    }
+    let expected = Answers::of(&catalog);
+    drop(catalog);
+    let clean = std::fs::read(place.path()).unwrap();
+    let (mut refused, mut served) = (0, 0);
+    for len in (8192..clean.len()).step_by(4096) {
+        std::fs::write(place.path(), &clean[..len]).unwrap();
+        match place.open(CatalogMode::ReadOnly) {
+            Err(CatalogError::Damaged { .. }) => refused += 1,
+            Err(error) => panic!("{len} bytes: {error}"),
+            Ok(catalog) => {
+                assert!(Answers::of(&catalog) == expected, "{len} bytes");
+                assert_eq!(catalog.check().unwrap(), Vec::<String>::new());
+                served += 1;
+            }
+        }
+    }
+    println!("lmdb: {} bytes, refused {refused}, served {served}", clean.len());
+    assert!(refused > 5 && served > 5, "refused {refused}, served {served}");
+}
+
 on_engines! {
     a_strange_environment_is_refused_and_stays_as_it_is
     an_environment_without_entries_is_made_a_catalog_only_on_request

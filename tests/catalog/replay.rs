@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use icecore::fs::simulated::Cut;
+use icecore::fs::simulated::{Cut, SECTOR_BYTES};
 use icecore::fs::{EntryKind, File, FileSystem, OpenMode, SimulatedFileSystem};
 
 use crate::trace::{Event, is_transient};
@@ -21,8 +21,8 @@ pub struct Disk {
     open: BTreeMap<String, Arc<dyn File>>,
     /// Files with writes that no sync covers.
     dirty: BTreeSet<String>,
-    /// Writes that were durable when they returned, while earlier ones to the same file were not: any power cut leaves
-    /// them, and maybe nothing else.
+    /// Sectors that were durable when the write to them returned, while others of the same file were not: any power cut
+    /// leaves them, and maybe nothing else.
     alone: Vec<(String, u64, Vec<u8>)>,
 }
 
@@ -82,7 +82,14 @@ impl Disk {
                 if !synchronous {
                     self.dirty.insert(name.clone());
                 } else if self.dirty.contains(name) {
-                    self.alone.push((name.clone(), *offset, bytes.clone()));
+                    // As they stand: a sector is never written without the earlier writes to it.
+                    let first = offset / SECTOR_BYTES * SECTOR_BYTES;
+                    let end = (offset + bytes.len() as u64).div_ceil(SECTOR_BYTES) * SECTOR_BYTES;
+                    let file = self.file(name)?;
+                    let end = end.min(file.len().map_err(text)?);
+                    let mut sectors = vec![0; (end - first) as usize];
+                    file.read_exact_at(&mut sectors, first).map_err(text)?;
+                    self.alone.push((name.clone(), first, sectors));
                 } else {
                     self.file(name)?.sync_data().map_err(text)?;
                 }

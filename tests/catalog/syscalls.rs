@@ -55,7 +55,11 @@ fn judge(events: &[Event]) -> Result<Counts, String> {
                 }
                 syncs = 0;
             }
-            Event::Said(_) => syncs = 0,
+            // What opening or copying leaves unsynced is a matter of power cuts.
+            Event::Said(_) => {
+                syncs = 0;
+                unsynced.clear();
+            }
             _ => {}
         }
     }

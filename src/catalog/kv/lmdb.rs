@@ -163,6 +163,10 @@ impl Environment for Lmdb {
     }
 
     fn write(&self) -> CatalogResult<Writing<'_>> {
+        // Each time, not only when opened: a writer lives for months, and one killed reader would make the file grow with every
+        // change. Looks only at slots of other processes.
+        let cleared = self.environment.clear_stale_readers();
+        cleared.map_err(|error| failed(&self.path, "free the slots of killed readers", error))?;
         let transaction = self.environment.write_txn().map_err(|error| failed(&self.path, "begin to write", error))?;
         Ok(Writing { of: self, transaction })
     }

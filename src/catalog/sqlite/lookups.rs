@@ -118,7 +118,7 @@ const CURSOR: &str =
 const CURSORS: &str =
     "SELECT collection, sink, epoch, sequence, checksum FROM cursors WHERE collection = ?1 ORDER BY sink";
 const META: &str = "SELECT name, value, checksum FROM meta WHERE name = ?1";
-const VALUES: &str = "SELECT name, value, checksum FROM meta ORDER BY name";
+const VALUES: &str = "SELECT name, value, checksum FROM meta WHERE name > '' ORDER BY name";
 const COUNT: &str = "SELECT status, segments, checksum FROM segment_counts WHERE status = ?1";
 
 /// Every statement of this file, and whether it may sort.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::journals::FoundJournal;
 use super::segments::SegmentFinding;
 use super::table::Action;
-use super::{COMPONENT, Examination};
+use super::{COMPONENT, Examination, Standing};
 use crate::catalog::{Catalog, Mutation, SegmentRow, SegmentStatus};
 use crate::error::Result;
 use crate::fs::{FileSystem, OpenMode, durable};
@@ -51,7 +51,7 @@ pub fn act(context: &Context<'_>, examination: &mut Examination) -> Result<()> {
     sync_journals(examination)?;
     for finding in &examination.segments.findings {
         let standing = examination.standings.get(&finding.key.collection);
-        act_on_segment(context, finding, standing.map_or(Sequence(0), |standing| standing.known.sealed_through))?;
+        act_on_segment(context, finding, standing)?;
     }
     set_tails_aside(context, examination);
     note_collections(context, examination)
@@ -89,8 +89,8 @@ fn write_unproven_again(journal: &FoundJournal) -> Result<()> {
     Ok(())
 }
 
-/// `sealed_through`: how far segments reach without a hole, those without a row included.
-fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, sealed_through: Sequence) -> Result<()> {
+/// `standing`: how far segments reach, those without a row included, and what is missing between them.
+fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, standing: Option<&Standing>) -> Result<()> {
     let transition = |from, to| Mutation::Transition { key: finding.key.clone(), from, to, archive_key: None };
     let apply = |mutations: &[Mutation]| {
         context.catalog.apply(mutations, context.now, &format!("recovery: {}", finding.action.label()))
@@ -104,7 +104,13 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, sealed_throug
             // In one step, as when sealing: between the two, the journals' copies would count beside the segment.
             let (collection, sequence) = (finding.key.collection.clone(), finding.key.last);
             let on_record = context.catalog.collection(&collection)?.map_or(Sequence(0), |row| row.sealed_through);
+            let sealed_through = standing.map_or(Sequence(0), |standing| standing.known.sealed_through);
             if (on_record.next()..=sealed_through).contains(&sequence) {
+                // With what is missing before it: behind `sealed_through` nobody looks for it again.
+                let holes = standing.iter().flat_map(|standing| &standing.holes);
+                for &(first, last) in holes.filter(|hole| on_record < hole.0 && hole.1 < finding.key.first) {
+                    mutations.push(Mutation::RecordLoss { collection: collection.clone(), first, last });
+                }
                 mutations.push(Mutation::RaiseSealedThrough { collection, sequence });
             }
             apply(&mutations)?;

@@ -101,7 +101,7 @@ pub fn merge(name: &CollectionName, mut pieces: Pieces, known: &Known) -> Result
 }
 
 /// Adds what of `first..=last` is not on record yet.
-fn note_missing(losses: &mut Vec<(Sequence, Sequence)>, known: &Known, first: Sequence, last: Sequence) {
+pub(super) fn note_missing(losses: &mut Vec<(Sequence, Sequence)>, known: &Known, first: Sequence, last: Sequence) {
     let mut at = first;
     for &(known_first, known_last) in &known.missing {
         if known_last < at {

@@ -122,6 +122,8 @@ pub struct Standing {
     pub catalogued: bool,
     /// The catalog's word.
     pub known: Known,
+    /// Ranges before segments without a row that are in no segment and no journal, and not on record yet.
+    pub holes: Vec<(Sequence, Sequence)>,
     /// The journals' word, merged with it.
     pub merged: Merged,
     /// Why it takes no appends, where it takes none.
@@ -325,15 +327,25 @@ fn stand(
         let assigned = word.assigned.get(&name).and_then(|id| directories.iter().position(|(known, _)| known == id));
         let directory = assigned.or_else(|| home.get(&name).copied()).or(files.directory).unwrap_or(0);
         let mut known = known(word, files, &name);
+        let mut holes = Vec::new();
         for &(first, last) in adopted.get(&name).into_iter().flatten() {
             if !writable {
                 // Nobody adopts it now: a writer beside us may be about to commit its row. Until then its records are read from
                 // the journals; where those are gone, they are not lost.
                 known.missing.push((first, last));
-            } else if first <= known.sealed_through.next() {
-                known.sealed_through = known.sealed_through.max(last);
+                continue;
             }
+            let at = known.sealed_through.next().max(known.floor);
+            if first > at {
+                // Where a catalog is made anew: what lies before a segment and is in no journal is lost, and the segment is not.
+                if pieces.runs.iter().any(|run| run.first < first && run.last() >= at) {
+                    break;
+                }
+                collections::note_missing(&mut holes, &known, at, first.previous());
+            }
+            known.sealed_through = known.sealed_through.max(last);
         }
+        known.missing.extend(&holes);
         known.missing.sort_unstable();
         pieces.room = rooms[directory];
         let merged = collections::merge(&name, pieces, &known)?;
@@ -346,7 +358,7 @@ fn stand(
                 reason: conflict.clone(),
             });
         }
-        for &(first_sequence, last_sequence) in &merged.losses {
+        for &(first_sequence, last_sequence) in holes.iter().chain(&merged.losses) {
             report.losses.push(LossReport { collection: name.clone(), first_sequence, last_sequence });
         }
         report.unsealed_records += merged.unsealed.records();
@@ -358,7 +370,7 @@ fn stand(
             )
         });
         let catalogued = word.rows.contains_key(&name) && assigned.is_some();
-        standings.insert(name, Standing { directory, catalogued, known, merged, refuses });
+        standings.insert(name, Standing { directory, catalogued, known, holes, merged, refuses });
     }
     Ok(standings)
 }

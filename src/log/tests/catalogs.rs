@@ -58,10 +58,9 @@ impl Place {
 pub fn fill(log: &Log, count: u64) {
     for text in ["a", "b"] {
         let name = name(text);
-        for _ in 0..count {
-            let next = log.0.collection(&name).map_or(1, |known| known.state().next.0);
-            assert_eq!(log.append(&name, put(format!("{text}-{next}"))).unwrap().first.0, next);
-        }
+        let next = log.0.collection(&name).map_or(1, |known| known.state().next.0);
+        let batch: Vec<_> = (next..next + count).map(|at| put(format!("{text}-{at}"))).collect();
+        assert_eq!(log.append_batch(&name, &batch, AppendOptions::default()).unwrap().first.0, next);
     }
     log.seal(Some(&name("a"))).unwrap();
 }

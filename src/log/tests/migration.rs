@@ -123,10 +123,9 @@ fn spoil(place: &Place, engine: Engine, how: usize) {
         // Of another history, or ahead.
         _ => {
             let catalog = engine.open(&place.file(engine), crate::catalog::CatalogMode::Create).unwrap();
-            for number in 0..if how == 2 { 1 } else { 1000 } {
-                let value = Mutation::SetMeta { name: "n".to_owned(), value: "1".to_owned() };
-                catalog.apply(&[value], Timestamp(number), "another log").unwrap();
-            }
+            let value = Mutation::SetMeta { name: "n".to_owned(), value: "1".to_owned() };
+            let values = vec![value; if how == 2 { 1 } else { 1000 }];
+            catalog.apply(&values, Timestamp(7), "another log").unwrap();
         }
     }
 }
@@ -165,8 +164,8 @@ fn what_nothing_can_go_on_from_is_set_aside_and_kept() {
 
 #[test]
 fn a_crash_between_any_two_steps_splits_nothing() {
-    for (from, to) in pairs() {
-        for how in 0..4 {
+    for (at, (from, to)) in pairs().into_iter().enumerate() {
+        for how in [0, 1 + at % 3] {
             let mut seen = Vec::new();
             for crash_after in 0.. {
                 let place = filled(&[from]);
@@ -186,8 +185,11 @@ fn a_crash_between_any_two_steps_splits_nothing() {
                 log.close().unwrap();
                 drop(log);
                 // And again, to its end.
-                migrated(&place, to);
-                assert_equal(&place, from, to);
+                let again = migrated(&place, to);
+                assert_eq!(again.is_switched, !is_switched);
+                if !is_switched {
+                    assert_equal(&place, from, to);
+                }
                 assert_filled(&place.open(), 41);
                 if outcome.is_ok() {
                     seen = steps;

@@ -7,6 +7,10 @@ use std::sync::Arc;
 
 use super::{Catalog, CatalogError, CatalogResult};
 
+/// What follows the name of a file that an engine is making; then comes a random number. What is left of it after a crash is
+/// of no use to anyone.
+pub(crate) const MAKING: &str = ".making-";
+
 /// How to open a catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CatalogMode {

@@ -47,6 +47,7 @@ pub use memory::MemoryCatalog;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteCatalog;
 
+pub(crate) use engine::MAKING;
 pub use engine::{CatalogMode, Engine, MirrorStatus};
 pub use mirror::MirroredCatalog;
 pub use model::{

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use icecore::ChangeNumber;
-use icecore::catalog::{CatalogError, CatalogMode, Engine};
+use icecore::catalog::{CatalogMode, Engine};
 use icecore::fs::simulated::Cut;
 
 use crate::answers::{Answers, compare_with, told};
@@ -78,8 +78,6 @@ struct Power {
     states: HashSet<(u64, Told)>,
     points: u64,
     images: u64,
-    /// States of a catalog that was being made and nobody was told of, which are refused, to be removed by hand.
-    torn_making: u64,
     /// States with changes that nobody was told of.
     unsaid: u64,
     /// Some of the states, to go on with.
@@ -103,7 +101,6 @@ impl Power {
             states: HashSet::new(),
             points: 0,
             images: 0,
-            torn_making: 0,
             unsaid: 0,
             kept: Vec::new(),
         }
@@ -167,10 +164,6 @@ impl Power {
         if !self.states.insert((fingerprint(&files), told)) {
             return Ok(());
         }
-        if told == Told::default() && self.is_torn_making(&files) {
-            self.torn_making += 1;
-            return Ok(());
-        }
         let found = self.open(&files, told).map_err(|what| format!("{at}, {cut:?}, {told:?}: {what}"))?;
         self.unsaid += u64::from(found > told.newest);
         // Any of them, all as likely.
@@ -192,18 +185,6 @@ impl Power {
                 return Ok((at, Told::of(&events[..at])));
             }
         }
-    }
-
-    /// Known, and to be mended: MDBX and LMDB make their file in its place, so that a power cut in that can leave a
-    /// file that is refused, though nobody was ever told of a catalog.
-    fn is_torn_making(&self, files: &Files) -> bool {
-        if self.engine == Engine::Sqlite {
-            return false;
-        }
-        let directory = in_memory();
-        write(files, directory.path());
-        let opened = self.engine.open(&catalog_in(directory.path(), self.engine), CatalogMode::Create);
-        matches!(opened, Err(CatalogError::Damaged { .. })) && read(directory.path()) == *files
     }
 
     /// Opens what is left as the next process would; the newest change that it has.
@@ -291,14 +272,13 @@ fn run(test: &str, engine: Engine, seed: u64, wanted: usize) -> Result<String, S
     let calls = events.iter().filter(|event| !matches!(event, Event::Said(_))).count();
     Ok(format!(
         "{} distinct states of {} images at {} places of {calls} calls and more; {} of a second power cut, {} behind a kill; \
-         {} with more than was told, {} torn while it was made",
+         {} with more than was told",
         power.states.len(),
         power.images,
         power.points,
         second - first,
         power.states.len() - second,
-        power.unsaid,
-        power.torn_making
+        power.unsaid
     ))
 }
 

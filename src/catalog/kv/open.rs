@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::engine::{Access, Environment, OpenError, Options, Read, Write as _};
 use super::keys;
-use crate::catalog::{CatalogError, CatalogMode, CatalogResult};
-use crate::fs::{EntryKind, FileSystem as _, FsError, OpenMode, OsFileSystem, durable};
+use crate::catalog::{CatalogError, CatalogMode, CatalogResult, MAKING};
+use crate::fs::{EntryKind, FileSystem as _, FsError, FsResult, OpenMode, OsFileSystem, durable};
 
 /// What a catalog's header begins with.
 const MAGIC: [u8; 8] = *b"icecatlg";
@@ -165,14 +165,17 @@ fn look_at(path: &Path, canonical: &Path) -> CatalogResult<bool> {
 }
 
 fn open_file<E: Environment>(path: &Path, mode: CatalogMode, map_bytes: u64) -> CatalogResult<Shared<E>> {
-    if is_blank(path)? && mode != CatalogMode::Create {
-        return damaged(path, "the file holds no catalog");
+    if is_blank(path)? {
+        if mode != CatalogMode::Create {
+            return damaged(path, "the file holds no catalog");
+        }
+        make_file::<E>(path, map_bytes)?;
     }
     if is_stump(path)? {
         return damaged(path, "the file is too short for a catalog");
     }
     if is_zeros(path)? {
-        return damaged(path, "the file holds only zeros: it was being made when the power went; remove it");
+        return damaged(path, "the file holds only zeros");
     }
     let mut options = Options { access: Access::Writing, map_bytes, may_rebound: false };
     let opened = E::open(path, options).or_else(|error| match error {
@@ -194,7 +197,7 @@ fn open_file<E: Environment>(path: &Path, mode: CatalogMode, map_bytes: u64) -> 
     check_extent(path, &environment)?;
     match header(&environment)? {
         Header::Known => {}
-        Header::Blank if mode == CatalogMode::Create => make(path, &environment)?,
+        Header::Blank if mode == CatalogMode::Create => make(&environment)?,
         Header::Blank => return damaged(path, "the file holds no catalog"),
     }
     if mode == CatalogMode::Create {
@@ -243,8 +246,7 @@ fn is_stump(path: &Path) -> CatalogResult<bool> {
     Ok(metadata.is_ok_and(|metadata| (1..FILE_BYTES_LEAST).contains(&metadata.len)))
 }
 
-/// Whether the beginning of the file never reached the disk although its length did. It is not made anew here: another
-/// process may be about to write it.
+/// Whether the file begins with nothing but zeros: an engine might take it for nothing, and write over it.
 fn is_zeros(path: &Path) -> CatalogResult<bool> {
     if is_blank(path)? {
         return Ok(false);
@@ -326,14 +328,49 @@ pub fn header_value(layout: u32) -> Vec<u8> {
     value
 }
 
-fn make<E: Environment>(path: &Path, environment: &E) -> CatalogResult<()> {
+/// Makes an empty catalog in `path`, where there is nothing yet.
+///
+/// Order: made and closed under a name of its own; synced whole, as engines do not sync every page of a file that they make;
+/// given its name; the name synced. A crash leaves a whole catalog or none, and maybe a file under the other name, of no
+/// use to anyone. Where another process was faster, its file stays.
+fn make_file<E: Environment>(path: &Path, map_bytes: u64) -> CatalogResult<()> {
+    let fs = OsFileSystem::new();
+    let mut making = path.as_os_str().to_owned();
+    making.push(format!("{MAKING}{:016x}", fastrand::u64(..)));
+    let making = PathBuf::from(making);
+    let made = (|| {
+        let environment = E::open(&making, Options { access: Access::Writing, map_bytes, may_rebound: false })?;
+        make(&environment)?;
+        drop(environment);
+        let sync = || -> FsResult<()> {
+            fs.open(&making, OpenMode::ReadWrite)?.sync_all()?;
+            match fs.metadata(path) {
+                // A blank file is in the way of the name.
+                Ok(metadata) if metadata.len == 0 => fs.remove_file(path)?,
+                _ => {}
+            }
+            match durable::publish(&fs, &making, path) {
+                Err(error) if error.source.kind() == std::io::ErrorKind::AlreadyExists => fs.remove_file(&making),
+                published => published,
+            }
+        };
+        sync().map_err(|error| fs_failed(path, "make", error))
+    })();
+    for companion in E::ENGINE.companions(&making) {
+        let _ = fs.remove_file(&companion);
+    }
+    if made.is_err() {
+        let _ = fs.remove_file(&making);
+    }
+    made
+}
+
+fn make<E: Environment>(environment: &E) -> CatalogResult<()> {
     let mut writing = environment.write()?;
     // Again under the lock: another process may have made it in between.
     if writing.get(&keys::header())?.is_none() {
         writing.put(&keys::header(), &header_value(LAYOUT_MAX))?;
         writing.commit()?;
-        durable::sync_parent(&OsFileSystem::new(), path)
-            .map_err(|error| fs_failed(path, "sync the directory of", error))?;
     }
     Ok(())
 }

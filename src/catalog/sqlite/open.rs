@@ -152,6 +152,10 @@ fn version(session: &Session<'_>) -> CatalogResult<Option<u32>> {
 
 /// Opens the connection that writes.
 pub fn writer(path: &Path, mode: CatalogMode, busy_timeout: Duration) -> CatalogResult<Connection> {
+    // SQLite takes a file of one byte for an empty database, and would write over it.
+    if OsFileSystem::new().metadata(path).is_ok_and(|metadata| metadata.len == 1) {
+        return Err(blank(path));
+    }
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | COMMON;
     if mode == CatalogMode::Create {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;

@@ -18,7 +18,7 @@
 use std::path::{Path, PathBuf};
 
 use super::aside::{exists, set_aside};
-use crate::catalog::{Catalog, Engine};
+use crate::catalog::{Catalog, Engine, MAKING};
 use crate::error::Result;
 use crate::fs::{FileSystem, FsResult, durable};
 
@@ -56,6 +56,20 @@ fn remove_with_companions(fs: &dyn FileSystem, engine: Engine, path: &Path) -> F
     remove(fs, path)
 }
 
+/// What an engine began to make under a name of its own, and never gave its place.
+fn remove_half_made(fs: &dyn FileSystem, path: &Path) -> FsResult<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let begins = format!("{}{MAKING}", name.to_string_lossy());
+    let entries = match fs.list(folder) {
+        Err(error) if error.is_not_found() => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries.iter().filter(|entry| entry.name.starts_with(&begins)) {
+        remove(fs, &folder.join(&entry.name))?;
+    }
+    Ok(())
+}
+
 /// Finishes or undoes what a crash left half-done. The log's lock is held.
 ///
 /// # Errors
@@ -63,6 +77,7 @@ fn remove_with_companions(fs: &dyn FileSystem, engine: Engine, path: &Path) -> F
 pub(super) fn settle(fs: &dyn FileSystem, engine: Engine, path: &Path) -> Result<()> {
     remove_with_companions(fs, engine, &building(path))?;
     remove_with_companions(fs, engine, &copying(path))?;
+    remove_half_made(fs, path)?;
     let rebuilt = rebuilt(path);
     if !exists(fs, &rebuilt)? {
         return Ok(());

@@ -116,7 +116,14 @@ pub(super) fn replace(fs: &dyn FileSystem, engine: Engine, path: &Path, new: &dy
 /// Steps 3 and 4.
 fn finish(fs: &dyn FileSystem, engine: Engine, path: &Path) -> Result<Option<PathBuf>> {
     let folder = set_aside(fs, engine, path)?;
-    fs.rename_new(&rebuilt(path), path)?;
+    let rebuilt = rebuilt(path);
+    // Who reads the new one meanwhile has files beside it, by which writers know of its readers: they go with it.
+    for (from, to) in engine.companions(&rebuilt).iter().zip(engine.companions(path)) {
+        if exists(fs, from)? {
+            fs.rename_new(from, &to)?;
+        }
+    }
+    fs.rename_new(&rebuilt, path)?;
     durable::sync_parent(fs, path)?;
     Ok(folder)
 }

@@ -131,8 +131,9 @@ impl Environment for Mdbx {
     fn extent(&self) -> CatalogResult<Extent> {
         let fail = |error| failed(&self.path, "look at", error);
         let info = self.environment.info().map_err(fail)?;
-        let page_bytes = u64::from(self.environment.stat().map_err(fail)?.page_size());
-        Ok(Extent { used_bytes: (info.last_pgno() as u64 + 1) * page_bytes, map_bytes: info.map_size() as u64 })
+        // Not from `stat`, which walks the whole tree. A file with other pages is none that we made.
+        let used_bytes = (info.last_pgno() as u64 + 1) * PAGE_BYTES as u64;
+        Ok(Extent { used_bytes, map_bytes: info.map_size() as u64 })
     }
 
     fn is_whole(&self) -> CatalogResult<bool> {

@@ -60,8 +60,9 @@
 //!
 //! # Features
 //!
-//! `sqlite` (default) is the catalog's engine; without it, [`LogOptions::catalog`] must be given. `tokio` (default) has appends for
-//! async code. `cli` (default) is the program. `testing` has what crash tests need.
+//! `sqlite`, `mdbx` (Linux and macOS) and `lmdb` (all default) are the catalog's engines; without any of them,
+//! [`LogOptions::catalog`] must be given. `tokio` (default) has appends for async code. `cli` (default) is the program. `testing`
+//! has what crash tests need.
 
 pub mod avro;
 #[cfg(feature = "cli")]

@@ -321,7 +321,7 @@ impl From<CatalogError> for Error {
         let hint = match &error {
             CatalogError::NotFound { .. } => Some("`recover` makes it anew from the directories"),
             CatalogError::Damaged { .. } => Some(
-                "put back a good copy, or move the file (and its -wal and -shm) away: `recover` makes it anew from the directories",
+                "`catalog check` says what is wrong; `catalog rebuild` makes it anew from the directories and what it can still read of it",
             ),
             CatalogError::Newer { .. } => Some("use the icecore that wrote it, or a newer one"),
             _ => None,

@@ -295,7 +295,11 @@ fn a_catalog_that_is_gone_or_damaged_is_made_anew() {
     workspace.write("d/.icecore/catalog.sqlite", "garbage");
     for line in ["cat c", "append c", "recover"] {
         let run = workspace.run(&format!("--data d {line}")).expect_code(4);
-        assert!(run.stderr.contains("catalog is damaged") && run.stderr.contains("\nhint: `catalog check`"), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("catalog is damaged") && run.stderr.contains("\nhint: `catalog check`"),
+            "{}",
+            run.stderr
+        );
     }
     remove();
     let run = workspace.run("--data d recover").expect_code(0);

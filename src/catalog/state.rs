@@ -1,6 +1,6 @@
 //! The state machine: what may happen to a segment (C1), and to every other row, in one place.
 //!
-//! Owns: the table of transitions, the rules of each [`Mutation`], the numbering of changes and what they say, the
+//! Owns: the table of transitions, the rules of each [`Mutation`](super::Mutation), the numbering of changes and what they say, the
 //! counts of rows. Does not own: where rows are kept. An engine is a [`Rows`]: it finds rows by key and keeps the
 //! [`RowWrite`]s that [`apply`] gives it, in one transaction. A `RowWrite` can be made here and nowhere else, so no
 //! engine can keep a row that was not checked.

@@ -260,13 +260,19 @@ impl<'a> Rebuild<'a> {
                 self.report.not_carried.push(NotCarried { what, why: "they cannot be read".to_owned() });
             }
         }
+        // Of what was carried over; what was not is in the report.
         let mut after: Option<CollectionName> = None;
-        while let Ok(rows) = old.collections(after.as_ref(), PAGE_ROWS) {
+        loop {
+            let rows = self.new.collections(after.as_ref(), PAGE_ROWS)?;
             let Some(last) = rows.last() else { break };
             after = Some(last.name.clone());
             for row in rows {
-                let end = old.sequence_max(&row.name)?;
-                self.old_ends.insert(row.name, end);
+                match old.sequence_max(&row.name) {
+                    Ok(end) => drop(self.old_ends.insert(row.name, end)),
+                    // One that cannot be read is met on the way and reported above.
+                    Err(error) if is_unreadable(&error) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
         Ok(())

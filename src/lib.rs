@@ -64,6 +64,7 @@
 //! [`LogOptions::catalog`] must be given. `tokio` (default) has appends for async code. `cli` (default) is the program. `testing`
 //! has what crash tests need.
 
+pub mod assignment;
 pub mod avro;
 #[cfg(feature = "cli")]
 pub mod bench;

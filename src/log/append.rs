@@ -15,7 +15,7 @@ use super::options::{AppendOptions, Limits, SyncMode};
 use super::{Inner, Log};
 use crate::avro::record::{self, Fields, kind};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Batch, JournalError, Ticket};
+use crate::journal::{Batch, Journal, JournalError, Ticket};
 use crate::memtable::RUN_OVERHEAD_BYTES;
 use crate::types::{CollectionName, NewRecord, RecordKind, Sequence, Timestamp};
 
@@ -32,6 +32,8 @@ pub struct Receipt {
 pub(super) struct Queued {
     pub collection: Arc<Collection>,
     pub receipt: Receipt,
+    /// Where it was queued.
+    pub journal: Journal,
     pub ticket: Ticket,
     /// What it costs as long as it is unsealed.
     pub encoded_bytes: u64,
@@ -82,8 +84,7 @@ impl Log {
         options: AppendOptions,
     ) -> Result<Receipt> {
         let queued = self.0.enqueue(collection, records, options, Waits::Here)?;
-        let journal = queued.collection.journal.as_ref().expect("a batch was queued to it");
-        match journal.wait(queued.ticket) {
+        match queued.journal.wait(queued.ticket) {
             Ok(()) => Ok(queued.receipt),
             Err(error) => Err(self.0.append_failed(&queued.collection, queued.encoded_bytes, error)),
         }
@@ -124,8 +125,7 @@ impl Log {
             .into_iter()
             .map(|queued| {
                 let queued = queued?;
-                let journal = queued.collection.journal.as_ref().expect("a batch was queued to it");
-                match journal.wait_passively(&queued.ticket) {
+                match queued.journal.wait_passively(&queued.ticket) {
                     Ok(()) => Ok(queued.receipt),
                     Err(error) => Err(self.0.append_failed(&queued.collection, queued.encoded_bytes, error)),
                 }
@@ -187,10 +187,10 @@ impl Inner {
         bytes: u64,
     ) -> Result<Queued> {
         match self.take_place(&collection, records, options, waits, bytes) {
-            Ok((receipt, ticket, encoded_bytes)) => {
+            Ok((receipt, (journal, ticket), encoded_bytes)) => {
                 // The estimate was an upper bound; what is counted from now on is exact.
                 self.budget.give_back(bytes - encoded_bytes, bytes - encoded_bytes);
-                Ok(Queued { collection, receipt, ticket, encoded_bytes })
+                Ok(Queued { collection, receipt, journal, ticket, encoded_bytes })
             }
             Err(error) => {
                 self.budget.give_back(bytes + RUN_OVERHEAD_BYTES, bytes);
@@ -206,8 +206,7 @@ impl Inner {
         options: AppendOptions,
         waits: Waits,
         bytes: u64,
-    ) -> Result<(Receipt, Ticket, u64)> {
-        let journal = collection.journal.as_ref().ok_or_else(read_only)?;
+    ) -> Result<(Receipt, (Journal, Ticket), u64)> {
         let mode = options.sync.unwrap_or_else(|| self.sync_mode());
         let (wait_here, completion) = match waits {
             Waits::Here => (true, None),
@@ -217,6 +216,7 @@ impl Inner {
         let now = self.clock.now();
         let mut encoded = Vec::with_capacity(bytes as usize);
         let mut state = collection.state();
+        let journal = state.home.journal.clone().ok_or_else(read_only)?;
         let first = state.next_for_append(options.expected_next, records.len())?;
         let checksum = encode(&mut encoded, collection, first, records, now);
         let encoded_bytes = encoded.len() as u64;
@@ -239,13 +239,20 @@ impl Inner {
             alone: mode == SyncMode::Always,
             completion,
         };
-        let ticket = journal.push(batch, wait_here).map_err(|error| self.journal_error(collection, error))?;
+        let ticket = journal.push(batch, wait_here);
+        let ticket = match ticket {
+            Ok(ticket) => ticket,
+            Err(error) => {
+                drop(state);
+                return Err(self.journal_error(collection, error));
+            }
+        };
         let last = Sequence(first.0 + records.len() as u64 - 1);
         state.next = last.next();
         if state.unsealed_since.is_none() {
             state.unsealed_since = Some(self.clock.monotonic());
         }
-        Ok((Receipt { first, last }, ticket, encoded_bytes))
+        Ok((Receipt { first, last }, (journal, ticket), encoded_bytes))
     }
 
     /// What was reserved is given back, and the error told in the log's words.
@@ -265,7 +272,7 @@ impl Inner {
             JournalError::Poisoned(_) => (ErrorKind::Unavailable, "check the disk, then reopen the log"),
             JournalError::Closed => (ErrorKind::Closed, "open the log again"),
         };
-        let directory = self.directories[collection.directory].path.display();
+        let directory = self.directories[collection.directory()].path.display();
         Error::new(kind, format!("append failed: collection=`{name}`, directory=`{directory}`, {error}"))
             .with_source(error)
             .with_hint(hint)

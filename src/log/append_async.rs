@@ -119,9 +119,7 @@ impl Log {
         // Whoever dropped the future is not told.
         let completion = Box::new(move |outcome| drop(tell.send(outcome)));
         let queued = inner.enqueue_reserved(collection, records, options, Waits::Completion(completion), bytes)?;
-        if let Some(journal) = &queued.collection.journal {
-            journal.nudge();
-        }
+        queued.journal.nudge();
         Ok(Pending { collection: queued.collection, receipt: queued.receipt, outcome })
     }
 

@@ -20,9 +20,6 @@ pub struct Collection {
     name: CollectionName,
     /// Where its records' checksums start.
     pub(super) seed: Seed,
-    /// Which of the log's directories it is assigned to.
-    pub(super) directory: usize,
-    pub(super) journal: Option<Journal>,
     budget: Arc<Budget>,
     state: Mutex<CollectionState>,
     /// The catalog has its row and its assignment.
@@ -31,9 +28,20 @@ pub struct Collection {
     pub(super) has_folder: AtomicBool,
 }
 
+/// Where a collection is journalled and sealed.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// Which of the log's directories.
+    pub directory: usize,
+    /// Its journal; `None` where the directory takes no appends, or the log is open to read only.
+    pub journal: Option<Journal>,
+}
+
 /// What changes.
 #[derive(Debug)]
 pub struct CollectionState {
+    /// Where new records go, and every unsealed one lies.
+    pub home: Home,
     /// The sequence that the next record gets.
     pub next: Sequence,
     /// Last sequence that readers may see.
@@ -142,8 +150,7 @@ impl Standing {
 impl Collection {
     pub(super) fn new(
         name: CollectionName,
-        directory: usize,
-        journal: Option<Journal>,
+        home: Home,
         budget: Arc<Budget>,
         standing: Standing,
         now: Duration,
@@ -151,6 +158,7 @@ impl Collection {
         let seed = Seed::of(&name);
         let unsealed_since = (!standing.unsealed.is_empty()).then_some(now);
         let state = CollectionState {
+            home,
             next: standing.last.next(),
             written: standing.last,
             durable: standing.last,
@@ -163,7 +171,7 @@ impl Collection {
             waiters: Vec::new(),
         };
         let (catalogued, has_folder) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { name, seed, directory, journal, budget, state: Mutex::new(state), catalogued, has_folder }
+        Self { name, seed, budget, state: Mutex::new(state), catalogued, has_folder }
     }
 
     /// Its name.
@@ -173,6 +181,11 @@ impl Collection {
 
     pub(super) fn state(&self) -> MutexGuard<'_, CollectionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which of the log's directories it lives in now.
+    pub(super) fn directory(&self) -> usize {
+        self.state().home.directory
     }
 
     pub(super) fn is_catalogued(&self) -> bool {

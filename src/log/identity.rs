@@ -29,6 +29,12 @@ pub struct Identity {
     pub directories: Vec<Sibling>,
     /// The newest epoch that this directory took part in.
     pub epoch: u64,
+    /// Object stores that are homes of the log's segments (A5).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remotes: Vec<Remote>,
+    /// Directories that were given up (A3). One that comes back is taken in again under its old id, and merged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forgotten: Vec<Sibling>,
     /// What keeps the log's catalog. The first directory's word counts. Where none is written, it is SQLite.
     #[serde(default)]
     pub catalog: Engine,
@@ -41,6 +47,18 @@ pub struct Sibling {
     pub directory: String,
     /// Where it was when this was written.
     pub path: PathBuf,
+    /// It was drained: no collection is put there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drained: bool,
+}
+
+/// An object store that is a home of the log's segments.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Remote {
+    /// Its id, in assignments.
+    pub directory: String,
+    /// Where it is: `s3://...`, `az://...`; never with a secret in it.
+    pub url: String,
 }
 
 impl Identity {
@@ -98,7 +116,11 @@ impl Identity {
         let log = LogId(random()).to_string();
         let siblings: Vec<Sibling> = directories
             .iter()
-            .map(|path| Sibling { directory: crate::types::ids::hex(&random()[..4]), path: path.clone() })
+            .map(|path| Sibling {
+                directory: crate::types::ids::hex(&random()[..4]),
+                path: path.clone(),
+                drained: false,
+            })
             .collect();
         let identity = |sibling: &Sibling| Self {
             format: FORMAT,
@@ -106,6 +128,8 @@ impl Identity {
             directory: sibling.directory.clone(),
             directories: siblings.clone(),
             epoch: Epoch(0).0,
+            remotes: Vec::new(),
+            forgotten: Vec::new(),
             catalog,
         };
         siblings.iter().map(identity).collect()

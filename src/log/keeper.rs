@@ -245,7 +245,7 @@ impl Inner {
             if must || (still && bytes >= self.options.cold_bytes) {
                 self.seal_collection(&collection)?;
             } else if still && in_memory {
-                small[collection.directory].push(collection);
+                small[collection.directory()].push(collection);
             } else if still && self.budget.is_unsealed_pressing() {
                 // Cold or not, it counts as unsealed: only a segment helps.
                 self.seal_collection(&collection)?;
@@ -422,7 +422,7 @@ impl Inner {
             directory.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
         if self.is_writable() {
-            for collection in self.collections().values().filter(|collection| settled[collection.directory]) {
+            for collection in self.collections().values().filter(|collection| settled[collection.directory()]) {
                 collection.settle();
             }
         }

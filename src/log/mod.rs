@@ -47,7 +47,7 @@ pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, Ski
 pub use verify::{Missing, Status, Verified, VerifyOptions, VerifyProgress, VerifyReport};
 
 use self::budget::Budget;
-use self::collection::Standing;
+use self::collection::{Home, Standing};
 use crate::catalog::{Catalog, CatalogError, Mutation};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -101,7 +101,9 @@ pub(crate) struct Directory {
     id: String,
     /// Where it is.
     path: PathBuf,
-    /// `None` where the log is open to read only.
+    /// What it is good for now.
+    state: Mutex<DirectoryState>,
+    /// `None` where the log is open to read only, or the directory takes no appends.
     journal: Option<Journal>,
     files: Option<Arc<JournalFiles>>,
     cold: Mutex<Vec<Arc<JournalFile>>>,
@@ -109,7 +111,48 @@ pub(crate) struct Directory {
     lock: Mutex<Option<Box<dyn LockGuard>>>,
 }
 
+/// What a directory of an open log is good for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DirectoryState {
+    /// Everything.
+    #[default]
+    Healthy,
+    /// It was drained: it takes no collections, and can be taken away once it is empty.
+    Drained,
+    /// Writing to it failed, and why: its collections live elsewhere, as far as that was possible. What it holds is read from it
+    /// as far as it can be read (A2).
+    Failed(String),
+    /// It is not there, or is not the one it should be, and why: what it holds is not known (A3).
+    Missing(String),
+}
+
+impl DirectoryState {
+    /// The word that operators see: `healthy`, `failed`.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Drained => "drained",
+            Self::Failed(_) => "failed",
+            Self::Missing(_) => "missing",
+        }
+    }
+
+    /// Why it is not healthy, where there is more to say.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Healthy | Self::Drained => None,
+            Self::Failed(why) | Self::Missing(why) => Some(why),
+        }
+    }
+}
+
 impl Directory {
+    fn state(&self) -> DirectoryState {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn cold(&self) -> MutexGuard<'_, Vec<Arc<JournalFile>>> {
         self.cold.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -279,10 +322,10 @@ impl Inner {
             return Ok(Arc::clone(known));
         }
         let directory = collections.len() % self.directories.len();
+        let home = Home { directory, journal: self.directories[directory].journal.clone() };
         let collection = Arc::new(Collection::new(
             name.clone(),
-            directory,
-            self.directories[directory].journal.clone(),
+            home,
             Arc::clone(&self.budget),
             Standing::empty(),
             self.clock.monotonic(),

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use super::budget::Budget;
 use super::catalog::choose::{self, Opened};
-use super::collection::Collection;
+use super::collection::{Collection, Home};
 use super::identity::{self, Identity};
 use super::options::{LogOptions, SyncMode};
 use super::read::{Companion, standing_of};
@@ -302,6 +302,7 @@ fn build(
         let mut directory = Directory {
             id,
             path,
+            state: Mutex::default(),
             journal: None,
             files: None,
             cold: Mutex::new(cold),
@@ -318,11 +319,12 @@ fn build(
     let now = options.clock.monotonic();
     let mut collections = HashMap::with_capacity(examination.standings.len());
     for (name, standing) in examination.standings {
-        let journal = directories[standing.directory].journal.clone();
-        let (directory, catalogued) = (standing.directory, standing.catalogued);
+        let directory = standing.directory;
+        let home = Home { directory, journal: directories[directory].journal.clone() };
+        let catalogued = standing.catalogued;
         budget.charge(0, standing.merged.unsealed.bytes());
         let opened = standing_of(standing);
-        let collection = Collection::new(name.clone(), directory, journal, Arc::clone(&budget), opened, now);
+        let collection = Collection::new(name.clone(), home, Arc::clone(&budget), opened, now);
         collection.catalogued.store(catalogued, Ordering::Release);
         collections.insert(name, Arc::new(collection));
     }

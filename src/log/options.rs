@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::assignment::Policy;
 use crate::avro::codec::Codec;
 use crate::catalog::Engine;
 use crate::clock::{Clock, SystemClock};
@@ -110,6 +111,8 @@ pub struct LogOptions {
     pub cold_bytes: u64,
     /// Records older than this are sealed.
     pub seal_age: Duration,
+    /// How a directory is chosen for a new collection.
+    pub placement: Policy,
     /// Whether appending to a new name creates the collection.
     pub auto_create: bool,
     /// Where files are.
@@ -144,6 +147,7 @@ impl LogOptions {
             block_bytes: 256 << 10,
             cold_bytes: 1 << 20,
             seal_age: Duration::from_secs(24 * 3600),
+            placement: Policy::default(),
             auto_create: true,
             fs: Arc::new(OsFileSystem::new()),
             clock: Arc::new(SystemClock::new()),

@@ -61,6 +61,8 @@ pub fn row(id: &str, footer: &Footer, bytes: u64, sha256: [u8; 32]) -> SegmentRo
 /// A claim on a collection's unsealed records: nobody else seals or cools it meanwhile.
 pub(super) struct Claim<'a> {
     collection: &'a Collection,
+    /// Where the collection lived when it was claimed: it may be moved meanwhile.
+    pub directory: usize,
     pub runs: Vec<Run>,
 }
 
@@ -92,8 +94,9 @@ impl<'a> Claim<'a> {
             return None;
         }
         state.sealing = true;
+        let directory = state.home.directory;
         drop(state);
-        Some(Self { collection, runs })
+        Some(Self { collection, directory, runs })
     }
 }
 
@@ -111,12 +114,12 @@ impl Inner {
     fn seal_claim(&self, collection: &Collection, claim: &Claim<'_>) -> Result<()> {
         let (first, last) = (claim.runs[0].first, claim.runs[claim.runs.len() - 1].last());
         let key = SegmentKey { collection: collection.name().clone(), first, last, generation: Generation(0) };
-        let (footer, bytes, sha256) = self.write_segment(collection, &claim.runs, &key)?;
+        let (footer, bytes, sha256) = self.write_segment(collection, claim.directory, &claim.runs, &key)?;
         if self.options.sabotage.releases_before_row() {
             self.drop_sealed(collection, last);
             self.release_finished();
         }
-        let id = &self.directories[collection.directory].id;
+        let id = &self.directories[claim.directory].id;
         let mut mutations = self.introduce(collection);
         mutations.push(Mutation::InsertSegment(row(id, &footer, bytes, sha256)));
         mutations.push(Mutation::RaiseSealedThrough { collection: key.collection.clone(), sequence: last });
@@ -148,7 +151,7 @@ impl Inner {
             Mutation::Assign {
                 component: COMPONENT.into(),
                 collection: collection.name().clone(),
-                directory: self.directories[collection.directory].id.clone(),
+                directory: self.directories[collection.directory()].id.clone(),
                 epoch: self.epoch,
                 from: Sequence::FIRST,
             },
@@ -169,10 +172,11 @@ impl Inner {
     fn write_segment(
         &self,
         collection: &Collection,
+        directory: usize,
         runs: &[Run],
         key: &SegmentKey,
     ) -> Result<(Footer, u64, [u8; 32])> {
-        let directory = &self.directories[collection.directory];
+        let directory = &self.directories[directory];
         let path = segment_path(&directory.path, key);
         let staging = directory.staging().join(format!("seal-{}.tmp", self.next_temporary()));
         let outcome = self.write_staged(collection, runs, key, &staging);

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::super::collection::{Collection, Standing};
+use super::super::collection::{Collection, Home, Standing};
 use super::super::recover::journals::{FoundJournals, chain};
 use super::super::recover::{self, Examination};
 use super::super::{Inner, Log, open};
@@ -320,7 +320,8 @@ impl Inner {
         }
         let budget = Arc::clone(&self.budget);
         let now = self.clock.monotonic();
-        let made = Arc::new(Collection::new(name.clone(), directory, None, budget, Standing::empty(), now));
+        let made =
+            Arc::new(Collection::new(name.clone(), Home { directory, journal: None }, budget, Standing::empty(), now));
         let mut collections = self.collections.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(collections.entry(name.clone()).or_insert(made))
     }

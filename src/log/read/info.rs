@@ -235,7 +235,7 @@ impl Inner {
             .chain(unsealed().next_back().map(crate::memtable::Run::last));
         CollectionInfo {
             collection: known.name().clone(),
-            directory: self.directories[known.directory].path.clone(),
+            directory: self.directories[state.home.directory].path.clone(),
             first_sequence: firsts.min().map(|first| first.max(state.floor)),
             last_sequence: lasts.max(),
             written: state.written,

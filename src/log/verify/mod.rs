@@ -233,7 +233,7 @@ impl Verifier<'_> {
 
     fn damaged(&mut self, collection: &Collection, first: Sequence, last: Sequence, reason: String) {
         self.report.damaged.push(Damaged {
-            path: self.log.0.directories[collection.directory].path.clone(),
+            path: self.log.0.directories[collection.directory()].path.clone(),
             collection: Some(collection.name().clone()),
             first_sequence: Some(first),
             last_sequence: Some(last),

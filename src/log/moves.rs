@@ -189,6 +189,22 @@ impl Inner {
         true
     }
 
+    /// Moves what lives in directories that could not be written to when the log was opened.
+    pub(super) fn leave_failed(self: &Arc<Self>) -> Result<()> {
+        for (index, directory) in self.directories.iter().enumerate() {
+            let DirectoryState::Failed(why) = directory.state() else { continue };
+            if self.is_elsewhere(index) {
+                let report = self.leave(index, &format!("directory failed: {why}"), true);
+                tracing::warn!(
+                    moved = report.moved,
+                    kept = report.kept.len(),
+                    "collections were moved from a failed directory"
+                );
+            }
+        }
+        self.note_moves()
+    }
+
     /// Something besides a journal failed in a directory. Where that is the directory's fault, it is given up.
     pub(super) fn suspect(&self, index: usize, error: &Error) {
         let directory = &self.directories[index];

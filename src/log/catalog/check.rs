@@ -15,11 +15,11 @@ use crate::catalog::{
 };
 use crate::error::{ErrorKind, Result};
 use crate::fs::FileSystem;
-use crate::log::open::existing_directories;
 use crate::log::options::LogOptions;
+use crate::log::places::existing_directories;
 use crate::log::recover::segments::{self, segment_path};
 use crate::log::recover::table::FileState;
-use crate::log::recover::{COMPONENT, find_journals, newest_change};
+use crate::log::recover::{COMPONENT, find_all_journals, newest_change};
 use crate::log::verify::segments::judge;
 use crate::segment::{FileKind, SegmentName};
 use crate::types::{ChangeNumber, CollectionName, LogId, Sequence};
@@ -235,7 +235,7 @@ impl Check<'_> {
     }
 
     fn journals(&mut self) -> Result<()> {
-        let journals = find_journals(self.fs, self.directories, false)?;
+        let journals = find_all_journals(self.fs, self.directories)?;
         let mut names = BTreeMap::new();
         for journal in journals.iter().flat_map(|found| &found.journals) {
             self.report.journals += 1;

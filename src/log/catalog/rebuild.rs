@@ -29,13 +29,13 @@ use crate::catalog::{Catalog, CatalogError, CatalogMode, Engine, Mutation, Segme
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, durable};
 use crate::log::Log;
-use crate::log::open::{existing_directories, lock};
 use crate::log::options::LogOptions;
+use crate::log::places::{existing_directories, lock};
 use crate::log::recover::act::row_of_file;
 use crate::log::recover::journals::FoundJournals;
 use crate::log::recover::segments::{self, Listed};
 use crate::log::recover::table::Action;
-use crate::log::recover::{CHANGES_SINCE_EPOCH, COMPONENT, LossReport, find_journals};
+use crate::log::recover::{CHANGES_SINCE_EPOCH, COMPONENT, LossReport, find_all_journals};
 use crate::segment::FileKind;
 use crate::types::{CollectionName, Epoch, LogId, Sequence, Timestamp};
 
@@ -218,7 +218,7 @@ struct Rebuild<'a> {
 
 impl<'a> Rebuild<'a> {
     fn new(place: &'a Place<'a>, now: Timestamp) -> Result<Self> {
-        let journals = find_journals(place.fs, place.directories, false)?;
+        let journals = find_all_journals(place.fs, place.directories)?;
         if let Some(unreadable) = journals.iter().flat_map(|found| &found.unreadable).next() {
             // What it holds would be taken for lost.
             let message =

@@ -116,7 +116,7 @@ impl Log {
                 format!("the directory takes no appends: directory=`{}`", place.path.display()),
             ));
         };
-        place.set_state(DirectoryState::Drained);
+        place.retire();
         let mut report = MoveReport::default();
         journal.suspend_while(|| report = log.leave(index, reason, false));
         log.note_moves()?;
@@ -127,6 +127,14 @@ impl Log {
 impl Directory {
     pub(super) fn set_state(&self, state: DirectoryState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Takes no new collections from now on.
+    fn retire(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state == DirectoryState::Healthy {
+            *state = DirectoryState::Drained;
+        }
     }
 
     /// Whether new collections may be put there.

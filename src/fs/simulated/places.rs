@@ -210,6 +210,10 @@ impl SimulatedFileSystem {
                 continue;
             }
             let torn = self.tree(|tree| {
+                // Away since the process before.
+                if tree.away.iter().any(|away| away.place == fault.below) {
+                    return 0;
+                }
                 if fault.ailment != Ailment::Detached {
                     tree.lose_unsynced_below(&fault.below, changes);
                 }

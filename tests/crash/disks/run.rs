@@ -60,8 +60,8 @@ pub struct Outcome {
 
 /// A run, and what is found behind it.
 pub fn run(case: Case) -> Outcome {
-    let mut run =
-        Run { case, world: World::new(case.setup), outcome: Outcome::default(), reopened: false, ailing: Vec::new() };
+    let (world, outcome) = (World::new(case.setup), Outcome::default());
+    let mut run = Run { case, world, outcome, reopened: false, ailing: Vec::new(), fails_at: 0, counted: 0 };
     let moments = Moments::new(case);
     run.outcome.broken = run.all(&moments).err();
     let (images, broken) = moments.finish();

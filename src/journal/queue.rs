@@ -80,6 +80,9 @@ pub struct Batch {
     pub completion: Option<Completion>,
 }
 
+/// A batch that was not taken, and why.
+pub type Refused = Box<(Batch, JournalError)>;
+
 /// Batches that will be written together.
 #[derive(Default)]
 pub(super) struct Forming {
@@ -229,10 +232,13 @@ impl Queue {
     }
 
     /// Queues a batch, and says where to wait, and whether the caller, if it waits, leads from now on.
-    pub fn push(&self, batch: Batch, waits: bool) -> Result<(Arc<GroupWait>, bool), JournalError> {
+    ///
+    /// # Errors
+    /// Batches are refused; this one is the caller's again.
+    pub fn push(&self, batch: Batch, waits: bool) -> Result<(Arc<GroupWait>, bool), Refused> {
         let mut state = self.state();
         if let Some(error) = &state.refusing {
-            return Err(error.clone());
+            return Err(Box::new((batch, error.clone())));
         }
         let fits = state.forming.back().is_some_and(|last| !last.alone && !batch.alone && last.bytes < GROUP_BYTES);
         if !fits {

@@ -14,7 +14,7 @@ use super::error::JournalError;
 use super::file::JournalFile;
 use super::files::JournalFiles;
 use super::group::{HeldBefore, HeldTable, Predecessor};
-use super::queue::{Batch, GroupWait, Member, Queue, Woken};
+use super::queue::{Batch, GroupWait, Member, Queue, Refused, Woken};
 use crate::clock::Clock;
 use crate::fs::FsError;
 use crate::testing::Sabotage;
@@ -191,7 +191,16 @@ impl Journal {
     /// # Errors
     /// The journal takes no batches; the sequences are the caller's again.
     pub fn push(&self, batch: Batch, waits: bool) -> Result<Ticket, JournalError> {
-        let (wait, lead) = self.0.queue.push(batch, waits)?;
+        let (wait, lead) = self.0.queue.push(batch, waits).map_err(|refused| refused.1)?;
+        Ok(Ticket { wait, lead })
+    }
+
+    /// As [`push`](Self::push), without waiting.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push), with the batch.
+    pub fn push_or_return(&self, batch: Batch) -> Result<Ticket, Refused> {
+        let (wait, lead) = self.0.queue.push(batch, false)?;
         Ok(Ticket { wait, lead })
     }
 

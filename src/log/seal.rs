@@ -146,14 +146,15 @@ impl Inner {
         if collection.is_catalogued() {
             return Vec::new();
         }
+        let home = collection.state().home.clone();
         vec![
             Mutation::PutCollection { name: collection.name().clone(), settings: "{}".into() },
             Mutation::Assign {
                 component: COMPONENT.into(),
                 collection: collection.name().clone(),
-                directory: self.directories[collection.directory()].id.clone(),
-                epoch: self.epoch,
-                from: Sequence::FIRST,
+                directory: self.directories[home.directory].id.clone(),
+                epoch: home.epoch,
+                from: home.from,
             },
         ]
     }

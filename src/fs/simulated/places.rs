@@ -43,6 +43,12 @@ impl Ailment {
         matches!(self, Self::Gone | Self::Unmounted | Self::Detached)
     }
 
+    /// Whether what was written there and not synced is lost.
+    #[must_use]
+    pub const fn tears(self) -> bool {
+        matches!(self, Self::Gone | Self::Unmounted)
+    }
+
     /// Whether what lies there can be read.
     #[must_use]
     pub const fn can_be_read(self) -> bool {
@@ -214,13 +220,13 @@ impl SimulatedFileSystem {
                 if tree.away.iter().any(|away| away.place == fault.below) {
                     return 0;
                 }
-                if fault.ailment != Ailment::Detached {
+                if fault.ailment.tears() {
                     tree.lose_unsynced_below(&fault.below, changes);
                 }
                 tree.take_away(&fault.below, fault.ailment != Ailment::Gone);
                 tree.next_id
             });
-            if fault.ailment != Ailment::Detached {
+            if fault.ailment.tears() {
                 locked(&self.0.places).torn.push((fault.below, torn));
             }
         }

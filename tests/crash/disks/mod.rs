@@ -9,10 +9,12 @@
 //! - `look`: what is read, and compared with what was promised
 //! - `moments`: killed, or the power cut, at every change while collections move
 //! - `cases`: which runs are made, and how many
+//! - `drain`: a directory that nothing is wrong with is drained
 //!
 //! `ICECORE_CRASH_DISKS` sets how many runs there are at most, `ICECORE_CRASH_CASE` runs a single one, as it was printed.
 
 mod cases;
+mod drain;
 mod look;
 mod moments;
 mod run;

@@ -11,6 +11,9 @@ use super::moments::Moments;
 use crate::model::{COLLECTIONS, Promise};
 use crate::workload::{Broken, PLACES, Setup, Step, World, steps, told};
 
+/// So many changes behind the failure are moments.
+const WINDOW: u64 = 120;
+
 /// How a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -62,7 +65,8 @@ pub struct Outcome {
 pub fn run(case: Case) -> Outcome {
     let (world, outcome) = (World::new(case.setup), Outcome::default());
     let mut run = Run { case, world, outcome, reopened: false, ailing: Vec::new(), fails_at: 0, counted: 0 };
-    let moments = Moments::new(case);
+    let ailing = vec![Ailing { place: PLACES[case.place], ailment: case.ailment }];
+    let moments = Moments::new(case.setup, ailing, case.moments_every);
     run.outcome.broken = run.all(&moments).err();
     let (images, broken) = moments.finish();
     run.outcome.images = images;
@@ -161,8 +165,14 @@ impl Run {
 
     /// Ends the process, and opens the log again with the same disks failing, or one about to.
     fn reopen(&mut self, how: &Step, moments: &Moments) -> Result<(), Broken> {
-        let (fs, least, error) = self.world.end(how);
+        let (fs, mut least, error) = self.world.end(how);
         self.note_ailing();
+        let torn = self.ailing.iter().any(|ailing| ailing.ailment.tears());
+        if torn && (error.is_some() || *how == Step::Kill) && !self.case.setup.sync.is_synced() {
+            // What was not synced is lost with the disk, where nobody noticed in time that it went.
+            self.world.model().power_was_cut();
+            least = Promise::Durable;
+        }
         if let Some(error) = error {
             if self.ailing.is_empty() {
                 return Err(told("cannot close, on disks without faults", &error));
@@ -202,9 +212,7 @@ impl Run {
     fn fail_later(&self, moments: &Moments) {
         let fault = PlaceFault::from(PLACES[self.case.place], self.fails_at, self.case.ailment);
         self.world.fs.fail_place(fault);
-        if self.case.moments_every > 0 {
-            moments.watch(&self.world, self.fails_at);
-        }
+        moments.watch(&self.world, self.fails_at + 1..self.fails_at + WINDOW);
     }
 
     fn end(&mut self, moments: &Moments) -> Result<(), Broken> {

@@ -5,7 +5,7 @@
 //!
 //! `durable <= written < next` always; each is only raised, but `next` goes back to `written + 1` when the journal refuses.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ pub struct Collection {
     state: Mutex<CollectionState>,
     /// The catalog has its row and its assignment.
     pub(super) catalogued: AtomicBool,
-    /// This run has made sure that the folder of its segments has a durable name.
-    pub(super) has_folder: AtomicBool,
+    /// In which directory, counted from 1, this run has made sure that the folder of its segments has a durable name; 0: in none.
+    pub(super) has_folder: AtomicUsize,
 }
 
 /// Where a collection is journalled and sealed.
@@ -174,7 +174,7 @@ impl Collection {
             refuses: standing.refuses,
             waiters: Vec::new(),
         };
-        let (catalogued, has_folder) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (catalogued, has_folder) = (AtomicBool::new(false), AtomicUsize::new(0));
         Self { name, seed, budget, state: Mutex::new(state), catalogued, has_folder }
     }
 

@@ -214,6 +214,7 @@ impl Inner {
         runs: &[Run],
         key: &SegmentKey,
     ) -> Result<(Footer, u64, [u8; 32])> {
+        let place = directory + 1;
         let directory = &self.directories[directory];
         let path = segment_path(&directory.path, key);
         let staging = directory.staging().join(format!("seal-{}.tmp", self.next_temporary()));
@@ -227,10 +228,10 @@ impl Inner {
             }
         };
         if let Some(folder) = path.parent()
-            && !collection.has_folder.load(std::sync::atomic::Ordering::Acquire)
+            && collection.has_folder.load(std::sync::atomic::Ordering::Acquire) != place
         {
             durable::create_dir_all(&*self.fs, folder)?;
-            collection.has_folder.store(true, std::sync::atomic::Ordering::Release);
+            collection.has_folder.store(place, std::sync::atomic::Ordering::Release);
         }
         match durable::publish(&*self.fs, &staging, &path) {
             Ok(()) => Ok((sealed.footer, sealed.bytes, sealed.sha256)),

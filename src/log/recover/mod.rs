@@ -265,13 +265,9 @@ fn report_segments(segments: &FoundSegments, report: &mut Report) {
             last_sequence: finding.key.last,
             reason: finding.reason.clone(),
         });
-        // A whole file is set aside where another has its records: nothing is damaged.
-        let superseded = finding.action == table::Action::SetAside && finding.file == table::FileState::Present;
-        if !superseded
-            && matches!(finding.action, table::Action::Quarantine | table::Action::SetAside | table::Action::Report)
-        {
+        if finding.is_damage() {
             report.damaged.push(Damaged {
-                path: finding.path.clone(),
+                path: finding.damaged_path().to_path_buf(),
                 collection: Some(finding.key.collection.clone()),
                 first_sequence: Some(finding.key.first),
                 last_sequence: Some(finding.key.last),

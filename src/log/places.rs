@@ -225,9 +225,13 @@ impl Places {
         matches!(self.states[index], DirectoryState::Healthy | DirectoryState::Drained)
     }
 
-    /// Which directories can be read.
-    pub fn readable(&self) -> Vec<bool> {
-        (0..self.ids.len()).map(|index| !self.is_missing(index)).collect()
+    /// Locks every directory that is there.
+    ///
+    /// # Errors
+    /// `Locked` while another process writes to the log.
+    pub fn lock_those_there(&self, fs: &dyn FileSystem) -> Result<Vec<Box<dyn LockGuard>>> {
+        let there = (0..self.ids.len()).filter(|&index| !self.is_missing(index));
+        there.map(|index| lock(fs, &self.ids[index].1)).collect()
     }
 
     /// Goes on without writing to a directory, where another is healthy.

@@ -2,10 +2,16 @@
 //!
 //! Owns: the order in which rows and files change. Every step can be repeated: a crash leaves the rest to be decided again.
 //!
-//! - Adopt: only a row is added, and `sealed_through` raised with it. Before, the file is there and whole, and its records are
-//!   still in the journals.
+//! - Adopt: only a row is added, and in the same transaction `sealed_through` raised and a loss that it fills recovered. Before, the
+//!   file is there and whole, and its records are still in the journals, or on record as lost.
+//! - Relocate, put back: the file and its name are synced, then one transaction changes the row (its directory, its status, its loss). A
+//!   crash before it decides the same again; one behind it leaves a damaged file in the old place, which is then a copy with other
+//!   bytes, and is set aside as one.
 //! - Set aside: the file moves to the quarantine. No row names it: it is damaged, or another segment has its records.
-//! - Quarantine: the row first, with the loss, then the file moves. A crash between leaves a Quarantined row with a file, which is kept.
+//! - Quarantine: the row first, with the loss, then the file moves. A crash between leaves a Quarantined row with a damaged file, which is
+//!   kept.
+//! - Remove a copy: last of what is done for its segment, and after the file that stays was read whole and synced, with its name: a power
+//!   cut may take neither. A crash before leaves the copy, which is decided again.
 //! - Remove: the row says already that the file is not wanted.
 
 use std::cell::Cell;
@@ -13,10 +19,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::journals::FoundJournal;
-use super::segments::SegmentFinding;
+use super::segments::{SegmentFinding, recovered};
 use super::table::Action;
 use super::{COMPONENT, Examination, Standing};
-use crate::catalog::{Catalog, Mutation, SegmentRow, SegmentStatus};
+use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::Result;
 use crate::fs::{FileSystem, OpenMode, durable};
 use crate::journal::JournalKind;
@@ -137,9 +143,28 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, standing: Opt
                 for &(first, last) in holes.filter(|hole| on_record < hole.0 && hole.1 < finding.key.first) {
                     mutations.push(Mutation::RecordLoss { collection: collection.clone(), first, last });
                 }
-                mutations.push(Mutation::RaiseSealedThrough { collection, sequence });
+                mutations.push(Mutation::RaiseSealedThrough { collection: collection.clone(), sequence });
             }
+            mutations.extend(recovered(&mut context.catalog.losses(Some(&collection))?, &finding.key));
             apply(&mutations)?;
+        }
+        Action::Relocate => {
+            sync_file(context.fs, &finding.path)?;
+            let mut mutations = Vec::new();
+            if status == Some(SegmentStatus::Archiving) {
+                mutations.push(transition(SegmentStatus::Archiving, SegmentStatus::Sealed));
+            }
+            mutations.extend(relocation(context, finding));
+            apply(&mutations)?;
+            set_beside_aside(context, finding)?;
+        }
+        Action::PutBack => {
+            sync_file(context.fs, &finding.path)?;
+            let mut mutations: Vec<Mutation> = relocation(context, finding).into_iter().collect();
+            mutations.push(transition(SegmentStatus::Quarantined, SegmentStatus::Sealed));
+            mutations.extend(recovered(&mut context.catalog.losses(Some(&finding.key.collection))?, &finding.key));
+            apply(&mutations)?;
+            set_beside_aside(context, finding)?;
         }
         Action::SetAside => set_aside(context, finding.directory, &finding.path)?,
         Action::BackToSealed => {
@@ -157,13 +182,19 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, standing: Opt
             let from =
                 if status == Some(SegmentStatus::Archived) { SegmentStatus::Archived } else { SegmentStatus::Sealed };
             mutations.push(transition(from, SegmentStatus::Quarantined));
-            mutations.push(Mutation::RecordLoss {
-                collection: finding.key.collection.clone(),
-                first: finding.key.first,
-                last: finding.key.last,
-            });
+            let SegmentKey { collection, first, last, .. } = finding.key.clone();
+            let on_record = context.catalog.losses(Some(&collection))?;
+            if !on_record.iter().any(|loss| (loss.first, loss.last) == (first, last)) {
+                mutations.push(Mutation::RecordLoss { collection, first, last });
+            }
             apply(&mutations)?;
             set_aside(context, finding.directory, &finding.path)?;
+        }
+        Action::RemoveCopy => {
+            if let Some((_, kept)) = &finding.beside {
+                sync_file(context.fs, kept)?;
+            }
+            remove(context.fs, &finding.path)?;
         }
         Action::RemoveFile => remove(context.fs, &finding.path)?,
         Action::FinishPurge => {
@@ -174,6 +205,23 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, standing: Opt
         }
     }
     Ok(())
+}
+
+/// A file that somebody copied here may be in the page cache only, and so may its name.
+fn sync_file(fs: &dyn FileSystem, path: &Path) -> Result<()> {
+    fs.open(path, OpenMode::Read)?.sync_all()?;
+    Ok(durable::sync_parent(fs, path)?)
+}
+
+/// The row names the directory of the finding's file, where it does not yet.
+fn relocation(context: &Context<'_>, finding: &SegmentFinding) -> Option<Mutation> {
+    let from = finding.row.as_ref()?.directory.clone();
+    let to = context.directories[finding.directory].0.clone();
+    (from != to).then(|| Mutation::RelocateSegment { key: finding.key.clone(), from, to })
+}
+
+fn set_beside_aside(context: &Context<'_>, finding: &SegmentFinding) -> Result<()> {
+    finding.beside.as_ref().map_or(Ok(()), |(directory, path)| set_aside(context, *directory, path))
 }
 
 fn to_evicted(

@@ -257,23 +257,6 @@ pub(in crate::log) fn find_journals(
     })
 }
 
-/// The journals of directories that must all be readable.
-pub(in crate::log) fn find_all_journals(
-    fs: &dyn FileSystem,
-    directories: &[(String, PathBuf)],
-) -> Result<Vec<FoundJournals>> {
-    let found = find_journals(fs, directories, &vec![true; directories.len()], false)?;
-    let unlistable =
-        found.iter().zip(directories).find_map(|(found, (_, path))| Some((found.unlistable.as_ref()?, path)));
-    match unlistable {
-        Some((why, path)) => Err(crate::Error::new(
-            crate::ErrorKind::Unavailable,
-            format!("the journals of a directory cannot be listed: directory=`{}`, {why}", path.display()),
-        )),
-        None => Ok(found),
-    }
-}
-
 /// The newest change of this catalog that journals tell of (C3).
 pub(in crate::log) fn newest_change(journals: &[FoundJournals], catalog: &dyn Catalog) -> Result<ChangeNumber> {
     let since: u64 = catalog.meta(CHANGES_SINCE_EPOCH)?.and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -349,13 +332,9 @@ fn report_segments(segments: &FoundSegments, report: &mut Report) {
             last_sequence: finding.key.last,
             reason: finding.reason.clone(),
         });
-        // A whole file is set aside where another has its records: nothing is damaged.
-        let superseded = finding.action == table::Action::SetAside && finding.file == table::FileState::Present;
-        if !superseded
-            && matches!(finding.action, table::Action::Quarantine | table::Action::SetAside | table::Action::Report)
-        {
+        if finding.is_damage() {
             report.damaged.push(Damaged {
-                path: finding.path.clone(),
+                path: finding.damaged_path().to_path_buf(),
                 collection: Some(finding.key.collection.clone()),
                 first_sequence: Some(finding.key.first),
                 last_sequence: Some(finding.key.last),

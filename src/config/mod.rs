@@ -26,6 +26,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use keys::{KEYS, Key, variable};
+pub(crate) use nearest::nearest;
 pub use settings::{
     CatalogSettings, FlushSettings, JournalSettings, LimitSettings, LogSettings, SealSettings, SegmentSettings,
     Settings, SyncSettings,

@@ -201,6 +201,7 @@ impl Inner {
 
     /// Tells the catalog of new collections, many in one transaction.
     pub(super) fn introduce_new(&self) -> Result<()> {
+        self.note_revived()?;
         loop {
             let some: Vec<Arc<Collection>> = {
                 let mut waiting = self.unintroduced.lock().unwrap_or_else(PoisonError::into_inner);
@@ -228,9 +229,10 @@ impl Inner {
         let mut due = Vec::new();
         for collection in self.collections().values() {
             let state = collection.state();
-            let old = state.unsealed_since.is_some_and(|since| now.saturating_sub(since) >= self.options.seal_age);
+            let age = collection.life.seal_age().unwrap_or(self.options.seal_age);
+            let old = state.unsealed_since.is_some_and(|since| now.saturating_sub(since) >= age);
             let bytes = state.unsealed.bytes();
-            let large = bytes >= self.options.limits.segment_bytes;
+            let large = bytes >= self.segment_bytes(collection);
             if bytes > 0 && (old || large || pressing) {
                 due.push((bytes, old || large, state.unsealed.memory_bytes() > 0, Arc::clone(collection)));
             }

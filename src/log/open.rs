@@ -18,7 +18,7 @@ use super::options::{LogOptions, SyncMode};
 use super::read::{Companion, standing_of};
 use super::recover::act::{Context, act};
 use super::recover::{self, Examination, Report};
-use super::{Directory, Inner, Log, keeper, seal};
+use super::{Directory, Inner, Log, keeper, life, seal};
 use crate::catalog::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, LockGuard, durable};
@@ -43,6 +43,7 @@ impl Log {
         let opened = choose::open(&options, &directories[0].1, &identities[0], true)?;
         let catalog = &*opened.catalog;
         let epoch = raise_epoch(&*fs, &directories, &mut identities, catalog)?;
+        life::delete::finish(&*fs, &directories, catalog, (log_id, epoch), &*options.clock)?;
         let mut examination = recover::examine(&*fs, &directories, catalog, true)?;
         examination.report.catalog_was_missing = opened.was_missing;
         clear_staging(&*fs, &directories)?;
@@ -52,6 +53,7 @@ impl Log {
         let inner = build(options, opened, (log_id, epoch), directories, Some(locks), examination)?;
         let inner = Arc::new(inner);
         inner.release_finished();
+        inner.tell_journals_of_periodic(inner.sync_mode());
         if inner.options.background {
             let workers = keeper::Workers::start(&inner).map_err(no_thread)?;
             *inner.workers.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = workers;
@@ -333,6 +335,8 @@ fn build(
             collection.lower_durable(first.previous());
         }
     }
+    let lives = life::Lives::default();
+    life::load(&*opened.catalog, &collections, &lives, companion.is_none())?;
     Ok(Inner {
         fs: Arc::clone(&options.fs),
         clock: Arc::clone(&options.clock),
@@ -345,6 +349,7 @@ fn build(
         directories,
         collections: RwLock::new(collections),
         unintroduced: Mutex::default(),
+        lives,
         budget,
         limits,
         mode: AtomicU8::new(options.sync as u8),

@@ -215,8 +215,11 @@ fn collection_of(
 ) -> Option<CollectionName> {
     CollectionName::from_directory_name(name).or_else(|| {
         files.iter().find_map(|(file, _)| {
-            let reader = SegmentReader::open(fs.open(&folder.join(file), OpenMode::Read).ok()?).ok()?;
-            let collection = reader.footer().collection.clone();
+            let opened = fs.open(&folder.join(file), OpenMode::Read).ok()?;
+            let collection = match SegmentName::parse(file)?.kind {
+                FileKind::Segment => SegmentReader::open(opened).ok()?.footer().collection.clone(),
+                FileKind::Stub => segment::read_stub(opened).ok()?.collection,
+            };
             (collection.directory_name() == name).then_some(collection)
         })
     })

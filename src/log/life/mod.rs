@@ -157,10 +157,10 @@ impl Log {
             setting(SEAL_BYTES, own.seal_bytes.map(bytes), bytes(log.options.limits.segment_bytes)),
             setting(SEAL_AGE, own.seal_age.map(show_duration), show_duration(log.options.seal_age)),
         ];
-        for (key, value) in own.not_understood() {
+        for (key, value) in &own.others {
             // In the place of the log's value, where it is one of those above.
-            settings.retain(|known| known.key != key || known.from == SettingFrom::Collection);
-            let (key, value) = (key.to_owned(), value.to_string());
+            settings.retain(|known| known.key != *key || known.from == SettingFrom::Collection);
+            let (key, value) = (key.clone(), value.to_string());
             settings.push(EffectiveSetting { key, value, from: SettingFrom::NotUnderstood });
         }
         Ok(settings)

@@ -46,7 +46,8 @@ pub struct CollectionSettings {
     pub seal_bytes: Option<u64>,
     /// Records older than this are sealed (`seal.age`).
     pub seal_age: Option<Duration>,
-    others: Map<String, Value>,
+    /// What the catalog has of this collection and this program does not understand, by key: it is kept.
+    pub others: Map<String, Value>,
 }
 
 impl From<Map<String, Value>> for CollectionSettings {
@@ -81,6 +82,7 @@ impl From<Map<String, Value>> for CollectionSettings {
 impl From<CollectionSettings> for Map<String, Value> {
     fn from(settings: CollectionSettings) -> Self {
         let mut map = settings.others;
+        map.remove(DELETED);
         let known = [
             (SYNC, settings.sync.map(|mode| mode.to_string().into())),
             (SEAL_BYTES, settings.seal_bytes.map(Value::from)),
@@ -140,11 +142,6 @@ impl CollectionSettings {
             }
         }
         Ok(())
-    }
-
-    /// What the catalog has of this collection and this program does not understand, by key.
-    pub fn not_understood(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.others.iter().map(|(key, value)| (key.as_str(), value))
     }
 
     /// Whether every value is one that its setting takes.
@@ -244,7 +241,7 @@ mod tests {
         stored.settings.set(SYNC, "always").unwrap();
         stored.settings.set(SEAL_BYTES, "").unwrap();
         assert_eq!(stored.text(), r#"{"retention.age":"7d","seal.age":"1s","sync":"always"}"#);
-        let left: Vec<_> = stored.settings.not_understood().map(|(key, _)| key).collect();
+        let left: Vec<_> = stored.settings.others.keys().collect();
         assert_eq!(left, ["retention.age"]);
         assert_eq!(Stored::read("[]"), Stored::default());
     }

@@ -7,7 +7,9 @@ use crate::catalog::{Catalog as _, SegmentStatus};
 /// A collection in segments, in a cold journal and in a hot one, beside a neighbour; its last sequence.
 fn fill(log: &Log) -> u64 {
     for _ in 0..3 {
-        (0..2).for_each(|_| drop(append(log, "c", 500)));
+        for _ in 0..2 {
+            append(log, "c", 500);
+        }
         log.seal(Some(&name("c"))).unwrap();
     }
     append(log, "c", 100);

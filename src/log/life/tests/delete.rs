@@ -8,7 +8,9 @@ use crate::{CollectionSettings, ErrorKind, ReadOptions, Sequence, SyncMode};
 /// A collection with two segments, something in a cold journal and something in a hot one; and a neighbour.
 fn filled(log: &Log) -> u64 {
     for _ in 0..2 {
-        (0..3).for_each(|_| drop(append(log, "c", 1000)));
+        for _ in 0..3 {
+            append(log, "c", 1000);
+        }
         log.seal(Some(&name("c"))).unwrap();
     }
     append(log, "c", 100);

@@ -15,7 +15,7 @@ use super::options::{AppendOptions, Limits, SyncMode};
 use super::{Inner, Log};
 use crate::avro::record::{self, Fields, kind};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Batch, Journal, JournalError, Ticket};
+use crate::journal::{Batch, Journal, JournalError, Purpose, Ticket};
 use crate::memtable::RUN_OVERHEAD_BYTES;
 use crate::types::{CollectionName, NewRecord, RecordKind, Sequence, Timestamp};
 
@@ -234,6 +234,7 @@ impl Inner {
             }) as crate::journal::queue::Completion
         });
         let batch = Batch {
+            purpose: Purpose::Append,
             member: Arc::clone(collection) as Arc<dyn crate::journal::Member>,
             first,
             count: records.len() as u64,
@@ -276,7 +277,9 @@ impl Inner {
             JournalError::OutcomeUnknown(_) => {
                 (ErrorKind::OutcomeUnknown, "reopen the log, look, and append again with the expected next sequence")
             }
-            JournalError::Poisoned(_) => (ErrorKind::Unavailable, "check the disk, then reopen the log"),
+            JournalError::Poisoned(_) | JournalError::Retired(_) => {
+                (ErrorKind::Unavailable, "check the disk, then reopen the log")
+            }
             JournalError::Closed => (ErrorKind::Closed, "open the log again"),
         };
         let directory = self.directories[collection.directory()].path.display();

@@ -14,7 +14,7 @@ use super::life::Life;
 use crate::avro::record::Seed;
 use crate::journal::{Journal, Member, Written};
 use crate::memtable::{Run, Unsealed};
-use crate::types::{CollectionName, Sequence};
+use crate::types::{CollectionName, Epoch, Sequence};
 
 /// A collection of an open log.
 pub struct Collection {
@@ -40,6 +40,10 @@ pub struct Home {
     pub directory: usize,
     /// Its journal; `None` where the directory takes no appends, or the log is open to read only.
     pub journal: Option<Journal>,
+    /// The epoch that put it there.
+    pub epoch: Epoch,
+    /// The first sequence that went there.
+    pub from: Sequence,
 }
 
 /// What changes.
@@ -273,6 +277,29 @@ impl Collection {
     pub(super) fn end_claim(&self) {
         self.state().sealing = false;
         self.unclaimed.notify_one();
+    }
+
+    /// Takes a copy of a run in place of the run. `on_disk`: its bytes are not kept in memory.
+    pub(super) fn put_copy(&self, batch: Written, on_disk: bool, durable: bool) {
+        let Written { first, count, bytes, file, offset } = batch;
+        let (last, len) = (Sequence(first.0 + count - 1), bytes.len() as u64);
+        let run = if on_disk {
+            Run::on_disk(first, count, len, Arc::clone(&file), offset)
+        } else {
+            Run::in_memory(first, count, bytes, Arc::clone(&file), offset)
+        };
+        let (old, woken) = {
+            let mut state = self.state();
+            let old = state.unsealed.replace(run);
+            let woken = if durable && old.is_some() { state.raise_durable(last) } else { Vec::new() };
+            (old, woken)
+        };
+        match old {
+            Some(old) => old.file.drop_run(old.len),
+            // Sealed meanwhile.
+            None => file.drop_run(len),
+        };
+        woken.iter().for_each(|waiter| waiter.wake());
     }
 
     /// Wakes everybody who waits: the log closes.

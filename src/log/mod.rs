@@ -6,6 +6,7 @@
 //! - `append`, `budget`, `collection`: from records to an acknowledged place, back-pressure, sequences and marks
 //! - [`seal`], `cold`, `keeper`: from journals to segments and cold journals, release (R1 to R5)
 //! - [`life`]: making and deleting collections, and their settings
+//! - `moves`: from one directory to another (J7, A2)
 //! - [`read`]: reading and following
 //! - [`verify`]: proving that everything is there; the state of the log
 //! - `damage`: how damage is reported
@@ -27,6 +28,7 @@ mod gaps;
 pub mod identity;
 mod keeper;
 pub mod life;
+mod moves;
 pub mod open;
 pub mod options;
 pub mod read;
@@ -45,6 +47,7 @@ pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
 pub use collection::{Collection, Waiter};
 pub use damage::Damaged;
 pub use life::{CollectionSettings, Deletion, EffectiveSetting, SettingFrom};
+pub use moves::MoveReport;
 pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
 pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
 pub use verify::{Missing, Status, Verified, VerifyOptions, VerifyProgress, VerifyReport};
@@ -56,7 +59,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, LockGuard};
 use crate::journal::{Committer, Journal, JournalFile, JournalFiles};
-use crate::types::{ChangeNumber, CollectionName, Epoch, LogId};
+use crate::types::{ChangeNumber, CollectionName, Epoch, LogId, Sequence};
 
 /// An open log. Cheap to clone; all clones are the same log, which closes when the last one is dropped, or by
 /// [`close`](Self::close).
@@ -78,6 +81,10 @@ pub(crate) struct Inner {
     /// Made since the catalog was last told.
     unintroduced: Mutex<Vec<Arc<Collection>>>,
     lives: life::Lives,
+    /// Moves of which the catalog does not know yet.
+    moved: Mutex<Vec<moves::Moved>>,
+    /// The newest epoch: of this opening, or of the last move.
+    newest_epoch: Mutex<Epoch>,
     budget: Arc<Budget>,
     limits: Limits,
     mode: AtomicU8,
@@ -226,19 +233,10 @@ impl Log {
     /// # Errors
     /// A sync failed: that directory's journal takes no more appends.
     pub fn sync(&self) -> Result<()> {
-        for directory in &self.0.directories {
-            if let Some(journal) = &directory.journal {
-                journal.sync().map_err(|error| {
-                    Error::new(
-                        ErrorKind::Unavailable,
-                        format!("cannot sync the journal: directory=`{}`", directory.path.display()),
-                    )
-                    .with_source(error)
-                    .with_hint("check the disk, then reopen the log")
-                })?;
-            }
+        for directory in self.0.directories.iter().filter(|directory| directory.journal.is_some()) {
+            self.0.check_left(directory)?;
         }
-        Ok(())
+        self.0.sync_all()
     }
 
     /// Seals what is appended so far, of one collection or of all, whatever its size; returns how many segments were made.
@@ -248,13 +246,18 @@ impl Log {
     pub fn seal(&self, collection: Option<&CollectionName>) -> Result<u64> {
         self.sync()?;
         match collection {
-            Some(name) => self.0.seal_collection(&*self.0.collection(name)?),
+            Some(name) => self.0.seal_or_suspect(&*self.0.collection(name)?),
             None => {
                 let mut sealed = 0;
+                let mut failed = None;
                 for collection in self.0.all_collections() {
-                    sealed += self.0.seal_collection(&collection)?;
+                    match self.0.seal_or_suspect(&collection) {
+                        Ok(segments) => sealed += segments,
+                        // One that cannot be sealed keeps no other from it.
+                        Err(error) => failed = failed.or(Some(error)),
+                    }
                 }
-                Ok(sealed)
+                failed.map_or(Ok(sealed), Err)
             }
         }
     }
@@ -276,7 +279,7 @@ impl Log {
     pub fn maintain(&self) -> Result<()> {
         self.0.maintain()?;
         for directory in &self.0.directories {
-            if let Some(journal) = &directory.journal {
+            if let Some(journal) = directory.working_journal() {
                 journal.mark().map_err(|error| Error::new(ErrorKind::Unavailable, error.to_string()))?;
             }
         }
@@ -330,7 +333,8 @@ impl Inner {
             return (Arc::clone(known), false);
         }
         let directory = collections.len() % self.directories.len();
-        let home = Home { directory, journal: self.directories[directory].journal.clone() };
+        let journal = self.directories[directory].journal.clone();
+        let home = Home { directory, journal, epoch: self.epoch, from: Sequence::FIRST };
         let collection = Arc::new(Collection::new(
             name.clone(),
             home,

@@ -23,7 +23,7 @@ use crate::catalog::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, LockGuard, durable};
 use crate::journal::{Committer, Journal, JournalFiles, JournalOptions, PeriodicSync};
-use crate::types::{Epoch, LogId};
+use crate::types::{Epoch, LogId, Sequence};
 
 /// Kept free for sealing and releasing besides a journal and a segment: room for the catalog (D3).
 const CATALOG_RESERVE_BYTES: u64 = 16 << 20;
@@ -322,7 +322,8 @@ fn build(
     let mut collections = HashMap::with_capacity(examination.standings.len());
     for (name, standing) in examination.standings {
         let directory = standing.directory;
-        let home = Home { directory, journal: directories[directory].journal.clone() };
+        let journal = directories[directory].journal.clone();
+        let home = Home { directory, journal, epoch, from: Sequence::FIRST };
         let catalogued = standing.catalogued;
         budget.charge(0, standing.merged.unsealed.bytes());
         let opened = standing_of(standing);
@@ -350,6 +351,8 @@ fn build(
         collections: RwLock::new(collections),
         unintroduced: Mutex::default(),
         lives,
+        moved: Mutex::default(),
+        newest_epoch: Mutex::new(epoch),
         budget,
         limits,
         mode: AtomicU8::new(options.sync as u8),

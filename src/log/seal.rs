@@ -147,12 +147,13 @@ impl Inner {
             return Vec::new();
         }
         // It makes the collection's row too, where there is none, and leaves the settings of one that is there alone.
+        let home = collection.state().home.clone();
         vec![Mutation::Assign {
             component: COMPONENT.into(),
             collection: collection.name().clone(),
-            directory: self.directories[collection.directory()].id.clone(),
-            epoch: self.epoch,
-            from: Sequence::FIRST,
+            directory: self.directories[home.directory].id.clone(),
+            epoch: home.epoch,
+            from: home.from,
         }]
     }
 

@@ -78,6 +78,12 @@ impl Run {
         Sequence(self.first.0 + self.count - 1)
     }
 
+    /// Whether another run lies in the same place.
+    #[must_use]
+    pub fn is_where(&self, other: &Self) -> bool {
+        self.file.file_id == other.file.file_id && self.offset == other.offset
+    }
+
     /// What it costs in memory.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
@@ -267,6 +273,24 @@ impl Unsealed {
             self.records -= run.count;
         }
         taken
+    }
+
+    /// Whether these are the runs, each where it is.
+    #[must_use]
+    pub fn is_made_of(&self, runs: &[Run]) -> bool {
+        let same =
+            |(one, other): (&Run, &Run)| one.first == other.first && one.count == other.count && one.is_where(other);
+        self.runs.len() == runs.len() && self.runs.iter().zip(runs).all(same)
+    }
+
+    /// Puts a run in the place of the one with the same records, and returns that.
+    pub fn replace(&mut self, run: Run) -> Option<Run> {
+        let place = self.runs.partition_point(|known| known.last() < run.first);
+        let known = self.runs.get_mut(place).filter(|known| known.first == run.first && known.count == run.count)?;
+        let old = std::mem::replace(known, run);
+        self.memory_bytes = self.memory_bytes - old.memory_bytes() + self.runs[place].memory_bytes();
+        self.bytes = self.bytes - old.len + self.runs[place].len;
+        Some(old)
     }
 
     /// Puts runs in front again: those that replace the ones taken out.

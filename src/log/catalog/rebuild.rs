@@ -284,7 +284,12 @@ impl<'a> Rebuild<'a> {
 
     /// Step 3, segments.
     fn adopt(&mut self) -> Result<()> {
-        let found = segments::find(self.place.fs, self.place.directories, &*self.new)?;
+        let found = segments::find(
+            self.place.fs,
+            self.place.directories,
+            &*self.new,
+            &vec![true; self.place.directories.len()],
+        )?;
         let mut rows: Vec<SegmentRow> = Vec::new();
         for finding in found.findings.iter().filter(|finding| finding.action == Action::Adopt) {
             rows.push(row_of_file(self.place.fs, &self.place.directories[finding.directory].0, &finding.path)?);

@@ -32,13 +32,12 @@ pub use settings::{COLLECTION_KEYS, CollectionSettings};
 use self::settings::{SEAL_AGE, SEAL_BYTES, SYNC, Stored};
 use super::append::read_only;
 use super::options::SyncMode;
-use super::recover::COMPONENT;
 use super::{Collection, CollectionInfo, Inner, Log};
 use crate::catalog::Mutation;
 use crate::config::{ByteSize, show_duration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::durable;
-use crate::types::{CollectionName, Sequence};
+use crate::types::CollectionName;
 
 /// Who gave a setting its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -103,21 +102,9 @@ impl Log {
                 collection
             }
         };
-        let (directory, next) = {
-            let state = collection.state();
-            (state.home.directory, state.next)
-        };
-        let stored = Stored { settings: settings.clone(), deleted: None };
-        let mutations = [
-            Mutation::PutCollection { name: name.clone(), settings: stored.text() },
-            Mutation::Assign {
-                component: COMPONENT.into(),
-                collection: name.clone(),
-                directory: log.directories[directory].id.clone(),
-                epoch: log.epoch,
-                from: next.max(Sequence::FIRST),
-            },
-        ];
+        let text = Stored { settings: settings.clone(), deleted: None }.text();
+        let mut mutations = vec![Mutation::PutCollection { name: name.clone(), settings: text }];
+        mutations.extend(log.introduce(&collection));
         log.apply(&mutations, "created")?;
         collection.catalogued.store(true, Ordering::Release);
         log.put_in_force(&collection, settings);
@@ -125,7 +112,7 @@ impl Log {
             let _state = collection.state();
             collection.life.set_live();
         }
-        let folder = log.directories[directory].path.join(name.directory_name());
+        let folder = log.directories[collection.directory()].path.join(name.directory_name());
         durable::create_dir_all(&*log.fs, &folder)?;
         collection.has_folder.store(true, Ordering::Release);
         tracing::info!(collection = %name, "created");

@@ -320,8 +320,13 @@ impl Inner {
         }
         let budget = Arc::clone(&self.budget);
         let now = self.clock.monotonic();
-        let made =
-            Arc::new(Collection::new(name.clone(), Home { directory, journal: None }, budget, Standing::empty(), now));
+        let made = Arc::new(Collection::new(
+            name.clone(),
+            Home { directory, journal: None, epoch: self.epoch, from: Sequence::FIRST },
+            budget,
+            Standing::empty(),
+            now,
+        ));
         let mut collections = self.collections.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(collections.entry(name.clone()).or_insert(made))
     }

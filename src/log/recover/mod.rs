@@ -152,7 +152,7 @@ pub fn examine(
     writable: bool,
 ) -> Result<Examination> {
     let journals = find_journals(fs, directories, writable)?;
-    let segments = segments::find(fs, directories, catalog)?;
+    let segments = segments::find(fs, directories, catalog, &vec![true; directories.len()])?;
     let word = read_catalog(catalog)?;
     let mut report = Report {
         segments: segments.rows,

@@ -55,24 +55,60 @@ pub struct FoundSegments {
     pub collections: BTreeMap<CollectionName, CollectionFiles>,
     /// How many rows the catalog has.
     pub rows: u64,
+    /// Directories that could not be listed, and what the catalog has there. Nothing of it was judged (A3).
+    pub unjudged: Vec<Unjudged>,
+}
+
+/// A directory whose files could not be compared with the catalog's rows.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Unjudged {
+    /// Its id.
+    pub directory: String,
+    /// Which of the log's directories; `None` for one that the log does not have here.
+    #[serde(skip)]
+    pub index: Option<usize>,
+    /// What the system said when it was listed; `None` where that was not tried.
+    pub reason: Option<String>,
+    /// Collections with segments there.
+    pub collections: u64,
+    /// Segments whose file should be there.
+    pub segments: u64,
+    /// Bytes of these.
+    pub bytes: u64,
 }
 
 type Files = BTreeMap<SegmentKey, usize>;
 
-/// Compares directories and catalog.
+/// Compares directories and catalog. `readable` says of each directory whether it is there to be listed: of one that is not,
+/// nothing is judged, and what the catalog has there is counted (A3).
 ///
 /// # Errors
-/// A directory cannot be listed, or the catalog cannot be read.
-pub fn find(fs: &dyn FileSystem, directories: &[(String, PathBuf)], catalog: &dyn Catalog) -> Result<FoundSegments> {
+/// The catalog cannot be read.
+pub fn find(
+    fs: &dyn FileSystem,
+    directories: &[(String, PathBuf)],
+    catalog: &dyn Catalog,
+    readable: &[bool],
+) -> Result<FoundSegments> {
     let mut found = FoundSegments::default();
     let mut files = Files::new();
-    for (index, (_, directory)) in directories.iter().enumerate() {
-        list(fs, index, directory, &mut |listed| {
-            found.note(&listed.key.collection, index, listed.key.last);
-            if listed.kind == FileKind::Segment {
-                files.insert(listed.key, index);
+    let mut unjudged: BTreeMap<String, (Unjudged, Option<CollectionName>)> = BTreeMap::new();
+    for (index, (id, directory)) in directories.iter().enumerate() {
+        let reason = if readable[index] {
+            let listed = list(fs, index, directory, &mut |listed| {
+                found.note(&listed.key.collection, index, listed.key.last);
+                if listed.kind == FileKind::Segment {
+                    files.insert(listed.key, index);
+                }
+            });
+            match listed {
+                Ok(_) => continue,
+                Err(error) => Some(chain(&error)),
             }
-        })?;
+        } else {
+            None
+        };
+        unjudged.insert(id.clone(), (Unjudged::new(id, Some(index), reason), None));
     }
     let mut after: Option<SegmentKey> = None;
     loop {
@@ -81,6 +117,21 @@ pub fn find(fs: &dyn FileSystem, directories: &[(String, PathBuf)], catalog: &dy
         after = Some(last.key.clone());
         for row in rows {
             found.rows += 1;
+            let home = directories.iter().position(|(id, _)| *id == row.directory);
+            if home.is_none() || unjudged.contains_key(&row.directory) {
+                found.note(&row.key.collection, home.unwrap_or(0), row.key.last);
+                let none = || (Unjudged::new(&row.directory, None, None), None);
+                let (unjudged, before) = unjudged.entry(row.directory.clone()).or_insert_with(none);
+                if row.status.is_local() {
+                    unjudged.segments += 1;
+                    unjudged.bytes += row.bytes;
+                    if before.as_ref() != Some(&row.key.collection) {
+                        unjudged.collections += 1;
+                        *before = Some(row.key.collection.clone());
+                    }
+                }
+                continue;
+            }
             let listed = files.remove(&row.key);
             let directory = listed.or_else(|| directories.iter().position(|(id, _)| *id == row.directory)).unwrap_or(0);
             found.note(&row.key.collection, directory, row.key.last);
@@ -124,7 +175,14 @@ pub fn find(fs: &dyn FileSystem, directories: &[(String, PathBuf)], catalog: &dy
         found.findings.push(SegmentFinding { key, directory, path, row: None, file, action, reason });
     }
     found.findings.sort_by(|one, other| one.key.cmp(&other.key));
+    found.unjudged = unjudged.into_values().map(|(unjudged, _)| unjudged).collect();
     Ok(found)
+}
+
+impl Unjudged {
+    fn new(directory: &str, index: Option<usize>, reason: Option<String>) -> Self {
+        Self { directory: directory.to_owned(), index, reason, collections: 0, segments: 0, bytes: 0 }
+    }
 }
 
 fn overlaps(one: &SegmentKey, other: &SegmentKey) -> bool {

@@ -36,7 +36,8 @@ use super::tombstone;
 use crate::catalog::{Catalog, CollectionRow, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::FileSystem;
+use crate::fs::{EntryKind, FileSystem, OpenMode, durable};
+use crate::segment::{FileKind, SegmentName, SegmentReader};
 use crate::types::{CollectionName, Epoch, LogId, Sequence, Timestamp};
 
 /// Rows read, or changed, at once.
@@ -143,7 +144,8 @@ impl Log {
             .filter(|directory| !matches!(directory.state(), DirectoryState::Missing(_)))
             .map(|directory| (directory.id.clone(), directory.path.clone()))
             .collect();
-        let gone = remove_files(&*log.fs, &places, &purging);
+        let mut gone = remove_files(&*log.fs, &places, &purging);
+        gone.note(sweep(&*log.fs, &places, log.log_id, name, cut));
         log.apply_in_groups(purged(&gone.keys)).map_err(unfinished)?;
         if last < Sequence::FIRST {
             // It never had a record: nothing is to be remembered. Where something lies in it, it stays.
@@ -285,6 +287,44 @@ struct Gone {
     error: Option<Error>,
 }
 
+impl Gone {
+    fn note(&mut self, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            self.error.get_or_insert(error);
+        }
+    }
+}
+
+/// Step 5, for segments that never got a row, since a seal met an error between the two: they would be adopted. Only what is
+/// whole, and of this log and collection by its own word, is ours to delete.
+fn sweep(
+    fs: &dyn FileSystem,
+    places: &[(String, PathBuf)],
+    log: LogId,
+    collection: &CollectionName,
+    floor: Sequence,
+) -> Result<()> {
+    for (_, root) in places {
+        let folder = root.join(collection.directory_name());
+        let entries = match fs.list(&folder) {
+            Err(error) if error.is_not_found() => continue,
+            listed => listed?,
+        };
+        for entry in entries.iter().filter(|entry| entry.kind == EntryKind::File) {
+            let name = SegmentName::parse(&entry.name);
+            if name.is_none_or(|name| name.kind != FileKind::Segment || name.covers.last >= floor) {
+                continue;
+            }
+            let path = folder.join(&entry.name);
+            let Ok(reader) = SegmentReader::open(fs.open(&path, OpenMode::Read)?) else { continue };
+            if (reader.footer().log, &reader.footer().collection) == (log, collection) {
+                durable::remove(fs, &path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Step 5. A row whose directory is not at hand stays as it is.
 fn remove_files(fs: &dyn FileSystem, places: &[(String, PathBuf)], rows: &[SegmentRow]) -> Gone {
     let mut gone = Gone::default();
@@ -392,7 +432,10 @@ fn finish_one(
             writer.leave(home, name, floor.previous())?;
         }
     }
-    let gone = remove_files(writer.fs, directories, &purging);
+    let mut gone = remove_files(writer.fs, directories, &purging);
+    if is_marked {
+        gone.note(sweep(writer.fs, directories, writer.log, name, *floor));
+    }
     for group in purged(&gone.keys).chunks(PAGE_ROWS) {
         apply(group)?;
     }

@@ -207,6 +207,24 @@ fn a_commit_that_fails_changes_nothing_and_one_with_an_unknown_outcome_looks() {
     assert_eq!(append(&log, "c", 1), last + 2);
 }
 
+/// A seal made the file and could not tell the catalog: the next opening would have adopted it.
+#[test]
+fn a_segment_without_a_row_goes_too_and_a_strangers_file_does_not() {
+    let machine = Machine::new();
+    let log = machine.open();
+    append(&log, "c", 100);
+    log.maintain().unwrap();
+    machine.catalog.fail_next(CatalogError::Full { path: "memory".into() });
+    log.seal(None).unwrap_err();
+    assert_eq!((machine.files_of("c").len(), statuses(&machine).len()), (1, 0));
+    use crate::fs::FileSystem as _;
+    let strange = Path::new("/data/c/00000000000000000001-00000000000000000001.7.avro");
+    machine.fs.open(strange, crate::fs::OpenMode::CreateNew).unwrap().write_all_at(b"foreign", 0).unwrap();
+    log.delete_collection(&name("c")).unwrap();
+    let (stranger, stub) = (strange.file_name().unwrap().to_str().unwrap(), format!("{0:020}-{0:020}.0.stub.avro", 1));
+    assert_eq!(machine.files_of("c"), [stub.as_str(), stranger]);
+}
+
 /// Whatever operation on files fails: it is deleted or as it was, and the next opening finishes it.
 #[test]
 fn a_disk_that_fails_in_between_leaves_it_deleted_and_the_next_opening_finishes() {

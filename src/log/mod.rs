@@ -7,6 +7,7 @@
 //! - [`seal`], `cold`, `keeper`: from journals to segments and cold journals, release (R1 to R5)
 //! - [`read`]: reading and following
 //! - [`verify`]: proving that everything is there; the state of the log
+//! - [`directories`]: adding, draining, listing and forgetting directories; homes in object stores
 //! - `damage`: how damage is reported
 //! - `options`: what a log is opened with
 //!
@@ -22,6 +23,7 @@ mod collection;
 #[cfg(any(test, feature = "testing"))]
 mod contents;
 mod damage;
+pub mod directories;
 mod gaps;
 pub mod identity;
 mod keeper;

@@ -42,12 +42,12 @@ macro_rules! run_on {
                 every_pair_of_statuses_by_real_rows live_segments_never_overlap look_ups_by_sequence
                 generations_side_by_side keys_in_order_of_names next_to_archive_ignores_other_statuses
                 not_flushed_is_a_question_of_live_rows look_ups_by_time counts_follow_transitions
-                archive_keys_come_and_go;
+                archive_keys_come_and_go a_relocated_segment_has_another_directory;
             copies:
                 a_copy_answers_alike a_copy_replaces_nothing a_copy_beside_changes_is_a_beginning_of_the_history;
             small:
                 collections_are_made_and_listed floor_and_sealed_through_never_go_back
-                losses_become_gaps_once cursors_only_advance the_newest_assignment_wins values_under_names names_fit_every_engine
+                losses_become_gaps_once what_is_found_again_is_no_loss cursors_only_advance the_newest_assignment_wins values_under_names names_fit_every_engine
                 the_maximum_sequence_counts_everything numbers_up_to_63_bits_fit;
         }
     };

@@ -2,7 +2,7 @@
 //!
 //! It keeps exactly what was committed: [`MemoryCatalog::snapshot`] is what a restart finds. It can be told to fail.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,7 +44,7 @@ struct Tables {
     segments: Table<SegmentKey, SegmentRow>,
     collections: Table<CollectionName, CollectionState>,
     assignments: Table<(String, CollectionName), Assignment>,
-    losses: Table<(CollectionName, Sequence, Sequence), LossRow>,
+    losses: Table<LossKey, LossRow>,
     cursors: Table<(CollectionName, String), CursorRow>,
     meta: Table<String, String>,
     counts: Table<SegmentStatus, u64>,
@@ -52,11 +52,14 @@ struct Tables {
 }
 
 type Table<K, V> = Arc<BTreeMap<K, Arc<V>>>;
+type LossKey = (CollectionName, Sequence, Sequence);
 
 /// The rows of a transaction: those put in it, over those committed.
 struct Transaction<'a> {
     committed: &'a Tables,
     staged: Tables,
+    /// Committed losses that go.
+    losses_gone: BTreeSet<LossKey>,
 }
 
 /// Moves what was put over what was there.
@@ -160,7 +163,8 @@ impl Rows for Transaction<'_> {
     }
 
     fn loss(&mut self, collection: &CollectionName, first: Sequence, last: Sequence) -> CatalogResult<Option<LossRow>> {
-        Ok(self.get(|tables| &tables.losses, &(collection.clone(), first, last)))
+        let key = (collection.clone(), first, last);
+        Ok(if self.losses_gone.contains(&key) { None } else { self.get(|tables| &tables.losses, &key) })
     }
 
     fn cursor(&mut self, collection: &CollectionName, sink: &str) -> CatalogResult<Option<CursorRow>> {
@@ -179,7 +183,16 @@ impl Rows for Transaction<'_> {
             Row::Assignment(row) => {
                 put(&mut staged.assignments, (row.component.clone(), row.collection.clone()), row);
             }
-            Row::Loss(row) => put(&mut staged.losses, (row.collection.clone(), row.first, row.last), row),
+            Row::Loss(row) => {
+                let key = (row.collection.clone(), row.first, row.last);
+                self.losses_gone.remove(&key);
+                put(&mut staged.losses, key, row);
+            }
+            Row::LossGone { collection, first, last } => {
+                let key = (collection, first, last);
+                Arc::make_mut(&mut staged.losses).remove(&key);
+                self.losses_gone.insert(key);
+            }
             Row::Cursor(row) => put(&mut staged.cursors, (row.collection.clone(), row.sink.clone()), row),
             Row::Meta { name, value } => put(&mut staged.meta, name, value),
             Row::Count { status, count } => put(&mut staged.counts, status, count),
@@ -265,10 +278,15 @@ impl Catalog for MemoryCatalog {
             Some((error, true)) => Some(error),
             None => None,
         };
-        let mut transaction = Transaction { committed: &tables, staged: Tables::default() };
+        let mut transaction =
+            Transaction { committed: &tables, staged: Tables::default(), losses_gone: BTreeSet::new() };
         let number = state::apply(&mut transaction, groups)?;
-        let staged = transaction.staged;
-        Arc::make_mut(&mut tables).merge(staged);
+        let Transaction { staged, losses_gone, .. } = transaction;
+        let committed = Arc::make_mut(&mut tables);
+        for key in &losses_gone {
+            Arc::make_mut(&mut committed.losses).remove(key);
+        }
+        committed.merge(staged);
         self.applies.fetch_add(1, Ordering::SeqCst);
         failure.map_or(Ok(number), Err)
     }

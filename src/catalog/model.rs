@@ -47,7 +47,7 @@ pub struct SegmentRow {
     pub status: SegmentStatus,
     /// The epoch that sealed it.
     pub epoch: Epoch,
-    /// The directory that it was sealed into, as a URL or a path.
+    /// The directory that its file is in: the one that it was sealed into, until it is relocated.
     pub directory: String,
     /// Its file, relative to the directory, with `/` between parts.
     pub path: String,
@@ -166,6 +166,18 @@ pub enum Mutation {
     /// stays.
     #[serde(rename = "segment.flushed")]
     SetFlushed(SegmentKey),
+    /// The segment's file is in another directory now, under the same path. Refused unless the row's directory is `from`,
+    /// another than `to`, and its status one with a file: a local one, or `Quarantined`.
+    #[serde(rename = "segment.relocate")]
+    RelocateSegment {
+        /// Which segment.
+        #[serde(flatten)]
+        key: SegmentKey,
+        /// The directory that it must have now.
+        from: String,
+        /// The directory that it gets.
+        to: String,
+    },
     /// A collection is first seen, or its settings change.
     #[serde(rename = "collection.put")]
     PutCollection {
@@ -226,6 +238,22 @@ pub enum Mutation {
         /// Who.
         by: String,
     },
+    /// Sequences of a loss, or of a gap, turned out to be there. Its row goes; what is still missing before and behind them
+    /// gets rows of its own, with the same reason, time and acknowledgement, unless exactly that range is recorded already.
+    /// The highest sequence that the catalog knows of stays.
+    #[serde(rename = "loss.recover")]
+    RecoverLoss {
+        /// The collection.
+        collection: CollectionName,
+        /// First missing sequence, exactly as recorded.
+        first: Sequence,
+        /// Last missing sequence, exactly as recorded.
+        last: Sequence,
+        /// First sequence that is there, not before `first`.
+        found_first: Sequence,
+        /// Last sequence that is there, not behind `last`.
+        found_last: Sequence,
+    },
     /// A sink's durable cursor moved forwards.
     #[serde(rename = "cursor.set")]
     SetCursor(CursorRow),
@@ -277,16 +305,18 @@ pub struct Refused {
 
 impl Mutation {
     /// Every kind of change.
-    pub const KINDS: [&'static str; 11] = [
+    pub const KINDS: [&'static str; 13] = [
         "segment.insert",
         "segment.status",
         "segment.flushed",
+        "segment.relocate",
         "collection.put",
         "assign",
         "sealed_through.raise",
         "floor.raise",
         "loss.record",
         "gap.acknowledge",
+        "loss.recover",
         "cursor.set",
         "meta.set",
     ];
@@ -298,12 +328,14 @@ impl Mutation {
             Self::InsertSegment(_) => "segment.insert",
             Self::Transition { .. } => "segment.status",
             Self::SetFlushed(_) => "segment.flushed",
+            Self::RelocateSegment { .. } => "segment.relocate",
             Self::PutCollection { .. } => "collection.put",
             Self::Assign { .. } => "assign",
             Self::RaiseSealedThrough { .. } => "sealed_through.raise",
             Self::RaiseFloor { .. } => "floor.raise",
             Self::RecordLoss { .. } => "loss.record",
             Self::AcknowledgeLoss { .. } => "gap.acknowledge",
+            Self::RecoverLoss { .. } => "loss.recover",
             Self::SetCursor(_) => "cursor.set",
             Self::SetMeta { .. } => "meta.set",
         }
@@ -313,15 +345,17 @@ impl Mutation {
     #[must_use]
     pub fn subject(&self) -> &str {
         match self {
-            Self::InsertSegment(SegmentRow { key, .. }) | Self::Transition { key, .. } | Self::SetFlushed(key) => {
-                key.collection.as_str()
-            }
+            Self::InsertSegment(SegmentRow { key, .. })
+            | Self::Transition { key, .. }
+            | Self::SetFlushed(key)
+            | Self::RelocateSegment { key, .. } => key.collection.as_str(),
             Self::PutCollection { name: collection, .. }
             | Self::Assign { collection, .. }
             | Self::RaiseSealedThrough { collection, .. }
             | Self::RaiseFloor { collection, .. }
             | Self::RecordLoss { collection, .. }
             | Self::AcknowledgeLoss { collection, .. }
+            | Self::RecoverLoss { collection, .. }
             | Self::SetCursor(CursorRow { collection, .. }) => collection.as_str(),
             Self::SetMeta { name, .. } => name,
         }

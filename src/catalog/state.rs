@@ -64,10 +64,10 @@ pub struct CollectionState {
     pub sequence_max: Sequence,
 }
 
-/// One row to keep, in place of the one with the same key.
+/// One row to keep, in place of the one with the same key; or one that goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
-    /// A segment. Its key, epoch, directory, path, sizes, digests, times and `sealed_change` never change.
+    /// A segment. Its key, epoch, path, sizes, digests, times and `sealed_change` never change.
     Segment {
         /// The row.
         row: SegmentRow,
@@ -85,6 +85,15 @@ pub enum Row {
     Assignment(Assignment),
     /// A loss or a gap.
     Loss(LossRow),
+    /// The loss, or gap, of exactly this range: its row is there, and goes.
+    LossGone {
+        /// The collection.
+        collection: CollectionName,
+        /// First missing sequence.
+        first: Sequence,
+        /// Last missing sequence.
+        last: Sequence,
+    },
     /// A sink's cursor.
     Cursor(CursorRow),
     /// A small value.

@@ -120,7 +120,9 @@ pub fn compare_newest(catalog: &dyn Catalog, model: &Model, since: ChangeNumber)
         for change in expected {
             let key = match change.mutation().unwrap() {
                 Mutation::InsertSegment(row) => row.key,
-                Mutation::Transition { key, .. } | Mutation::SetFlushed(key) => key,
+                Mutation::Transition { key, .. }
+                | Mutation::SetFlushed(key)
+                | Mutation::RelocateSegment { key, .. } => key,
                 Mutation::SetMeta { .. } => continue,
                 _ => {
                     let name = name(&change.subject);
@@ -144,8 +146,11 @@ pub fn digest(catalog: &dyn Catalog) -> CatalogResult<u32> {
     let changes = catalog.changes(ChangeNumber(number.0.saturating_sub(20)), usize::MAX)?;
     let mut text = format!("{number} {changes:?} {:?} {:?}", catalog.counts()?, catalog.meta(STEP)?);
     for change in changes {
-        if let Ok(Mutation::InsertSegment(SegmentRow { key, .. }) | Mutation::Transition { key, .. }) =
-            change.mutation()
+        if let Ok(
+            Mutation::InsertSegment(SegmentRow { key, .. })
+            | Mutation::Transition { key, .. }
+            | Mutation::RelocateSegment { key, .. },
+        ) = change.mutation()
         {
             text += &format!("{:?}", catalog.segment(&key)?);
         }

@@ -70,6 +70,7 @@ fn born(random: &mut fastrand::Rng, step: u64, slot: u64) -> SegmentRow {
 fn life(random: &mut fastrand::Rng, step: u64, slot: u64) -> Vec<Event> {
     let row = born(random, step, slot);
     let (key, mut status, mut after) = (row.key.clone(), row.status, 0);
+    let mut directory = row.directory.clone();
     let mut events = vec![Event { after, mutation: Mutation::InsertSegment(row.clone()) }];
     let flushed = random.bool().then(|| random.u64(0..LIFE));
     for _ in 0..random.usize(0..7) {
@@ -82,11 +83,17 @@ fn life(random: &mut fastrand::Rng, step: u64, slot: u64) -> Vec<Event> {
             let compacted = SegmentRow {
                 key: SegmentKey { generation: Generation(1), ..key.clone() },
                 status: SegmentStatus::Sealed,
+                directory: directory.clone(),
                 ..row.clone()
             };
             events.push(Event { after, mutation: Mutation::InsertSegment(compacted) });
         }
         status = to;
+        if (status.is_local() || status == SegmentStatus::Quarantined) && random.u8(0..4) == 0 {
+            let (from, to) = (directory.clone(), format!("/moved/{}", random.u32(..)));
+            directory.clone_from(&to);
+            events.push(Event { after, mutation: Mutation::RelocateSegment { key: key.clone(), from, to } });
+        }
     }
     events.extend(flushed.map(|after| Event { after, mutation: Mutation::SetFlushed(key) }));
     events
@@ -138,6 +145,12 @@ pub fn group(seed: u64, step: u64) -> Vec<Mutation> {
     if let Some((collection, first, last)) = step.checked_sub(5).filter(|&step| step > 0).and_then(|at| loss(seed, at))
     {
         group.push(Mutation::AcknowledgeLoss { collection, first, last, by: format!("operator {step}") });
+    }
+    if let Some((collection, first, last)) = step.checked_sub(9).filter(|&step| step > 0).and_then(|at| loss(seed, at))
+    {
+        let found_first = Sequence(random.u64(first.get()..=last.get()));
+        let found_last = Sequence(random.u64(found_first.get()..=last.get()));
+        group.push(Mutation::RecoverLoss { collection, first, last, found_first, found_last });
     }
     group.push(Mutation::SetMeta { name: STEP.to_owned(), value: step.to_string() });
     group

@@ -184,7 +184,7 @@ pub fn opened_and_closed_by_many_threads_at_once(engine: Engine) {
                 for round in 0..12 {
                     let mode = MODES[(of + round) % MODES.len()];
                     let catalog = place.open(mode).unwrap();
-                    assert_eq!(catalog.change_number().unwrap(), ChangeNumber(26));
+                    assert_eq!(catalog.change_number().unwrap(), ChangeNumber(28));
                     if round == of {
                         assert_eq!(&Answers::of(&*catalog), expected);
                     }

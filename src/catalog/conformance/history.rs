@@ -48,11 +48,12 @@ pub fn one_of_each() -> Vec<Mutation> {
         Mutation::RaiseSealedThrough { collection: collection.clone(), sequence: Sequence(10) },
         Mutation::SetFlushed(key.clone()),
         Mutation::Transition {
-            key,
+            key: key.clone(),
             from: SegmentStatus::Sealed,
             to: SegmentStatus::Archiving,
             archive_key: Some("a/1-10.avro".to_owned()),
         },
+        Mutation::RelocateSegment { key, from: "/disk-1".to_owned(), to: "/disk-2".to_owned() },
         Mutation::RaiseFloor { collection: collection.clone(), sequence: Sequence(2) },
         Mutation::RecordLoss { collection: collection.clone(), first: Sequence(11), last: Sequence(12) },
         Mutation::AcknowledgeLoss {
@@ -60,6 +61,13 @@ pub fn one_of_each() -> Vec<Mutation> {
             first: Sequence(11),
             last: Sequence(12),
             by: "ada".to_owned(),
+        },
+        Mutation::RecoverLoss {
+            collection: collection.clone(),
+            first: Sequence(11),
+            last: Sequence(12),
+            found_first: Sequence(11),
+            found_last: Sequence(11),
         },
         Mutation::SetCursor(CursorRow {
             collection,
@@ -75,25 +83,26 @@ pub fn changes_are_dense_and_say_when_and_why(catalog: &dyn Catalog) {
     let mutations = one_of_each();
     let (one, rest) = mutations.split_at(1);
     assert_eq!(catalog.apply(one, Timestamp(-5), "first seen").unwrap(), ChangeNumber(1));
-    assert_eq!(catalog.apply(rest, Timestamp(7), "the rest").unwrap(), ChangeNumber(11));
-    assert_eq!(catalog.apply(&[], Timestamp(8), "nothing").unwrap(), ChangeNumber(11));
-    assert_eq!(catalog.change_number().unwrap(), ChangeNumber(11));
+    assert_eq!(catalog.apply(rest, Timestamp(7), "the rest").unwrap(), ChangeNumber(13));
+    assert_eq!(catalog.apply(&[], Timestamp(8), "nothing").unwrap(), ChangeNumber(13));
+    assert_eq!(catalog.change_number().unwrap(), ChangeNumber(13));
 
     let changes = catalog.changes(ChangeNumber(0), 100).unwrap();
     let numbers: Vec<_> = changes.iter().map(|change| change.number.get()).collect();
-    assert_eq!(numbers, (1..=11).collect::<Vec<_>>());
+    assert_eq!(numbers, (1..=13).collect::<Vec<_>>());
     let kinds: Vec<_> = mutations.iter().map(Mutation::kind).collect();
     assert_eq!(changes.iter().map(|change| change.kind.as_str()).collect::<Vec<_>>(), kinds);
     assert_eq!(kinds.iter().collect::<std::collections::BTreeSet<_>>().len(), Mutation::KINDS.len());
     assert_eq!((changes[0].at, changes[0].reason.as_str()), (Timestamp(-5), "first seen"));
-    assert_eq!((changes[10].at, changes[10].reason.as_str()), (Timestamp(7), "the rest"));
-    assert_eq!((changes[0].subject.as_str(), changes[10].subject.as_str()), ("a", "epoch"));
+    assert_eq!((changes[12].at, changes[12].reason.as_str()), (Timestamp(7), "the rest"));
+    assert_eq!((changes[0].subject.as_str(), changes[12].subject.as_str()), ("a", "epoch"));
     let Mutation::InsertSegment(inserted) = changes[2].mutation().unwrap() else { panic!("{:?}", changes[2]) };
     assert_eq!(inserted.sealed_change, ChangeNumber(3));
     assert_eq!(
         Some(inserted),
         catalog.segment(&key("a", 1, 10, 0)).unwrap().map(|row| crate::catalog::SegmentRow {
             status: SegmentStatus::Sealed,
+            directory: "/disk-1".to_owned(),
             flushed_at: None,
             archive_key: None,
             ..row
@@ -101,7 +110,7 @@ pub fn changes_are_dense_and_say_when_and_why(catalog: &dyn Catalog) {
     );
 
     assert_eq!(catalog.changes(ChangeNumber(4), 2).unwrap(), changes[4..6]);
-    assert_eq!(catalog.changes(ChangeNumber(11), 2).unwrap(), []);
+    assert_eq!(catalog.changes(ChangeNumber(13), 2).unwrap(), []);
     assert_eq!(catalog.changes(ChangeNumber(u64::MAX - 1), 2).unwrap(), []);
     assert_eq!(catalog.changes(ChangeNumber(0), 0).unwrap(), []);
 }
@@ -124,7 +133,7 @@ pub fn a_refused_group_changes_nothing(catalog: &dyn Catalog) {
     assert_eq!(Answers::of(catalog), before);
     // The same without the last one is taken, and sees its own rows.
     group.pop();
-    assert_eq!(apply(catalog, &group).unwrap(), ChangeNumber(17));
+    assert_eq!(apply(catalog, &group).unwrap(), ChangeNumber(19));
 }
 
 pub fn groups_are_one_transaction_and_keep_their_own_time_and_reason(catalog: &dyn Catalog) {
@@ -132,11 +141,11 @@ pub fn groups_are_one_transaction_and_keep_their_own_time_and_reason(catalog: &d
     let (first, rest) = mutations.split_at(3);
     let group = |mutations, at, reason| Group { mutations, at: Timestamp(at), reason };
     let groups = [group(first, -5, "first seen"), group(&[], 0, "nothing"), group(rest, 7, "the rest")];
-    assert_eq!(catalog.apply_groups(&groups).unwrap(), ChangeNumber(11));
+    assert_eq!(catalog.apply_groups(&groups).unwrap(), ChangeNumber(13));
     let said = |change: &Change| (change.number.get(), change.at.micros(), change.reason.clone());
     let wanted = |number| if number <= 3 { (number, -5, "first seen") } else { (number, 7, "the rest") };
     let changes = catalog.changes(ChangeNumber(0), 100).unwrap();
-    for (change, number) in changes.iter().zip(1..=11) {
+    for (change, number) in changes.iter().zip(1..=13) {
         let (number, at, reason) = wanted(number);
         assert_eq!(said(change), (number, at, reason.to_owned()));
     }
@@ -153,8 +162,8 @@ pub fn groups_are_one_transaction_and_keep_their_own_time_and_reason(catalog: &d
     let bad = [step(&key("b", 1, 5, 0), SegmentStatus::Archived, SegmentStatus::Evicted)];
     refused(catalog.apply_groups(&[group(&good, 8, "good"), group(&bad, 9, "bad")]));
     assert_eq!(Answers::of(catalog), before);
-    assert_eq!(catalog.apply_groups(&[]).unwrap(), ChangeNumber(11));
-    assert_eq!(catalog.apply_groups(&[group(&[], 1, "")]).unwrap(), ChangeNumber(11));
+    assert_eq!(catalog.apply_groups(&[]).unwrap(), ChangeNumber(13));
+    assert_eq!(catalog.apply_groups(&[group(&[], 1, "")]).unwrap(), ChangeNumber(13));
 }
 
 pub fn history_replayed_gives_the_same_catalog(catalog: &dyn Catalog) {

@@ -126,6 +126,9 @@ pub fn mutation() -> impl Strategy<Value = Mutation> {
             Mutation::Transition { key: row.key, from, to, archive_key }
         }),
         2 => segment().prop_map(|row| Mutation::SetFlushed(row.key)),
+        3 => (segment(), prop_oneof![Just("/disk-1"), Just("/2")], prop_oneof![Just("/2"), Just("/disk-1")]).prop_map(
+            |(row, from, to)| Mutation::RelocateSegment { key: row.key, from: from.to_owned(), to: to.to_owned() }
+        ),
         1 => (collection(), "[{}]{0,2}").prop_map(|(name, settings)| Mutation::PutCollection { name, settings }),
         1 => (prop::sample::select(&COMPONENTS[..]), collection(), "/[12]", epoch(), sequence()).prop_map(
             |(component, collection, directory, epoch, from)| {
@@ -139,6 +142,13 @@ pub fn mutation() -> impl Strategy<Value = Mutation> {
             .prop_map(|(collection, (first, last))| Mutation::RecordLoss { collection, first, last }),
         1 => (collection(), range(), "[a-z]").prop_map(|(collection, (first, last), by)| {
             Mutation::AcknowledgeLoss { collection, first, last, by }
+        }),
+        1 => (collection(), range(), range()).prop_map(|(collection, (first, last), (found_first, found_last))| {
+            Mutation::RecoverLoss { collection, first, last, found_first, found_last }
+        }),
+        1 => (collection(), range(), 0_u64..2, 0_u64..2).prop_map(|(collection, (first, last), before, behind)| {
+            let (found_first, found_last) = (Sequence(first.get() + before), Sequence(last.get().saturating_sub(behind)));
+            Mutation::RecoverLoss { collection, first, last, found_first, found_last }
         }),
         1 => (collection(), "[st]", epoch(), sequence()).prop_map(|(collection, sink, epoch, sequence)| {
             Mutation::SetCursor(CursorRow { collection, sink, epoch, sequence })

@@ -316,3 +316,39 @@ pub fn archive_keys_come_and_go(catalog: &dyn Catalog) {
     apply(catalog, &[step(&key, Evicted, Archived), step(&key, Archived, Sealed)]).unwrap();
     assert_eq!(archive_key(), None);
 }
+
+pub fn a_relocated_segment_has_another_directory(catalog: &dyn Catalog) {
+    let relocate = |key: &SegmentKey, from: &str, to: &str| Mutation::RelocateSegment {
+        key: key.clone(),
+        from: from.to_owned(),
+        to: to.to_owned(),
+    };
+    for (place, status) in (1..).zip(SegmentStatus::ALL) {
+        let key = bring(catalog, row("a", place * 10, place * 10 + 5), status);
+        let before = catalog.segment(&key).unwrap().unwrap();
+        let what = refused(apply(catalog, &[relocate(&key, "/disk-3", "/disk-2")]));
+        assert!(what.contains("directory=`/disk-1`, from=`/disk-3`, to=`/disk-2`"), "{what}");
+        refused(apply(catalog, &[relocate(&key, "/disk-1", "/disk-1")]));
+        let result = apply(catalog, &[relocate(&key, "/disk-1", "/disk-2")]);
+        if status.is_local() || status == SegmentStatus::Quarantined {
+            result.unwrap();
+            let after = SegmentRow { directory: "/disk-2".to_owned(), ..before };
+            assert_eq!(catalog.segment(&key).unwrap(), Some(after));
+            refused(apply(catalog, &[relocate(&key, "/disk-1", "/disk-2")]));
+        } else {
+            let what = refused(result);
+            assert!(what.contains(&format!("status=`{status}`")), "{what}");
+            assert_eq!(catalog.segment(&key).unwrap(), Some(before));
+        }
+    }
+    let absent = super::key("a", 1, 2, 0);
+    let what = refused(apply(catalog, &[relocate(&absent, "/disk-1", "/disk-2")]));
+    assert!(what.contains("from=`absent`"), "{what}");
+    // Every question still finds it, and the rest of its life goes on.
+    let sealed = catalog.segments_by_status(SegmentStatus::Sealed, None, 9).unwrap();
+    assert_eq!(sealed.iter().map(|row| row.directory.as_str()).collect::<Vec<_>>(), ["/disk-2"]);
+    assert_eq!(catalog.segment_holding(&name("a"), Sequence(12)).unwrap().unwrap(), sealed[0]);
+    apply(catalog, &[step(&sealed[0].key, SegmentStatus::Sealed, SegmentStatus::Archiving)]).unwrap();
+    assert_eq!(catalog.segment(&sealed[0].key).unwrap().unwrap().directory, "/disk-2");
+    assert_eq!(catalog.check().unwrap(), Vec::<String>::new());
+}

@@ -88,6 +88,56 @@ pub fn losses_become_gaps_once(catalog: &dyn Catalog) {
     assert_eq!(catalog.losses(Some(&name("c"))).unwrap(), []);
 }
 
+pub fn what_is_found_again_is_no_loss(catalog: &dyn Catalog) {
+    let a = name("a");
+    let recover = |(first, last): (u64, u64), (found_first, found_last): (u64, u64)| Mutation::RecoverLoss {
+        collection: a.clone(),
+        first: Sequence(first),
+        last: Sequence(last),
+        found_first: Sequence(found_first),
+        found_last: Sequence(found_last),
+    };
+    catalog.apply(&[loss("a", 10, 29), loss("b", 10, 29)], Timestamp(3), "disk").unwrap();
+    catalog.apply(&[loss("a", 40, 49), loss("a", 48, 49)], Timestamp(4), "later").unwrap();
+    apply(catalog, &[acknowledge("a", 10, 29)]).unwrap();
+    for wrong in [(10, 28), (11, 29), (1, 9)] {
+        let what = refused(apply(catalog, &[recover(wrong, wrong)]));
+        assert!(what.contains("no loss of exactly this range"), "{what}");
+    }
+    for wrong in [(9, 12), (12, 30), (15, 14), (0, 0)] {
+        let what = refused(apply(catalog, &[recover((10, 29), wrong)]));
+        assert!(what.contains("no part of the loss"), "{what}");
+    }
+    let shown = |text: &str| -> Vec<(u64, u64)> {
+        catalog.losses(Some(&name(text))).unwrap().iter().map(|row| (row.first.get(), row.last.get())).collect()
+    };
+    // From the middle; both rests keep what was known of the whole.
+    catalog.apply(&[recover((10, 29), (15, 20))], Timestamp(9), "back").unwrap();
+    assert_eq!(shown("a"), [(10, 14), (21, 29), (40, 49), (48, 49)]);
+    for row in &catalog.losses(Some(&a)).unwrap()[..2] {
+        assert_eq!((row.reason.as_str(), row.found_at), ("disk", Timestamp(3)));
+        assert_eq!(row.acknowledged, Some(("ada".to_owned(), Timestamp(42))));
+    }
+    // From an end, and whole, in one transaction that records the same range anew and takes it back.
+    let group =
+        [recover((10, 14), (10, 13)), recover((14, 14), (14, 14)), loss("a", 14, 14), recover((14, 14), (14, 14))];
+    apply(catalog, &group).unwrap();
+    apply(catalog, &[recover((21, 29), (29, 29)), loss("a", 21, 29)]).unwrap();
+    assert_eq!(shown("a"), [(21, 28), (21, 29), (40, 49), (48, 49)]);
+    // What remains is recorded already, by a row that stays as it is.
+    let before = catalog.losses(Some(&a)).unwrap().remove(3);
+    apply(catalog, &[recover((40, 49), (40, 47))]).unwrap();
+    assert_eq!(catalog.losses(Some(&a)).unwrap().remove(2), before);
+    apply(catalog, &[recover((21, 28), (21, 28)), recover((21, 29), (21, 29)), recover((48, 49), (48, 49))]).unwrap();
+    assert_eq!(shown("a"), []);
+    assert_eq!(shown("b"), [(10, 29)]);
+    assert_eq!(catalog.sequence_max(&a).unwrap(), Sequence(49), "what was known once is never forgotten");
+    assert_eq!(catalog.check().unwrap(), Vec::<String>::new());
+    // It may be lost again.
+    apply(catalog, &[loss("a", 10, 29)]).unwrap();
+    assert_eq!(shown("a"), [(10, 29)]);
+}
+
 pub fn cursors_only_advance(catalog: &dyn Catalog) {
     let at = |sink: &str, epoch, sequence| CursorRow {
         collection: name("a"),

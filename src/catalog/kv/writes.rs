@@ -79,6 +79,9 @@ impl<W: Write> Rows for Transaction<'_, W> {
                 self.put_row(&keys::assignment(&row.component, &row.collection), Content::Assignment(row))
             }
             Row::Loss(row) => self.put_row(&keys::loss(&row.collection, row.first, row.last), Content::Loss(row)),
+            Row::LossGone { collection, first, last } => {
+                self.0.delete(&keys::loss(collection, *first, *last)).map(|_| ())
+            }
             Row::Cursor(row) => self.put_row(&keys::cursor(&row.collection, &row.sink), Content::Cursor(row)),
             Row::Meta { name, value } => self.put_row(&keys::meta(name), Content::Meta { name, value }),
             Row::Count { status, count } => {

@@ -14,8 +14,8 @@ const INSERT_SEGMENT: &str = "INSERT INTO segments (collection_id, first_sequenc
      VALUES ((SELECT id FROM collections WHERE name = ?1), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
      ?15, ?16, ?17, ?18, ?19, ?20)";
 /// A segment's other columns never change.
-const UPDATE_SEGMENT: &str =
-    "UPDATE segments SET status = ?2, flushed_at = ?3, archive_key = ?4, checksum = ?5 WHERE sealed_change = ?1";
+const UPDATE_SEGMENT: &str = "UPDATE segments SET status = ?2, flushed_at = ?3, archive_key = ?4, directory = ?5, \
+     checksum = ?6 WHERE sealed_change = ?1";
 const INSERT_COLLECTION: &str = "INSERT INTO collections \
      (name, created_at, floor, sealed_through, sequence_max, settings, checksum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const UPDATE_COLLECTION: &str = "UPDATE collections SET created_at = ?2, floor = ?3, sealed_through = ?4, \
@@ -24,6 +24,7 @@ const PUT_ASSIGNMENT: &str = "INSERT OR REPLACE INTO assignments \
      (component, collection, directory, epoch, from_sequence, since, checksum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const PUT_LOSS: &str = "INSERT OR REPLACE INTO losses (collection, first_sequence, last_sequence, reason, found_at, \
      acknowledged_by, acknowledged_at, checksum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+const DELETE_LOSS: &str = "DELETE FROM losses WHERE collection = ?1 AND first_sequence = ?2 AND last_sequence = ?3";
 const PUT_CURSOR: &str =
     "INSERT OR REPLACE INTO cursors (collection, sink, epoch, sequence, checksum) VALUES (?1, ?2, ?3, ?4, ?5)";
 const PUT_META: &str = "INSERT OR REPLACE INTO meta (name, value, checksum) VALUES (?1, ?2, ?3)";
@@ -49,6 +50,7 @@ impl<'a> Transaction<'a> {
                     checksum::status_number(row.status),
                     flushed_at,
                     row.archive_key.as_deref(),
+                    row.directory.as_str(),
                     checksum::segment(row),
                 ),
             );
@@ -159,6 +161,9 @@ impl Rows for Transaction<'_> {
                 ),
             ),
             Row::Loss(row) => self.put_loss(row),
+            Row::LossGone { collection, first, last } => {
+                self.0.execute(DELETE_LOSS, (collection.as_str(), sql(first.get()), sql(last.get())))
+            }
             Row::Cursor(row) => {
                 let (epoch, sequence) = (sql(row.epoch.get()), sql(row.sequence.get()));
                 let parameters = (row.collection.as_str(), row.sink.as_str(), epoch, sequence, checksum::cursor(row));

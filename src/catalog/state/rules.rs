@@ -1,8 +1,8 @@
 //! The rule of each mutation.
 //!
 //! What is checked: transitions by C1; that a live segment shares no sequence with another of its generation; that
-//! floor, sealed_through and cursors never go back (R4); that a loss is acknowledged exactly as recorded, once; that
-//! every number fits the smallest integer of any engine (63 bits), and every key the shortest key of any.
+//! floor, sealed_through and cursors never go back (R4); that a loss is acknowledged exactly as recorded, once, and
+//! recovered only where it is recorded; that a segment is relocated only from where it is; that every number fits the smallest integer of any engine (63 bits), and every key the shortest key of any.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -44,6 +44,7 @@ impl Step<'_> {
                 self.transition(key, *from, *to, archive_key.as_deref())?;
             }
             Mutation::SetFlushed(key) => self.set_flushed(key)?,
+            Mutation::RelocateSegment { key, from, to } => self.relocate(key, from, to)?,
             Mutation::PutCollection { name, settings } => self.put_collection(name, settings)?,
             Mutation::Assign { component, collection, directory, epoch, from } => self.assign(Assignment {
                 component: component.clone(),
@@ -62,6 +63,9 @@ impl Step<'_> {
             Mutation::RecordLoss { collection, first, last } => self.record_loss(collection, *first, *last)?,
             Mutation::AcknowledgeLoss { collection, first, last, by } => {
                 self.acknowledge_loss(collection, *first, *last, by)?;
+            }
+            Mutation::RecoverLoss { collection, first, last, found_first, found_last } => {
+                self.recover_loss(collection, (*first, *last), (*found_first, *found_last))?;
             }
             Mutation::SetCursor(cursor) => self.set_cursor(cursor)?,
             Mutation::SetMeta { name, value } => {
@@ -161,6 +165,25 @@ impl Step<'_> {
         let mut row = self.existing(key, &"flushed")?;
         let before = Some((row.status, row.flushed_at));
         row.flushed_at.get_or_insert(self.at);
+        self.put(Row::Segment { row, before })
+    }
+
+    fn relocate(&mut self, key: &SegmentKey, from: &str, to: &str) -> CatalogResult<()> {
+        let mut row = self.existing(key, &to)?;
+        if row.directory != from || from == to {
+            return refuse(format!(
+                "the segment is not where the change begins: segment=`{key}`, directory=`{}`, from=`{from}`, to=`{to}`",
+                row.directory
+            ));
+        }
+        if !row.status.is_local() && row.status != SegmentStatus::Quarantined {
+            return refuse(format!(
+                "the segment has no file in a directory: segment=`{key}`, status=`{}`, from=`{from}`, to=`{to}`",
+                row.status
+            ));
+        }
+        let before = Some((row.status, row.flushed_at));
+        to.clone_into(&mut row.directory);
         self.put(Row::Segment { row, before })
     }
 
@@ -275,6 +298,35 @@ impl Step<'_> {
             "no loss of exactly this range waits to be acknowledged: collection=`{collection}`, first=`{first}`, \
              last=`{last}`, from=`{from}`, to=`gap`"
         ))
+    }
+
+    fn recover_loss(
+        &mut self,
+        collection: &CollectionName,
+        (first, last): (Sequence, Sequence),
+        (found_first, found_last): (Sequence, Sequence),
+    ) -> CatalogResult<()> {
+        let Some(row) = self.rows.loss(collection, first, last)? else {
+            return refuse(format!(
+                "no loss of exactly this range is recorded: collection=`{collection}`, first=`{first}`, last=`{last}`"
+            ));
+        };
+        if found_first < first || found_first > found_last || found_last > last {
+            return refuse(format!(
+                "what was found is no part of the loss: collection=`{collection}`, first=`{first}`, last=`{last}`, \
+                 found_first=`{found_first}`, found_last=`{found_last}`"
+            ));
+        }
+        self.put(Row::LossGone { collection: collection.clone(), first, last })?;
+        let before = (found_first > first).then(|| (first, found_first.previous()));
+        let behind = (found_last < last).then(|| (found_last.next(), last));
+        for (first, last) in before.into_iter().chain(behind) {
+            // Losses may overlap: one of exactly this range stands as it was recorded.
+            if self.rows.loss(collection, first, last)?.is_none() {
+                self.put(Row::Loss(LossRow { first, last, ..row.clone() }))?;
+            }
+        }
+        Ok(())
     }
 
     fn set_cursor(&mut self, new: &CursorRow) -> CatalogResult<()> {

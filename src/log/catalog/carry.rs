@@ -152,7 +152,8 @@ impl History {
         match mutation {
             Mutation::InsertSegment(SegmentRow { key, .. })
             | Mutation::Transition { key, .. }
-            | Mutation::SetFlushed(key) => {
+            | Mutation::SetFlushed(key)
+            | Mutation::RelocateSegment { key, .. } => {
                 self.collections.insert(key.collection.clone());
                 self.segments.insert(key);
             }
@@ -168,6 +169,13 @@ impl History {
             | Mutation::AcknowledgeLoss { collection, first, last, .. } => {
                 self.collections.insert(collection.clone());
                 self.losses.entry(collection).or_default().insert((first, last));
+            }
+            Mutation::RecoverLoss { collection, first, last, found_first, found_last } => {
+                self.collections.insert(collection.clone());
+                let of = self.losses.entry(collection).or_default();
+                of.remove(&(first, last));
+                of.extend((found_first > first).then(|| (first, found_first.previous())));
+                of.extend((found_last < last).then(|| (found_last.next(), last)));
             }
             Mutation::PutCollection { name: collection, .. }
             | Mutation::RaiseSealedThrough { collection, .. }

@@ -237,7 +237,8 @@ fn refuse_foreign(fs: &dyn FileSystem, path: &Path) -> Result<()> {
         None => Ok(()),
         Some(first) => {
             let message = format!("the directory is not empty: directory=`{}`, holds=`{first}`", path.display());
-            Err(Error::new(ErrorKind::Invalid, message).with_hint("name an empty directory, or one that is not there yet"))
+            Err(Error::new(ErrorKind::Invalid, message)
+                .with_hint("name an empty directory, or one that is not there yet"))
         }
     }
 }

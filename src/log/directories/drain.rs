@@ -11,6 +11,7 @@ use super::set::{Named, Set};
 use crate::catalog::SegmentKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::{DirectoryState, Log, LogOptions};
+use crate::types::CollectionName;
 
 /// How far it has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,8 +39,8 @@ pub struct Drained {
     pub removed: u64,
     /// Segments that stayed, and why.
     pub stayed: Vec<(SegmentKey, String)>,
-    /// Collections that still live there.
-    pub collections: u64,
+    /// Collections that still live there, and why.
+    pub kept: Vec<(CollectionName, String)>,
     /// It was interrupted: more may be left.
     pub is_interrupted: bool,
 }
@@ -48,7 +49,7 @@ impl Drained {
     /// Whether nothing is left there.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.stayed.is_empty() && self.collections == 0 && !self.is_interrupted
+        self.stayed.is_empty() && self.kept.is_empty() && !self.is_interrupted
     }
 }
 
@@ -66,7 +67,7 @@ impl Log {
     ) -> Result<Drained> {
         let id = mark(options, which)?;
         let log = Log::open(options.clone())?;
-        let drained = log.move_away(&id, "drained").and_then(|()| log.relocate_segments(&id, progress));
+        let drained = log.relocate_segments(&id, progress);
         let closed = log.close();
         let drained = drained?;
         closed?;
@@ -91,9 +92,12 @@ fn mark(options: &LogOptions, which: &str) -> Result<String> {
     let member = &set.members[index];
     if let Err(why) = &member.identity {
         let message = format!("the directory is missing: directory=`{}`, why=`{why}`", member.path.display());
-        return Err(Error::new(ErrorKind::Unavailable, message).with_hint("mount it; or `directory forget` gives it up"));
+        return Err(
+            Error::new(ErrorKind::Unavailable, message).with_hint("mount it; or `directory forget` gives it up")
+        );
     }
-    let is_other = |other: usize| other != index && set.members[other].identity.is_ok() && !set.members[other].is_drained;
+    let is_other =
+        |other: usize| other != index && set.members[other].identity.is_ok() && !set.members[other].is_drained;
     if !(0..set.members.len()).any(is_other) {
         let message = format!("there is no other directory to go to: directory=`{}`", member.path.display());
         return Err(Error::new(ErrorKind::Conflict, message).with_hint("`directory add` an empty one first"));

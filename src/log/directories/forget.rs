@@ -219,8 +219,7 @@ impl Inner {
     fn forget_plan(&self, member: &Member) -> Result<ForgetPlan> {
         let id = &member.id;
         let index = self.directories.iter().position(|directory| directory.id == *id);
-        let mut plan =
-            ForgetPlan { id: id.clone(), place: member.path.display().to_string(), ..ForgetPlan::default() };
+        let mut plan = ForgetPlan { id: id.clone(), place: member.path.display().to_string(), ..ForgetPlan::default() };
         for collection in self.all_collections() {
             if Some(collection.directory()) != index {
                 continue;
@@ -251,7 +250,9 @@ impl Inner {
         })?;
         let is_empty = !plan.is_loss() && plan.archived == 0;
         let state = index.map(|index| self.directories[index].state());
-        if member.identity.is_ok() && !matches!(state, Some(DirectoryState::Missing(_))) && !(is_empty && member.is_drained)
+        if member.identity.is_ok()
+            && !matches!(state, Some(DirectoryState::Missing(_)))
+            && !(is_empty && member.is_drained)
         {
             let message = format!(
                 "the directory is there, and {}: directory=`{}`, collections=`{}`, segments=`{}`",
@@ -304,12 +305,7 @@ impl Inner {
     }
 
     /// A healthy directory for a collection that cannot stay where it is, counted among those there.
-    fn other_home(
-        &self,
-        than: &str,
-        collection: &CollectionName,
-        counts: &mut BTreeMap<usize, u64>,
-    ) -> Result<String> {
+    fn other_home(&self, than: &str, collection: &CollectionName, counts: &mut BTreeMap<usize, u64>) -> Result<String> {
         let is_healthy = |index: &usize| {
             let directory = &self.directories[*index];
             directory.id != than && directory.state() == DirectoryState::Healthy

@@ -101,7 +101,12 @@ impl Log {
     }
 }
 
-fn info(id: &str, place: String, (state, reason): (&'static str, Option<String>), holdings: Option<&Holdings>) -> DirectoryInfo {
+fn info(
+    id: &str,
+    place: String,
+    (state, reason): (&'static str, Option<String>),
+    holdings: Option<&Holdings>,
+) -> DirectoryInfo {
     let segments = holdings.map(|holdings| holdings.segments.get(id).copied().unwrap_or_default());
     let unsealed = holdings.and_then(|holdings| holdings.unsealed.as_ref());
     DirectoryInfo {

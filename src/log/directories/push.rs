@@ -71,7 +71,9 @@ impl Log {
                         return Ok(pushed);
                     }
                     let path = paths.get(row.directory.as_str()).map(|path| segment_path(path, &row.key));
-                    match path.map_or_else(|| Err(unknown_directory(row)), |path| push(&*options.fs, &*store, row, &path)) {
+                    match path
+                        .map_or_else(|| Err(unknown_directory(row)), |path| push(&*options.fs, &*store, row, &path))
+                    {
                         Ok(true) => {
                             pushed.sent += 1;
                             pushed.sent_bytes += row.bytes;
@@ -89,7 +91,10 @@ impl Log {
 }
 
 fn unknown_directory(row: &SegmentRow) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("the segment is in a directory that is not there: directory=`{}`", row.directory))
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("the segment is in a directory that is not there: directory=`{}`", row.directory),
+    )
 }
 
 /// The store behind a remote's URL.
@@ -116,7 +121,8 @@ fn push(fs: &dyn FileSystem, store: &dyn ObjectStore, row: &SegmentRow, path: &s
             Ok(true)
         }
         Put::OtherThere => {
-            let message = format!("the store has other bytes under the segment's name: store=`{}`, key=`{key}`", store.place());
+            let message =
+                format!("the store has other bytes under the segment's name: store=`{}`, key=`{key}`", store.place());
             Err(Error::new(ErrorKind::Conflict, message))
         }
     }

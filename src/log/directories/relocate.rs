@@ -13,26 +13,23 @@
 //! The row before the old file: the other order would leave a row that promises bytes which are gone.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::drain::{DrainProgress, Drained};
 use crate::avro::Sha256;
 use crate::catalog::{Mutation, SegmentRow};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{EntryKind, FileSystem, FsResult, OpenMode, durable};
+use crate::fs::{EntryKind, FsResult, OpenMode, durable};
 use crate::log::recover::journals::chain;
 use crate::log::recover::segments::{list, segment_path};
-use crate::log::{DirectoryState, Inner};
+use crate::log::{Collection, DirectoryState, Inner};
 use crate::segment::{FileKind, SegmentName, SequenceRange};
 
 /// Bytes copied at once.
 const PIECE_BYTES: u64 = 1 << 20;
 
 impl Inner {
-    pub(super) fn relocate_all(
-        &self,
-        from: usize,
-        progress: &mut dyn FnMut(DrainProgress) -> bool,
-    ) -> Result<Drained> {
+    pub(super) fn relocate_all(&self, from: usize, progress: &mut dyn FnMut(DrainProgress) -> bool) -> Result<Drained> {
         let directory = &self.directories[from];
         let mut drained =
             Drained { id: directory.id.clone(), place: directory.path.display().to_string(), ..Drained::default() };
@@ -58,8 +55,10 @@ impl Inner {
             done.bytes += row.bytes;
             Ok(())
         })?;
-        drained.collections =
-            self.all_collections().iter().filter(|collection| collection.directory() == from).count() as u64;
+        let here = |collection: &Arc<Collection>| collection.directory() == from;
+        for collection in self.all_collections().into_iter().filter(here) {
+            drained.kept.push((collection.name().clone(), "the collection still lives there".to_owned()));
+        }
         if !drained.is_interrupted {
             progress(done);
             self.sweep(from, &mut drained)?;
@@ -71,7 +70,8 @@ impl Inner {
     fn target(&self, collection: &crate::types::CollectionName, from: usize) -> Result<usize> {
         let home = self.collection(collection)?.directory();
         let refuse = |what: &str| {
-            let message = format!("{what}: collection=`{collection}`, directory=`{}`", self.directories[home].path.display());
+            let message =
+                format!("{what}: collection=`{collection}`, directory=`{}`", self.directories[home].path.display());
             Err(Error::new(ErrorKind::Unavailable, message))
         };
         match self.directories[home].state() {
@@ -91,7 +91,8 @@ impl Inner {
             self.must_be(&path, expected)?;
         } else {
             let staging = self.directories[to].staging().join(format!("relocate-{}.tmp", self.next_temporary()));
-            let copied = self.copy_checked(&source, &staging, expected).and_then(|()| self.publish_copy(&staging, &path));
+            let copied =
+                self.copy_checked(&source, &staging, expected).and_then(|()| self.publish_copy(&staging, &path));
             if copied.is_err() {
                 // Of no use to anybody; where it cannot be removed now, opening the log does.
                 let _ = self.fs.remove_file(&staging);
@@ -206,7 +207,8 @@ impl Inner {
             self.must_be(&path, expected)?;
         } else {
             let staging = self.directories[to].staging().join(format!("relocate-{}.tmp", self.next_temporary()));
-            let copied = self.copy_checked(&source, &staging, expected).and_then(|()| self.publish_copy(&staging, &path));
+            let copied =
+                self.copy_checked(&source, &staging, expected).and_then(|()| self.publish_copy(&staging, &path));
             if copied.is_err() {
                 let _ = self.fs.remove_file(&staging);
             }

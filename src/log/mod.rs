@@ -9,6 +9,7 @@
 //! - `moves`: from one directory to another (J7, A2)
 //! - [`read`]: reading and following
 //! - [`verify`]: proving that everything is there; the state of the log
+//! - [`directories`]: adding, draining, listing and forgetting directories; homes in object stores
 //! - `damage`: how damage is reported
 //! - `options`: what a log is opened with
 //!
@@ -24,6 +25,7 @@ mod collection;
 #[cfg(any(test, feature = "testing"))]
 mod contents;
 mod damage;
+pub mod directories;
 mod gaps;
 pub mod identity;
 mod keeper;

@@ -5,6 +5,7 @@
 //! - [`recover`]: what a crash left
 //! - `append`, `budget`, `collection`: from records to an acknowledged place, back-pressure, sequences and marks
 //! - [`seal`], `cold`, `keeper`: from journals to segments and cold journals, release (R1 to R5)
+//! - [`assign`]: which directory a collection goes to, and what directories hold
 //! - [`read`]: reading and following
 //! - [`verify`]: proving that everything is there; the state of the log
 //! - `damage`: how damage is reported
@@ -15,6 +16,7 @@
 mod append;
 #[cfg(feature = "tokio")]
 mod append_async;
+pub mod assign;
 mod budget;
 pub mod catalog;
 mod cold;
@@ -40,6 +42,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
+pub use assign::{AssignmentChange, Assignments, DirectoryStatistics};
 pub use collection::{Collection, Waiter};
 pub use damage::Damaged;
 pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
@@ -72,6 +75,8 @@ pub(crate) struct Inner {
     epoch: Epoch,
     directories: Vec<Directory>,
     collections: RwLock<HashMap<CollectionName, Arc<Collection>>>,
+    /// How many of them live in each directory.
+    placement: assign::Placement,
     /// Made since the catalog was last told.
     unintroduced: Mutex<Vec<Arc<Collection>>>,
     budget: Arc<Budget>,
@@ -317,11 +322,14 @@ impl Inner {
         if !self.options.auto_create {
             return self.collection(name);
         }
+        self.refresh_figures();
         let mut collections = self.collections.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = collections.get(name) {
             return Ok(Arc::clone(known));
         }
-        let directory = collections.len() % self.directories.len();
+        // Under the lock: of two new ones, the second is placed after the first counts.
+        let directory = self.choose_directory(name, &[]).ok_or_else(|| self.no_directory(name))?;
+        self.placement.added(directory);
         let home = Home { directory, journal: self.directories[directory].journal.clone() };
         let collection = Arc::new(Collection::new(
             name.clone(),

@@ -334,6 +334,7 @@ fn build(
         }
     }
     Ok(Inner {
+        placement: super::assign::Placement::of(directories.len(), &collections),
         fs: Arc::clone(&options.fs),
         clock: Arc::clone(&options.clock),
         catalog: opened.catalog,

@@ -240,7 +240,10 @@ impl Queue {
         if let Some(error) = &state.refusing {
             return Err(Box::new((batch, error.clone())));
         }
-        let fits = state.forming.back().is_some_and(|last| !last.alone && !batch.alone && last.bytes < GROUP_BYTES);
+        let fits = state.forming.back().is_some_and(|last| {
+            // A group that is taken apart has its batches counted already.
+            !last.alone && !batch.alone && last.bytes < GROUP_BYTES && last.outstanding.is_none()
+        });
         if !fits {
             state.forming.push_back(Forming { alone: batch.alone, ..Forming::default() });
         }
@@ -262,21 +265,17 @@ impl Queue {
         lead
     }
 
-    /// The group in front, to be written by whoever leads; `None` where nothing waits, or nothing may be written.
+    /// The group in front, to be written by whoever leads; `None` where nothing waits, nothing may be written, or another has a group in
+    /// hand: who led before the queue was suspended may think that he still does.
     /// [`settle`](Self::settle) or [`suspend`](Self::suspend) must follow.
     pub fn pop(&self) -> Option<Forming> {
         let mut state = self.state();
-        if state.suspended {
+        if state.suspended || state.in_hand {
             return None;
         }
         let next = state.forming.pop_front();
         state.in_hand = next.is_some();
         next
-    }
-
-    /// Whether batches are taken and none is written.
-    pub fn is_suspended(&self) -> bool {
-        self.state().suspended
     }
 
     /// The outcome of the group that was taken out is known.
@@ -357,6 +356,9 @@ impl Queue {
     /// Gives the lead up, to a member of the next group where there is one.
     pub fn pass_lead(&self) -> Next {
         let mut state = self.state();
+        if state.suspended {
+            return Next::Nobody;
+        }
         match state.forming.front() {
             None => {
                 state.led = false;

@@ -1,6 +1,6 @@
 //! The log: append, seal, recover, read.
 //!
-//! - [`mod@open`], `identity`: opening, the lock, one writer (A6)
+//! - [`mod@open`], `places`, `identity`: opening, which directories there are, the lock, one writer (A1, A3, A6)
 //! - [`catalog`]: the catalog's engine and file, and changing them
 //! - [`recover`]: what a crash left
 //! - `append`, `budget`, `collection`: from records to an acknowledged place, back-pressure, sequences and marks
@@ -29,6 +29,7 @@ mod keeper;
 mod moves;
 pub mod open;
 pub mod options;
+mod places;
 pub mod read;
 pub mod recover;
 pub mod seal;
@@ -93,6 +94,8 @@ pub(crate) struct Inner {
     footers: read::Footers,
     /// Follows the journals of a writer in another process; `None` where this log writes itself.
     companion: Option<Mutex<read::Companion>>,
+    /// Why no collection can be known to be new, where that is so.
+    uncertain: Option<String>,
     appends: AtomicU64,
     /// When every collection was last looked at, on the monotonic clock.
     looked_at_ms: AtomicU64,
@@ -319,6 +322,12 @@ impl Inner {
         }
         if !self.options.auto_create {
             return self.collection(name);
+        }
+        if let Some(why) = &self.uncertain {
+            let message = format!("the collection may be in a directory that is missing: collection=`{name}`, {why}");
+            return Err(
+                Error::new(ErrorKind::Unavailable, message).with_hint("mount the directory, or `directory forget` it")
+            );
         }
         let mut collections = self.collections.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = collections.get(name) {

@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::collection::Collection;
-use super::recover::COMPONENT;
+use super::recover::act::recoveries;
 use super::recover::segments::segment_path;
+use super::recover::{self, COMPONENT};
 use crate::catalog::{Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{OpenMode, durable};
@@ -131,6 +132,42 @@ impl Inner {
         self.drop_sealed(collection, through);
         self.release_finished();
         tracing::debug!(collection = %collection.name(), %first, %last, bytes, "sealed");
+        Ok(())
+    }
+
+    /// Cuts segments from records that were on record as missing, and came back (A4). Order: the files, durable; then rows and
+    /// the losses, in one transaction; then the runs are let go. A crash between leaves files without rows, inside recorded losses, which
+    /// are adopted.
+    pub(super) fn fill(&self, found: recover::Found) -> Result<()> {
+        for (name, runs) in found {
+            let collection = self.collection(&name)?;
+            let mut rest = &runs[..];
+            while let Some(first) = rest.first() {
+                let mut bytes = 0;
+                let follows = |(index, run): (usize, &Run)| {
+                    bytes += run.len;
+                    index == 0
+                        || (rest[index - 1].last().next() == run.first && bytes <= self.options.limits.segment_bytes)
+                };
+                let count = rest.iter().enumerate().map(follows).take_while(|fits| *fits).count();
+                let (piece, behind) = rest.split_at(count);
+                rest = behind;
+                let last = piece[piece.len() - 1].last();
+                let key = SegmentKey { collection: name.clone(), first: first.first, last, generation: Generation(0) };
+                let directory = collection.directory();
+                let (footer, bytes, sha256) = self.write_segment(&collection, directory, piece, &key)?;
+                let id = &self.directories[directory].id;
+                let mut mutations = vec![Mutation::InsertSegment(row(id, &footer, bytes, sha256))];
+                let losses = self.catalog.losses(Some(&name))?;
+                let mut missing = losses.iter().map(|loss| (loss.first, loss.last)).collect();
+                mutations.extend(recoveries(&name, &mut missing, &[(key.first, last)]));
+                self.apply(&mutations, "recovery: came back")?;
+                tracing::info!(collection = %name, first = %key.first, %last, "records of a recorded loss came back");
+                for run in piece {
+                    run.file.drop_run(run.len);
+                }
+            }
+        }
         Ok(())
     }
 

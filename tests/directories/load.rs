@@ -18,7 +18,7 @@ pub fn options(places: &[PathBuf], sync: SyncMode) -> LogOptions {
     options.sync = sync;
     options.codec = Codec::Null;
     options.limits.journal_bytes = 256 << 10;
-    options.limits.segment_bytes = 128 << 10;
+    options.limits.segment_bytes = 32 << 10;
     options.limits.memtable_bytes = 2 << 20;
     options.limits.unsealed_bytes = 4 << 20;
     options.cold_bytes = 16 << 10;

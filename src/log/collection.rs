@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::budget::Budget;
+use super::life::Life;
 use crate::avro::record::Seed;
 use crate::journal::{Journal, Member, Written};
 use crate::memtable::{Run, Unsealed};
@@ -26,6 +27,10 @@ pub struct Collection {
     pub(super) catalogued: AtomicBool,
     /// In which directory, counted from 1, this run has made sure that the folder of its segments has a durable name; 0: in none.
     pub(super) has_folder: AtomicUsize,
+    /// Its own settings, and whether it is there.
+    pub(super) life: Life,
+    /// Nobody seals or cools it any more.
+    unclaimed: Condvar,
 }
 
 /// Where a collection is journalled and sealed.
@@ -81,7 +86,7 @@ struct Wake {
 }
 
 impl Waiter {
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         let mut wake = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
         wake.woken = true;
         self.changed.notify_all();
@@ -175,7 +180,8 @@ impl Collection {
             waiters: Vec::new(),
         };
         let (catalogued, has_folder) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Self { name, seed, budget, state: Mutex::new(state), catalogued, has_folder }
+        let (life, unclaimed) = (Life::default(), Condvar::new());
+        Self { name, seed, budget, state: Mutex::new(state), catalogued, has_folder, life, unclaimed }
     }
 
     /// Its name.
@@ -260,6 +266,19 @@ impl Collection {
         woken.iter().for_each(|waiter| waiter.wake());
     }
 
+    /// Waits until nobody seals or cools it, and keeps everybody from it until [`end_claim`](Self::end_claim).
+    pub(super) fn claim(&self) {
+        let state = self.state();
+        let mut state = self.unclaimed.wait_while(state, |state| state.sealing).unwrap_or_else(PoisonError::into_inner);
+        state.sealing = true;
+    }
+
+    /// Others may seal and cool it again.
+    pub(super) fn end_claim(&self) {
+        self.state().sealing = false;
+        self.unclaimed.notify_one();
+    }
+
     /// Takes a copy of a run in place of the run. `on_disk`: its bytes are not kept in memory.
     pub(super) fn put_copy(&self, batch: Written, on_disk: bool, durable: bool) {
         let Written { first, count, bytes, file, offset } = batch;
@@ -301,6 +320,17 @@ impl Collection {
 }
 
 impl CollectionState {
+    /// Promises nothing below `floor` any more; who waited for it is returned, to be woken without the lock. What is still in the
+    /// journal's queue below it leaves no trace when it comes out.
+    pub(super) fn raise_floor(&mut self, floor: Sequence) -> Vec<Arc<Waiter>> {
+        self.floor = self.floor.max(floor);
+        let below = self.floor.previous();
+        self.sealed_through = self.sealed_through.max(below);
+        self.written = self.written.max(below);
+        self.next = self.next.max(self.floor);
+        self.raise_durable(below)
+    }
+
     fn raise_durable(&mut self, last: Sequence) -> Vec<Arc<Waiter>> {
         if last <= self.durable {
             return Vec::new();
@@ -317,10 +347,16 @@ impl Member for Collection {
 
     fn written(&self, batch: Written, durable: bool) {
         let last = Sequence(batch.first.0 + batch.count - 1);
+        let run = Run::in_memory(batch.first, batch.count, batch.bytes, batch.file, batch.offset);
         let mut state = self.state();
+        if last < state.floor {
+            // The collection was deleted after it was queued (R4).
+            drop(state);
+            return self.let_go(&[run]);
+        }
         debug_assert!(state.written < batch.first && last < state.next);
-        state.unsealed.push(Run::in_memory(batch.first, batch.count, batch.bytes, batch.file, batch.offset));
-        self.budget.note_unsealed(state.unsealed.bytes());
+        state.unsealed.push(run);
+        self.budget.note_unsealed(state.unsealed.bytes(), self.life.seal_bytes());
         state.written = last;
         let woken = if durable { state.raise_durable(last) } else { Vec::new() };
         drop(state);
@@ -334,7 +370,7 @@ impl Member for Collection {
 
     fn refused(&self, first: Sequence) {
         let mut state = self.state();
-        state.next = state.next.min(first);
+        state.next = state.next.min(first).max(state.floor);
     }
 }
 

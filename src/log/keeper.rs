@@ -202,6 +202,7 @@ impl Inner {
 
     /// Tells the catalog of new collections, many in one transaction.
     pub(super) fn introduce_new(&self) -> Result<()> {
+        self.note_revived()?;
         loop {
             let some: Vec<Arc<Collection>> = {
                 let mut waiting = self.unintroduced.lock().unwrap_or_else(PoisonError::into_inner);
@@ -234,9 +235,10 @@ impl Inner {
                 // What could not be moved waits for its directory.
                 continue;
             }
-            let old = state.unsealed_since.is_some_and(|since| now.saturating_sub(since) >= self.options.seal_age);
+            let age = collection.life.seal_age().unwrap_or(self.options.seal_age);
+            let old = state.unsealed_since.is_some_and(|since| now.saturating_sub(since) >= age);
             let bytes = state.unsealed.bytes();
-            let large = bytes >= self.options.limits.segment_bytes;
+            let large = bytes >= self.segment_bytes(collection);
             if bytes > 0 && (old || large || pressing) {
                 due.push((bytes, old || large, state.unsealed.memory_bytes() > 0, Arc::clone(collection)));
             }

@@ -5,9 +5,11 @@
 //! - [`recover`]: what a crash left
 //! - `append`, `budget`, `collection`: from records to an acknowledged place, back-pressure, sequences and marks
 //! - [`seal`], `cold`, `keeper`: from journals to segments and cold journals, release (R1 to R5)
+//! - [`life`]: making and deleting collections, and their settings
 //! - `moves`: from one directory to another (J7, A2)
 //! - [`read`]: reading and following
 //! - [`verify`]: proving that everything is there; the state of the log
+//! - [`directories`]: adding, draining, listing and forgetting directories; homes in object stores
 //! - `damage`: how damage is reported
 //! - `options`: what a log is opened with
 //!
@@ -23,9 +25,11 @@ mod collection;
 #[cfg(any(test, feature = "testing"))]
 mod contents;
 mod damage;
+pub mod directories;
 mod gaps;
 pub mod identity;
 mod keeper;
+pub mod life;
 mod moves;
 pub mod open;
 pub mod options;
@@ -45,6 +49,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
 pub use collection::{Collection, Waiter};
 pub use damage::Damaged;
+pub use life::{CollectionSettings, Deletion, EffectiveSetting, SettingFrom};
 pub use moves::MoveReport;
 pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
 pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
@@ -78,6 +83,7 @@ pub(crate) struct Inner {
     collections: RwLock<HashMap<CollectionName, Arc<Collection>>>,
     /// Made since the catalog was last told.
     unintroduced: Mutex<Vec<Arc<Collection>>>,
+    lives: life::Lives,
     /// Moves of which the catalog does not know yet.
     moved: Mutex<Vec<moves::Moved>>,
     /// The newest epoch: of this opening, or of the last move.
@@ -223,13 +229,7 @@ impl Log {
             // What was written in the old mode between the first sync and the switch.
             self.sync()?;
         }
-        let periodic =
-            if mode == SyncMode::Never { crate::journal::PeriodicSync::NEVER } else { self.0.options.periodic };
-        for directory in &self.0.directories {
-            if let Some(journal) = &directory.journal {
-                journal.set_periodic(periodic);
-            }
-        }
+        self.0.tell_journals_of_periodic(mode);
         Ok(())
     }
 
@@ -305,10 +305,8 @@ impl Inner {
 
     /// A collection that must be there.
     pub(crate) fn collection(&self, name: &CollectionName) -> Result<Arc<Collection>> {
-        self.collections().get(name).map(Arc::clone).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("no such collection: collection=`{name}`"))
-                .with_hint("`ls collections` lists them")
-        })
+        let known = self.collections().get(name).map(Arc::clone);
+        self.must_be_there(name, known)
     }
 
     /// A collection to append to, made where it is new.
@@ -321,17 +319,31 @@ impl Inner {
             return Ok(Arc::clone(known));
         }
         if !self.options.auto_create {
-            return self.collection(name);
+            return Err(self.may_not_create(name));
         }
-        if let Some(why) = &self.uncertain {
-            let message = format!("the collection may be in a directory that is missing: collection=`{name}`, {why}");
-            return Err(
-                Error::new(ErrorKind::Unavailable, message).with_hint("mount the directory, or `directory forget` it")
-            );
+        self.may_be_new(name)?;
+        let (collection, is_new) = self.make_collection(name, |_| {});
+        if is_new {
+            // The catalog learns of it later: the journal's table names it, so a crash before loses nothing, and no
+            // append waits for the catalog (R1).
+            self.unintroduced.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&collection));
         }
+        Ok(collection)
+    }
+
+    /// Refuses a collection that may be in a directory of which nobody knows what it holds.
+    fn may_be_new(&self, name: &CollectionName) -> Result<()> {
+        let Some(why) = &self.uncertain else { return Ok(()) };
+        let message = format!("the collection may be in a directory that is missing: collection=`{name}`, {why}");
+        Err(Error::new(ErrorKind::Unavailable, message).with_hint("mount the directory, or `directory forget` it"))
+    }
+
+    /// Puts a collection of that name among those of the log, unless there is one; whether it is new. `begin` is called before
+    /// anybody sees it.
+    fn make_collection(&self, name: &CollectionName, begin: impl FnOnce(&life::Life)) -> (Arc<Collection>, bool) {
         let mut collections = self.collections.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = collections.get(name) {
-            return Ok(Arc::clone(known));
+            return (Arc::clone(known), false);
         }
         let directory = collections.len() % self.directories.len();
         let journal = self.directories[directory].journal.clone();
@@ -343,12 +355,9 @@ impl Inner {
             Standing::empty(),
             self.clock.monotonic(),
         ));
+        begin(&collection.life);
         collections.insert(name.clone(), Arc::clone(&collection));
-        drop(collections);
-        // The catalog learns of it later: the journal's table names it, so a crash before loses nothing, and no
-        // append waits for the catalog (R1).
-        self.unintroduced.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&collection));
-        Ok(collection)
+        (collection, true)
     }
 
     fn apply(&self, mutations: &[Mutation], reason: &str) -> Result<ChangeNumber> {

@@ -463,9 +463,6 @@ impl Inner {
             let mut mutations = vec![Mutation::SetMeta { name: EPOCH.into(), value: newest.to_string() }];
             for moved in &some {
                 let collection = moved.collection.name().clone();
-                if !moved.collection.is_catalogued() {
-                    mutations.push(Mutation::PutCollection { name: collection.clone(), settings: "{}".into() });
-                }
                 mutations.push(Mutation::Assign {
                     component: COMPONENT.into(),
                     collection,

@@ -21,7 +21,7 @@ use super::places::{self, Ids, Places};
 use super::read::{Companion, standing_of};
 use super::recover::act::{Context, act};
 use super::recover::{self, Examination, Looked, Report};
-use super::{Directory, DirectoryState, Inner, Log, keeper, seal};
+use super::{Directory, DirectoryState, Inner, Log, keeper, life, seal};
 use crate::catalog::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::FileSystem;
@@ -47,6 +47,7 @@ impl Log {
         let opened = choose::open(&options, &places.ids[0].1, places.first_identity(), true)?;
         let catalog = &*opened.catalog;
         let epoch = places.raise_epoch(&*fs, catalog, options.clock.now())?;
+        life::delete::finish(&*fs, &places.ids, catalog, (log_id, epoch), &*options.clock)?;
         let mut examination = recover(&options, &mut places, catalog, epoch)?;
         examination.report.catalog_was_missing = opened.was_missing;
         let found = std::mem::take(&mut examination.found);
@@ -57,6 +58,7 @@ impl Log {
         inner.bring_home()?;
         inner.fill(found)?;
         inner.release_finished();
+        inner.tell_journals_of_periodic(inner.sync_mode());
         if inner.options.background {
             let workers = keeper::Workers::start(&inner).map_err(no_thread)?;
             *inner.workers.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = workers;
@@ -251,6 +253,8 @@ fn build(
             collection.lower_durable(first.previous());
         }
     }
+    let lives = life::Lives::default();
+    life::load(&*opened.catalog, &collections, &lives, companion.is_none())?;
     Ok(Inner {
         fs: Arc::clone(&options.fs),
         clock: Arc::clone(&options.clock),
@@ -263,6 +267,7 @@ fn build(
         directories,
         collections: RwLock::new(collections),
         unintroduced: Mutex::default(),
+        lives,
         moved: Mutex::default(),
         newest_epoch: Mutex::new(epoch),
         budget,

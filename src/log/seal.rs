@@ -69,7 +69,7 @@ pub(super) struct Claim<'a> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        self.collection.state().sealing = false;
+        self.collection.end_claim();
     }
 }
 
@@ -105,7 +105,7 @@ impl Inner {
     /// Seals what is durable of a collection, in segments of at most the limit; returns how many were made.
     pub(super) fn seal_collection(&self, collection: &Collection) -> Result<u64> {
         let mut sealed = 0;
-        while let Some(claim) = Claim::take(collection, self.options.limits.segment_bytes) {
+        while let Some(claim) = Claim::take(collection, self.segment_bytes(collection)) {
             self.seal_claim(collection, &claim)?;
             sealed += 1;
         }
@@ -183,17 +183,15 @@ impl Inner {
         if collection.is_catalogued() {
             return Vec::new();
         }
+        // It makes the collection's row too, where there is none, and leaves the settings of one that is there alone.
         let home = collection.state().home.clone();
-        vec![
-            Mutation::PutCollection { name: collection.name().clone(), settings: "{}".into() },
-            Mutation::Assign {
-                component: COMPONENT.into(),
-                collection: collection.name().clone(),
-                directory: self.directories[home.directory].id.clone(),
-                epoch: home.epoch,
-                from: home.from,
-            },
-        ]
+        vec![Mutation::Assign {
+            component: COMPONENT.into(),
+            collection: collection.name().clone(),
+            directory: self.directories[home.directory].id.clone(),
+            epoch: home.epoch,
+            from: home.from,
+        }]
     }
 
     fn drop_sealed(&self, collection: &Collection, last: Sequence) {

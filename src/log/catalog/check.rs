@@ -437,6 +437,8 @@ impl Check<'_> {
         for (key, directory) in std::mem::take(&mut self.stubs) {
             match self.catalog.segment(&key) {
                 Ok(Some(_)) | Err(CatalogError::Damaged { .. }) => {}
+                // It tells of what was deleted.
+                Ok(None) if self.is_below_floor(&key)? => {}
                 Ok(None) => {
                     let name = SegmentName::stub(
                         crate::segment::SequenceRange { first: key.first, last: key.last },
@@ -450,6 +452,14 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    fn is_below_floor(&self, key: &SegmentKey) -> Result<bool> {
+        match self.catalog.collection(&key.collection) {
+            Ok(row) => Ok(row.is_some_and(|row| key.last < row.floor)),
+            Err(CatalogError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Each collection against what its rows, its files and its journals say.

@@ -239,8 +239,11 @@ impl<'a> Rebuild<'a> {
             });
         }
         if let Some(why) = journals.iter().find_map(|found| found.unlistable.as_ref()) {
-            return Err(Error::new(ErrorKind::Unavailable, format!("the journals of a directory cannot be listed: {why}"))
-                .with_hint("check the disk, then try again"));
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("the journals of a directory cannot be listed: {why}"),
+            )
+            .with_hint("check the disk, then try again"));
         }
         if let Some(unreadable) = journals.iter().flat_map(|found| &found.unreadable).next() {
             // What it holds would be taken for lost.

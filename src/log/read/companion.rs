@@ -15,7 +15,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use super::super::collection::{Collection, Home, Standing};
 use super::super::recover::journals::{FoundJournals, chain};
 use super::super::recover::{self, Examination};
-use super::super::{Inner, Log, open};
+use super::super::{Inner, Log, life, open};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, FsResult, OpenMode};
 use crate::journal::file::{JOURNAL_FOLDER, file_name, parse_file_name};
@@ -312,7 +312,7 @@ impl Inner {
             let durable = unproven.get(&name).map_or(last, |first| first.previous().min(last));
             collection.replace(standing, durable);
         }
-        Ok(())
+        life::load(&*self.catalog, &self.collections(), &self.lives, false)
     }
 
     fn foreign_collection(&self, name: &CollectionName, directory: usize) -> Arc<Collection> {

@@ -328,7 +328,7 @@ fn note_collections(context: &Context<'_>, examination: &mut Examination) -> Res
     let mut mutations = Vec::new();
     for (name, standing) in &mut examination.standings {
         if !standing.catalogued {
-            mutations.push(Mutation::PutCollection { name: name.clone(), settings: "{}".into() });
+            // Its row too, where there is none; settings stay as they are.
             mutations.push(Mutation::Assign {
                 component: COMPONENT.into(),
                 collection: name.clone(),

@@ -219,9 +219,9 @@ impl Inner {
         let now = self.clock.now();
         let mut encoded = Vec::with_capacity(bytes as usize);
         let mut state = collection.state();
-        let journal = state.home.journal.clone().ok_or_else(read_only)?;
         let comes_back = self.check_presence(collection)?;
         let first = state.next_for_append(options.expected_next, records.len())?;
+        let journal = state.home.journal.clone().ok_or_else(|| self.no_journal(collection, state.home.directory))?;
         let checksum = encode(&mut encoded, collection, first, records, now);
         let encoded_bytes = encoded.len() as u64;
         let completion = completion.map(|completion| {
@@ -295,6 +295,19 @@ impl Inner {
             3 => SyncMode::Never,
             _ => SyncMode::PerBatch,
         }
+    }
+}
+
+impl Inner {
+    /// Why a collection has no journal.
+    fn no_journal(&self, collection: &Collection, directory: usize) -> Error {
+        if !self.is_writable() {
+            return read_only();
+        }
+        let (name, path) = (collection.name(), self.directories[directory].path.display());
+        let message =
+            format!("the directory of the collection takes no appends: collection=`{name}`, directory=`{path}`");
+        Error::new(ErrorKind::Unavailable, message).with_hint("check the disk, then reopen the log")
     }
 }
 

@@ -345,7 +345,11 @@ impl Inner {
         if let Some(known) = collections.get(name) {
             return (Arc::clone(known), false);
         }
-        let directory = collections.len() % self.directories.len();
+        let count = self.directories.len();
+        let turns = (0..count).map(|turn| (collections.len() + turn) % count);
+        // Under the lock: who gives a directory up marks it first, and looks at every collection then.
+        let fits = turns.clone().find(|&directory| self.directories[directory].takes_collections());
+        let directory = fits.unwrap_or(collections.len() % count);
         let journal = self.directories[directory].journal.clone();
         let home = Home { directory, journal, epoch: self.epoch, from: Sequence::FIRST };
         let collection = Arc::new(Collection::new(

@@ -82,6 +82,8 @@ pub struct Reader {
     waiter: Option<Arc<Waiter>>,
     /// Beside a writer: where everything was looked at anew, for want of a record, and how often.
     relooked: (Sequence, u32),
+    /// Why there may be more behind the last known record, in what cannot be read now; said when that is reached.
+    unknown_end: Option<String>,
     ended: bool,
 }
 
@@ -159,10 +161,12 @@ fn closed() -> Error {
 impl Reader {
     fn new(log: Arc<Inner>, collection: Arc<Collection>, mut options: ReadOptions) -> Self {
         options.durable |= options.follow;
-        let (floor, mark) = {
+        let (floor, mark, refuses) = {
             let state = collection.state();
-            (state.floor, if options.durable { state.durable } else { state.written })
+            (state.floor, if options.durable { state.durable } else { state.written }, state.refuses.clone())
         };
+        let asks_behind = !options.follow && !options.reverse && options.until.is_none_or(|until| until > mark);
+        let unknown_end = refuses.filter(|_| asks_behind);
         let first = options.from.unwrap_or(floor).max(Sequence::FIRST);
         let last = match options.until {
             Some(until) if options.follow => until,
@@ -186,6 +190,7 @@ impl Reader {
             key: None,
             waiter: None,
             relooked: (Sequence(0), 0),
+            unknown_end,
             ended: false,
         }
     }
@@ -229,7 +234,15 @@ impl Reader {
     /// # Errors
     /// As for the iterator.
     pub fn try_next(&mut self) -> Result<Option<Record>> {
-        let outcome = self.advance();
+        let mut outcome = self.advance();
+        if matches!(outcome, Ok(None))
+            && self.left > 0
+            && !self.ended
+            && let Some(why) = self.unknown_end.take()
+        {
+            // An end that is not known must not look like one.
+            outcome = Err(Error::new(ErrorKind::Unavailable, why).with_hint("mount the directory, or check the disk"));
+        }
         if let Err(error) = &outcome
             && error.kind() != ErrorKind::Corrupt
             && !self.options.follow

@@ -159,7 +159,7 @@ fn recover(options: &LogOptions, places: &mut Places, catalog: &dyn Catalog, epo
     loop {
         let looked = Looked { directories: &places.ids, states: &places.states, writable: true };
         let mut examination = recover::examine(fs, &looked, catalog)?;
-        if note_unreadable(places, &examination)? {
+        if note_unreadable(places, &examination)? || places.look_again(fs)? {
             continue;
         }
         for index in 0..places.ids.len() {

@@ -126,7 +126,7 @@ pub(super) fn take(fs: &dyn FileSystem, options: &LogOptions) -> Result<Places> 
                 continue;
             }
             let path = places.ids[index].1.clone();
-            match lock(fs, &path).and_then(|lock| make_folders(fs, &path).map(|()| lock)) {
+            match check_folders(fs, &path).and_then(|()| lock(fs, &path)) {
                 Ok(lock) => places.locks[index] = Some(lock),
                 Err(error) if error.kind() == ErrorKind::Locked => return Err(error),
                 Err(error) => places.fail(index, error)?,
@@ -186,6 +186,37 @@ impl Places {
     pub fn lock_those_there(&self, fs: &dyn FileSystem) -> Result<Vec<Box<dyn LockGuard>>> {
         let there = (0..self.ids.len()).filter(|&index| !self.is_missing(index));
         there.map(|index| lock(fs, &self.ids[index].1)).collect()
+    }
+
+    /// Looks again at what every directory says of itself: one that was taken away meanwhile shows no journals, and must not pass for
+    /// one that has none. Returns whether any is missing that was not.
+    ///
+    /// # Errors
+    /// No directory is left.
+    pub fn look_again(&mut self, fs: &dyn FileSystem) -> Result<bool> {
+        let mut any = false;
+        for index in 0..self.ids.len() {
+            if self.is_missing(index) {
+                continue;
+            }
+            let (id, path) = self.ids[index].clone();
+            let error = match Identity::read(fs, &path) {
+                Ok(Some(identity)) if identity.directory == id => {
+                    match fs.metadata(&crate::journal::writer::folder(&path)) {
+                        Ok(_) => continue,
+                        Err(error) => error.into(),
+                    }
+                }
+                Ok(_) => {
+                    let message = format!("a directory went away: directory=`{}`, id=`{id}`", path.display());
+                    Error::new(ErrorKind::Unavailable, message)
+                }
+                Err(error) => error,
+            };
+            self.miss(index, error)?;
+            any = true;
+        }
+        Ok(any)
     }
 
     /// Goes on without writing to a directory, where another is healthy.
@@ -275,6 +306,18 @@ impl Places {
             catalog.apply(&[Mutation::SetMeta { name: super::moves::EPOCH.into(), value }], now, "opened")?;
         }
         Ok(Epoch(epoch))
+    }
+}
+
+/// The folders of a directory that was one before. Only what is of no account is made here: what is gone, its disk took along (A1).
+fn check_folders(fs: &dyn FileSystem, directory: &Path) -> Result<()> {
+    fs.metadata(&crate::journal::writer::folder(directory))?;
+    match fs.create_dir(&directory.join(identity::FOLDER).join(seal::STAGING)) {
+        Err(error) if !error.is_already_exists() => {
+            // Where the folder is there, it need not be made.
+            fs.metadata(&directory.join(identity::FOLDER).join(seal::STAGING)).map(drop).map_err(|_| error.into())
+        }
+        _ => Ok(()),
     }
 }
 

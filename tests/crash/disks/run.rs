@@ -131,7 +131,7 @@ impl Run {
         if self.ailing.is_empty() {
             return Err(told("an error on disks without faults", &error));
         }
-        if error.kind() == ErrorKind::OutcomeUnknown {
+        if error.kind() == ErrorKind::OutcomeUnknown && !self.may_refuse() {
             return Err(told("a healthy disk is there, and the outcome is unknown", &error));
         }
         if matches!(step, Step::Append { .. } | Step::Many(_) | Step::Delete { .. }) {
@@ -156,11 +156,19 @@ impl Run {
         self.reopened && self.ailing.iter().any(|ailing| !ailing.ailment.can_be_read())
     }
 
-    fn look(&self) -> Result<(), Broken> {
-        let Some(log) = &self.world.log else { return Ok(()) };
-        look(log, &self.world.model(), &self.ailing, Promise::Written)
-            .map(drop)
-            .map_err(|what| format!("in the open log: {what}"))
+    /// Where the disk begins to fail while we look, we look again.
+    fn look_at(&mut self, log: &Log, least: Promise) -> Result<Vec<bool>, Broken> {
+        let looked = look(log, &self.world.model(), &self.ailing, least);
+        if looked.is_err() && self.ailing.is_empty() {
+            self.note_ailing();
+            return look(log, &self.world.model(), &self.ailing, least);
+        }
+        looked
+    }
+
+    fn look(&mut self) -> Result<(), Broken> {
+        let Some(log) = self.world.log.clone() else { return Ok(()) };
+        self.look_at(&log, Promise::Written).map(drop).map_err(|what| format!("in the open log: {what}"))
     }
 
     /// Ends the process, and opens the log again with the same disks failing, or one about to.
@@ -203,7 +211,7 @@ impl Run {
             opened => opened?,
         };
         self.note_ailing();
-        let whole = look(&log, &self.world.model(), &self.ailing, least)?;
+        let whole = self.look_at(&log, least)?;
         settle(&self.world, &log, &whole, least)?;
         self.world.log = Some(log);
         Ok(())
@@ -223,6 +231,10 @@ impl Run {
             End::PowerCut => Step::PowerCut,
         };
         self.reopen(&how, moments).map_err(|what| format!("opened with {:?}: {what}", self.ailing))?;
+        if self.ailing.is_empty() {
+            // It never came to it.
+            self.world.fs.heal();
+        }
         self.outcome.refused += after(&mut self.world, &self.ailing)?;
         Ok(())
     }

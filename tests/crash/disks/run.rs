@@ -99,6 +99,8 @@ impl Run {
             self.note_ailing();
             if case.end == End::Second && number * 3 > all.len() * 2 && self.ailing.len() == 1 {
                 let (place, ailment) = (PLACES[(case.place + 1) % 3], case.ailment);
+                // Moments know of one.
+                moments.stop(&self.world);
                 self.world.fs.fail_place_now(place, ailment);
                 self.ailing.push(Ailing { place, ailment });
             }
@@ -127,6 +129,10 @@ impl Run {
         }
         let mut failed = self.world.act(step)?;
         self.note_ailing();
+        if std::env::var_os("ICECORE_CRASH_CASE").is_some() {
+            let error = failed.as_ref().map(|error| told("failed", error));
+            println!("{step:?}: {error:?}; ailing: {:?}, change {}", self.ailing, self.world.fs.changes());
+        }
         let Some(error) = failed.take() else { return self.look() };
         if self.ailing.is_empty() {
             return Err(told("an error on disks without faults", &error));

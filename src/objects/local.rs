@@ -197,10 +197,20 @@ impl LocalObjectStore {
         let path = self.path(key);
         let failed = |error| self.failed("put", key.as_str(), error);
         let folder = path.parent().expect("a key is below the root");
-        durable::create_dir_all(&*self.fs, folder).map_err(failed)?;
+        // Each by itself: of one that a killed put made, this makes the name durable, and not of those above it.
+        let mut folders: Vec<&Path> = folder.ancestors().take_while(|above| *above != self.root).collect();
+        folders.reverse();
+        for folder in folders {
+            durable::create_dir_all(&*self.fs, folder).map_err(failed)?;
+        }
         match durable::publish(&*self.fs, staging, &path) {
             Ok(()) => Ok(Put::Created),
-            Err(error) if error.is_already_exists() => self.compare(key, upload),
+            Err(error) if error.is_already_exists() => self.compare(key, upload).map_err(|error| match error.kind {
+                ObjectErrorKind::NotFound => {
+                    self.error(ObjectErrorKind::Invalid, "put", key.as_str(), "other objects lie below this name")
+                }
+                _ => error,
+            }),
             Err(error) => {
                 let gone = self.fs.metadata(&path).is_err_and(|found| found.is_not_found());
                 let failed = self.failed("put", key.as_str(), error);

@@ -71,9 +71,10 @@ fn facts(info: &DirectoryInfo) -> Facts {
 
 fn add(context: &Context, args: &DirectoryAddArgs) -> CommandResult {
     let options = logs::options(context)?;
-    let location: Location = args.location.parse().map_err(|error: crate::objects::InvalidLocation| {
-        Failure::Error(Exit::Usage, error.into())
-    })?;
+    let location: Location = args
+        .location
+        .parse()
+        .map_err(|error: crate::objects::InvalidLocation| Failure::Error(Exit::Usage, error.into()))?;
     let added = match &location {
         Location::Local(path) if !args.remote => Log::add_directory(&options, path),
         location => Log::add_remote(&options, location),
@@ -144,7 +145,8 @@ fn forget(context: &Context, args: &DirectoryForgetArgs) -> CommandResult {
     if let Some(plan) = &refused {
         say_plan(context, plan);
         print_json(context, plan)?;
-        let message = format!("nothing was changed: the directory holds what is nowhere else: directory=`{}`", plan.place);
+        let message =
+            format!("nothing was changed: the directory holds what is nowhere else: directory=`{}`", plan.place);
         return Err(Error::new(ErrorKind::Conflict, message).with_hint("--yes gives it up").into());
     }
     if let Some(plan) = done {
@@ -157,12 +159,20 @@ fn forget(context: &Context, args: &DirectoryForgetArgs) -> CommandResult {
 
 type Agree<'a> = dyn FnMut(&ForgetPlan) -> bool + 'a;
 
-fn forget_now(options: &LogOptions, args: &DirectoryForgetArgs, agree: &mut Agree<'_>) -> crate::Result<Option<ForgetPlan>> {
+fn forget_now(
+    options: &LogOptions,
+    args: &DirectoryForgetArgs,
+    agree: &mut Agree<'_>,
+) -> crate::Result<Option<ForgetPlan>> {
     Log::forget_directory(options, &args.directory, agree)
 }
 
 /// What is only a question does not need the log for itself.
-fn look_first(options: &LogOptions, args: &DirectoryForgetArgs, agree: &mut Agree<'_>) -> crate::Result<Option<ForgetPlan>> {
+fn look_first(
+    options: &LogOptions,
+    args: &DirectoryForgetArgs,
+    agree: &mut Agree<'_>,
+) -> crate::Result<Option<ForgetPlan>> {
     let plan = Log::plan_forget(options, &args.directory)?;
     if plan.is_loss() {
         agree(&plan);
@@ -184,10 +194,17 @@ fn say_plan(context: &Context, plan: &ForgetPlan) {
         context.say(&format!("  and {} more segments", plan.segments.len() - TOLD_MAX));
     }
     let segments = human::plural(plan.segments.len() as u64, "segment");
-    context.say(&format!("  {segments} in all, {}; {} more are read from the archive", human::size(plan.bytes), plan.archived));
+    context.say(&format!(
+        "  {segments} in all, {}; {} more are read from the archive",
+        human::size(plan.bytes),
+        plan.archived
+    ));
     for collection in plan.collections.iter().take(TOLD_MAX) {
         let (known, next) = (collection.first_sequence.previous(), collection.last_sequence.next());
-        context.say(&format!("  {}: all behind {known} that is in no segment; it goes on with {next}", collection.collection));
+        context.say(&format!(
+            "  {}: all behind {known} that is in no segment; it goes on with {next}",
+            collection.collection
+        ));
     }
     if plan.collections.len() > TOLD_MAX {
         context.say(&format!("  and the same of {} more collections", plan.collections.len() - TOLD_MAX));

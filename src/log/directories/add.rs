@@ -20,7 +20,7 @@ use super::set::{Set, normal, refuse_nested};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, durable};
 use crate::log::identity::{self, Identity, Remote, Sibling};
-use crate::log::open::lock;
+use crate::log::places::lock;
 use crate::log::{Log, LogOptions, seal};
 use crate::objects::{LocalObjectStore, Location};
 use crate::types::ids::hex;

@@ -314,6 +314,7 @@ impl Inner {
         let candidate = |index: &usize| Candidate {
             id: &self.directories[*index].id,
             collections: counts.get(index).copied().unwrap_or(0),
+            empty: counts.get(index).copied().unwrap_or(0),
             bytes: 0,
             free_bytes: self.fs.free_bytes(&self.directories[*index].path).ok(),
         };

@@ -21,7 +21,7 @@ pub mod home;
 pub mod list;
 pub mod push;
 mod relocate;
-mod set;
+pub(super) mod set;
 #[cfg(test)]
 mod tests;
 

@@ -6,8 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, LockGuard};
 use crate::log::identity::{Identity, Sibling};
-use crate::log::open::lock;
 use crate::log::options::LogOptions;
+use crate::log::places::lock;
 use crate::log::recover::journals::chain;
 
 /// A log's directories, in its order.

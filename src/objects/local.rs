@@ -296,8 +296,8 @@ impl ObjectStore for LocalObjectStore {
         if is_own(key.as_str().split('/').next().unwrap_or("")) {
             return Err(self.error(ObjectErrorKind::Invalid, "put", key.as_str(), "the store's own name"));
         }
-        match self.open("put", key) {
-            Ok(_) => return self.compare(key, upload),
+        match self.open("put", key).map(drop) {
+            Ok(()) => return self.compare(key, upload),
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
         }
@@ -353,10 +353,11 @@ impl ObjectStore for LocalObjectStore {
     fn delete(&self, key: &ObjectKey) -> ObjectResult<()> {
         self.must_be_there("delete", key.as_str())?;
         let path = self.path(key);
-        match self.open("delete", key) {
+        // Nothing is open while it is removed: not every system lets that happen.
+        match self.open("delete", key).map(drop) {
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
-            Ok(_) => match self.fs.remove_file(&path) {
+            Ok(()) => match self.fs.remove_file(&path) {
                 Err(error) if !error.is_not_found() => return Err(self.failed("delete", key.as_str(), error)),
                 _ => {}
             },

@@ -29,7 +29,7 @@ pub(in crate::cli) fn run(context: &Context, args: &VerifyArgs) -> CommandResult
     stdout.flush()?;
     Ok(match report.verdict {
         Verified::Ok | Verified::OkWithGaps => Exit::Ok,
-        Verified::UnprovenTail => Exit::Partial,
+        Verified::UnprovenTail | Verified::Incomplete => Exit::Partial,
         Verified::Damaged => Exit::Damage,
     })
 }

@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::Verifier;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::log::damage::Damaged;
-use crate::log::recover::journals::{self, FoundJournal, FoundJournals};
+use crate::log::recover::journals::{self, FoundJournal, FoundJournals, chain};
 
 /// How often damage must be found.
 const LOOKS: usize = 3;
@@ -23,8 +23,20 @@ fn torn_tails(found: &FoundJournals) -> HashMap<(PathBuf, u64), u64> {
 impl Verifier<'_> {
     pub(super) fn check_journals(&mut self) -> Result<()> {
         let places: Vec<PathBuf> = self.log.0.directories.iter().map(|directory| directory.path.clone()).collect();
-        for place in places {
-            let mut found = journals::find(&*self.log.0.fs, &place, false)?;
+        for (index, place) in places.into_iter().enumerate() {
+            if self.missing(index).is_some() {
+                continue;
+            }
+            let mut found = match journals::find(&*self.log.0.fs, &place, false) {
+                Ok(found) => found,
+                Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
+                Err(error) => {
+                    let reason = format!("its journals cannot be listed: {}", chain(&error));
+                    let (collection, first_sequence, last_sequence) = (None, None, None);
+                    self.report.damaged.push(Damaged { path: place, collection, first_sequence, last_sequence, reason });
+                    continue;
+                }
+            };
             let mut faults = self.faults(&found);
             let mut tails = torn_tails(&found);
             for _ in 1..LOOKS {

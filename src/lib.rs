@@ -84,8 +84,9 @@ pub mod types;
 
 pub use error::{Error, ErrorKind, Result};
 pub use log::{
-    AppendOptions, CollectionInfo, JournalInfo, JournalUse, Limits, Log, LogOptions, ReadOptions, Reader, Receipt,
-    SkipReason, Skipped, Status, SyncMode, Verified, VerifyOptions, VerifyProgress, VerifyReport,
+    AppendOptions, CollectionInfo, CollectionSettings, Deletion, EffectiveSetting, JournalInfo, JournalUse, Limits,
+    Log, LogOptions, ReadOptions, Reader, Receipt, SettingFrom, SkipReason, Skipped, Status, SyncMode, Verified,
+    VerifyOptions, VerifyProgress, VerifyReport,
 };
 pub use types::{
     ChangeNumber, CollectionName, Epoch, Generation, Header, LogId, NewRecord, Record, RecordKind, Sequence, Timestamp,

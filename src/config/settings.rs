@@ -23,6 +23,8 @@ pub struct Settings {
     pub seal: SealSettings,
     /// When a collection is flushed to its sinks.
     pub flush: FlushSettings,
+    /// How collections come to be.
+    pub collections: CollectionsSettings,
     /// What keeps the catalog, and where.
     pub catalog: CatalogSettings,
     /// What is logged on stderr.
@@ -99,6 +101,13 @@ pub struct FlushSettings {
     pub age: Duration,
 }
 
+/// How collections come to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CollectionsSettings {
+    /// Whether appending to a new name makes the collection.
+    pub auto_create: bool,
+}
+
 /// What keeps the catalog, and where.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CatalogSettings {
@@ -162,6 +171,12 @@ impl Default for SealSettings {
 impl Default for FlushSettings {
     fn default() -> Self {
         Self { bytes: ByteSize::mib(64), total_bytes: ByteSize::mib(256), age: DAY }
+    }
+}
+
+impl Default for CollectionsSettings {
+    fn default() -> Self {
+        Self { auto_create: true }
     }
 }
 

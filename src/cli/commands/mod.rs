@@ -4,6 +4,7 @@ pub(super) mod append;
 pub(super) mod bench;
 pub(super) mod cat;
 pub(super) mod catalog;
+pub(super) mod collection;
 pub(super) mod completions;
 pub(super) mod config;
 pub(super) mod delete;

@@ -16,8 +16,8 @@ use crate::catalog::{
 use crate::error::{ErrorKind, Result};
 use crate::fs::FileSystem;
 use crate::log::identity::Identity;
-use crate::log::open::existing_directories;
 use crate::log::options::LogOptions;
+use crate::log::places;
 use crate::log::recover::journals::{self, chain};
 use crate::log::recover::segments::{self, Judgement, segment_path};
 use crate::log::recover::{COMPONENT, newest_change};
@@ -83,16 +83,18 @@ impl CatalogReport {
     /// # Errors
     /// The catalog cannot be read now. That it is damaged or gone is a finding, and that a directory is.
     pub fn of(options: &LogOptions) -> Result<Self> {
-        let (directories, identities) = existing_directories(options)?;
-        let log = identities[0].log_id(&directories[0].1)?;
+        let places = places::existing(options)?;
+        places.first_there(options)?;
+        let directories = &places.ids;
+        let log = places.newest.log_id(&directories[0].1)?;
         match CatalogLook::open(options) {
             Ok(look) => {
-                let mut report = check(&*options.fs, &directories, log, &look.path, &*look.catalog)?;
+                let mut report = check(&*options.fs, directories, log, &look.path, &*look.catalog)?;
                 report.note_mirror(look.mirror());
                 Ok(report)
             }
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
-                let path = catalog_file(options, &directories[0].1, log, identities[0].catalog);
+                let path = catalog_file(options, &directories[0].1, log, places.first_identity().catalog);
                 let kind = if error.kind() == ErrorKind::NotFound { "no-catalog" } else { "catalog" };
                 let what = error.to_string();
                 let finding =
@@ -270,13 +272,12 @@ impl Check<'_> {
             if self.missing[index].is_some() {
                 continue;
             }
-            match journals::find(self.fs, directory, false) {
-                Ok(found) => journals.push(found),
-                Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
-                Err(error) => {
-                    let what = format!("its journals cannot be listed: {}", chain(&error));
+            match journals::find(self.fs, directory, false)? {
+                journals::FoundJournals { unlistable: Some(why), .. } => {
+                    let what = format!("its journals cannot be listed: {why}");
                     self.note(true, "missing-directory", directory.display(), what, MOUNT);
                 }
+                found => journals.push(found),
             }
         }
         let mut names = BTreeMap::new();
@@ -436,6 +437,8 @@ impl Check<'_> {
         for (key, directory) in std::mem::take(&mut self.stubs) {
             match self.catalog.segment(&key) {
                 Ok(Some(_)) | Err(CatalogError::Damaged { .. }) => {}
+                // It tells of what was deleted.
+                Ok(None) if self.is_below_floor(&key)? => {}
                 Ok(None) => {
                     let name = SegmentName::stub(
                         crate::segment::SequenceRange { first: key.first, last: key.last },
@@ -449,6 +452,14 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    fn is_below_floor(&self, key: &SegmentKey) -> Result<bool> {
+        match self.catalog.collection(&key.collection) {
+            Ok(row) => Ok(row.is_some_and(|row| key.last < row.floor)),
+            Err(CatalogError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Each collection against what its rows, its files and its journals say.

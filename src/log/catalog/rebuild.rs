@@ -32,8 +32,8 @@ use crate::catalog::{Catalog, CatalogError, CatalogMode, Engine, Mutation, Segme
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, durable};
 use crate::log::Log;
-use crate::log::open::{existing_directories, lock};
 use crate::log::options::LogOptions;
+use crate::log::places;
 use crate::log::recover::act::row_of_file;
 use crate::log::recover::journals;
 use crate::log::recover::journals::FoundJournals;
@@ -124,13 +124,14 @@ impl Log {
             let message = "a catalog that the options give is in no file, and is not made anew";
             return Err(Error::new(ErrorKind::Invalid, message));
         }
-        let (directories, _) = existing_directories(options)?;
-        let _locks = directories.iter().map(|(_, path)| lock(fs, path)).collect::<Result<Vec<_>>>()?;
+        let _locks = places::existing(options)?.lock_those_there(fs)?;
         // Again, under the lock.
-        let (directories, identities) = existing_directories(options)?;
-        let log = identities[0].log_id(&directories[0].1)?;
-        let epoch = Epoch(identities.iter().map(|identity| identity.epoch).max().unwrap_or(0));
-        let engine = identities[0].catalog;
+        let places = places::existing(options)?;
+        places.first_there(options)?;
+        let directories = &places.ids;
+        let log = places.newest.log_id(&directories[0].1)?;
+        let epoch = Epoch(places.newest.epoch);
+        let engine = places.first_identity().catalog;
         check_built(engine)?;
         let file_of = |engine| catalog_file(options, &directories[0].1, log, engine);
         let path = file_of(engine);
@@ -143,8 +144,7 @@ impl Log {
         let file = Temporary { fs: Arc::clone(&options.fs), engine, path: place::building(&path) };
         let others: Vec<(Engine, PathBuf)> =
             Engine::ALL.into_iter().filter(|other| *other != engine).map(|other| (other, file_of(other))).collect();
-        let place =
-            Place { fs, directories: &directories, log, epoch, engine, path: &path, others: &others, file: &file };
+        let place = Place { fs, directories, log, epoch, engine, path: &path, others: &others, file: &file };
         let (old, mirror) = place.open_old()?;
         let mut rebuild = Rebuild::new(&place, options.clock.now())?;
         rebuild.report.from_mirror = mirror;
@@ -237,6 +237,13 @@ impl<'a> Rebuild<'a> {
                 None => journals::find(place.fs, directory, false)?,
                 Some(_) => FoundJournals::default(),
             });
+        }
+        if let Some(why) = journals.iter().find_map(|found| found.unlistable.as_ref()) {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("the journals of a directory cannot be listed: {why}"),
+            )
+            .with_hint("check the disk, then try again"));
         }
         if let Some(unreadable) = journals.iter().flat_map(|found| &found.unreadable).next() {
             // What it holds would be taken for lost.

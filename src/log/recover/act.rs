@@ -14,6 +14,7 @@
 //!   cut may take neither. A crash before leaves the copy, which is decided again.
 //! - Remove: the row says already that the file is not wanted.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ use crate::fs::{FileSystem, OpenMode, durable};
 use crate::journal::JournalKind;
 use crate::log::identity;
 use crate::segment::{self, SegmentReader};
-use crate::types::{ChangeNumber, Epoch, Sequence, Timestamp};
+use crate::types::{ChangeNumber, CollectionName, Epoch, Sequence, Timestamp};
 
 /// Mutations given to the catalog at once.
 const GROUP: usize = 1000;
@@ -41,12 +42,27 @@ pub struct Context<'a> {
     pub fs: &'a dyn FileSystem,
     /// Ids and paths.
     pub directories: &'a [(String, PathBuf)],
+    /// Which of them are written to. In others nothing is done: it is decided again when they are.
+    pub writable: &'a [bool],
     /// The catalog.
     pub catalog: &'a dyn Catalog,
     /// This opening.
     pub epoch: Epoch,
     /// Now.
     pub now: Timestamp,
+    /// Which directory did not take what had to be written, where that is why acting failed.
+    pub at: &'a Cell<Option<usize>>,
+}
+
+impl Context<'_> {
+    /// Notes which directory it was, where a file operation failed.
+    fn in_directory<T>(&self, index: usize, outcome: Result<T>) -> Result<T> {
+        outcome.inspect_err(|error| {
+            if std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>) {
+                self.at.set(Some(index));
+            }
+        })
+    }
 }
 
 /// Does it.
@@ -54,10 +70,13 @@ pub struct Context<'a> {
 /// # Errors
 /// The catalog or the disk refuses something that cannot be done without.
 pub fn act(context: &Context<'_>, examination: &mut Examination) -> Result<()> {
-    sync_journals(examination)?;
+    sync_journals(context, examination)?;
     for finding in &examination.segments.findings {
+        if !context.writable[finding.directory] {
+            continue;
+        }
         let standing = examination.standings.get(&finding.key.collection);
-        act_on_segment(context, finding, standing)?;
+        context.in_directory(finding.directory, act_on_segment(context, finding, standing))?;
     }
     set_tails_aside(context, examination);
     note_collections(context, examination)
@@ -68,12 +87,19 @@ pub fn act(context: &Context<'_>, examination: &mut Examination) -> Result<()> {
 ///
 /// And it is written again before, as it is: where the process ended because of a failed sync, the system may show bytes
 /// that it gave up writing, and say "good" to any later sync.
-fn sync_journals(examination: &Examination) -> Result<()> {
-    for journal in examination.journals.iter().flat_map(|found| &found.journals) {
-        if journal.judged.is_none() && journal.file.kind == JournalKind::Hot {
-            write_unproven_again(journal)?;
+fn sync_journals(context: &Context<'_>, examination: &Examination) -> Result<()> {
+    let journals = examination.journals.iter().enumerate();
+    for (index, journal) in
+        journals.flat_map(|(index, found)| found.journals.iter().map(move |journal| (index, journal)))
+    {
+        if !context.writable[index] {
+            // Its collections move to another directory, with what it holds of them: there it is synced.
+            continue;
         }
-        journal.file.file().sync_data()?;
+        if journal.judged.is_none() && journal.file.kind == JournalKind::Hot {
+            context.in_directory(index, write_unproven_again(journal))?;
+        }
+        context.in_directory(index, journal.file.file().sync_data().map_err(Into::into))?;
         if !journal.scan.damage.is_empty() {
             journal.file.note_damage();
         }
@@ -265,7 +291,7 @@ fn set_tails_aside(context: &Context<'_>, examination: &Examination) {
     for (directory, found) in examination.journals.iter().enumerate() {
         for journal in &found.journals {
             let bytes = journal.unproven_bytes();
-            if bytes == 0 || journal.judged.is_some() {
+            if bytes == 0 || journal.judged.is_some() || !context.writable[directory] {
                 continue;
             }
             if let Err(error) = copy_tail(context, directory, journal, bytes) {
@@ -302,16 +328,17 @@ fn note_collections(context: &Context<'_>, examination: &mut Examination) -> Res
     let mut mutations = Vec::new();
     for (name, standing) in &mut examination.standings {
         if !standing.catalogued {
-            mutations.push(Mutation::PutCollection { name: name.clone(), settings: "{}".into() });
+            // Its row too, where there is none; settings stay as they are.
             mutations.push(Mutation::Assign {
                 component: COMPONENT.into(),
                 collection: name.clone(),
                 directory: context.directories[standing.directory].0.clone(),
-                epoch: context.epoch,
-                from: Sequence::FIRST,
+                epoch: if standing.home_epoch == Epoch(0) { context.epoch } else { standing.home_epoch },
+                from: standing.home_from,
             });
             standing.catalogued = true;
         }
+        mutations.extend(recoveries(name, &mut standing.known.on_record, &standing.merged.recovered));
         for &(first, last) in &standing.merged.losses {
             mutations.push(Mutation::RecordLoss { collection: name.clone(), first, last });
         }
@@ -320,6 +347,10 @@ fn note_collections(context: &Context<'_>, examination: &mut Examination) -> Res
         }
     }
     apply_group(context, &mut mutations)?;
+    if let Some(value) = examination.unknown_note.take() {
+        mutations.push(Mutation::SetMeta { name: super::UNKNOWN_DIRECTORIES.into(), value });
+        apply_group(context, &mut mutations)?;
+    }
     // Behind the losses: a crash before it leaves the same room to be found on record.
     if let Some(note) = examination.damage_note.take() {
         mutations.push(Mutation::SetMeta { name: super::DAMAGE_NOTE.into(), value: note });
@@ -332,6 +363,31 @@ fn note_collections(context: &Context<'_>, examination: &mut Examination) -> Res
         apply_group(context, &mut mutations)?;
     }
     Ok(())
+}
+
+/// Says of losses on record that parts of them are there after all. `missing`: the ranges on record, which are kept true.
+pub(in crate::log) fn recoveries(
+    collection: &CollectionName,
+    missing: &mut Vec<(Sequence, Sequence)>,
+    found: &[(Sequence, Sequence)],
+) -> Vec<Mutation> {
+    let mut mutations = Vec::new();
+    for &(found_first, found_last) in found {
+        while let Some(place) = missing.iter().position(|&(first, last)| first <= found_last && found_first <= last) {
+            let (first, last) = missing[place];
+            let (from, until) = (first.max(found_first), last.min(found_last));
+            mutations.push(Mutation::RecoverLoss {
+                collection: collection.clone(),
+                first,
+                last,
+                found_first: from,
+                found_last: until,
+            });
+            let left = [(first, from.previous()), (until.next(), last)];
+            missing.splice(place..=place, left.into_iter().filter(|(first, last)| first <= last));
+        }
+    }
+    mutations
 }
 
 fn apply_group(context: &Context<'_>, mutations: &mut Vec<Mutation>) -> Result<ChangeNumber> {

@@ -45,6 +45,8 @@ pub struct FoundJournals {
     pub journals: Vec<FoundJournal>,
     /// Those that cannot be read now.
     pub unreadable: Vec<UnreadableJournal>,
+    /// Why the folder cannot be listed, where it cannot.
+    pub unlistable: Option<String>,
 }
 
 impl FoundJournal {
@@ -98,13 +100,13 @@ impl FoundJournal {
 /// Reads every journal below `directory`.
 ///
 /// # Errors
-/// The folder cannot be listed, or holds a journal of a newer format.
+/// The folder holds a journal of a newer format. One that cannot be listed is no error here, but part of the result.
 pub fn find(fs: &dyn FileSystem, directory: &Path, writable: bool) -> Result<FoundJournals> {
     let folder = directory.join(file::JOURNAL_FOLDER);
     let entries = match fs.list(&folder) {
         Ok(entries) => entries,
         Err(error) if error.is_not_found() => return Ok(FoundJournals::default()),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Ok(FoundJournals { unlistable: Some(chain(&error)), ..FoundJournals::default() }),
     };
     let mut names: Vec<(JournalNumber, JournalKind)> = entries
         .iter()

@@ -6,11 +6,13 @@
 //! - `copies`: what comes back, and what it fills
 //! - `names`: collections by the names of their folders
 //! - `foreign`: files that are none of ours
+//! - `missing`: verify, check and rebuild with a directory missing
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not the helpers beside them")]
 
 mod combinations;
 mod copies;
 mod foreign;
+mod missing;
 mod names;
 mod world;

@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::Verifier;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::log::damage::Damaged;
-use crate::log::recover::journals::{self, FoundJournal, FoundJournals, chain};
+use crate::log::recover::journals::{self, FoundJournal, FoundJournals};
 
 /// How often damage must be found.
 const LOOKS: usize = 3;
@@ -27,16 +27,13 @@ impl Verifier<'_> {
             if self.missing(index).is_some() {
                 continue;
             }
-            let mut found = match journals::find(&*self.log.0.fs, &place, false) {
-                Ok(found) => found,
-                Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
-                Err(error) => {
-                    let reason = format!("its journals cannot be listed: {}", chain(&error));
-                    let (collection, first_sequence, last_sequence) = (None, None, None);
-                    self.report.damaged.push(Damaged { path: place, collection, first_sequence, last_sequence, reason });
-                    continue;
-                }
-            };
+            let mut found = journals::find(&*self.log.0.fs, &place, false)?;
+            if let Some(why) = found.unlistable {
+                let reason = format!("its journals cannot be listed: {why}");
+                let (collection, first_sequence, last_sequence) = (None, None, None);
+                self.report.damaged.push(Damaged { path: place, collection, first_sequence, last_sequence, reason });
+                continue;
+            }
             let mut faults = self.faults(&found);
             let mut tails = torn_tails(&found);
             for _ in 1..LOOKS {

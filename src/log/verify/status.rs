@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::Missing;
 use crate::catalog::{Engine, MirrorStatus};
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::log::identity::Identity;
 use crate::log::read::JournalInfo;
 use crate::log::recover::journals::{self, FoundJournals};
@@ -102,16 +102,10 @@ impl Log {
         let mut epoch = log.epoch.0;
         for (directory, missing) in log.directories.iter().zip(self.missing_directories()) {
             let state = missing.map_or_else(|| directory.state(), DirectoryState::Missing);
-            let mut cannot_list = None;
-            let found = match journals::find(&*log.fs, &directory.path, false) {
-                // One that is missing is no place to look: another disk may be there.
-                _ if matches!(state, DirectoryState::Missing(_)) => FoundJournals::default(),
-                Ok(found) => found,
-                Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
-                Err(error) => {
-                    cannot_list = Some(journals::chain(&error));
-                    FoundJournals::default()
-                }
+            // One that is missing is no place to look: another disk may be there.
+            let found = match state {
+                DirectoryState::Missing(_) => FoundJournals::default(),
+                _ => journals::find(&*log.fs, &directory.path, false)?,
             };
             unproven_tail_bytes += found.journals.iter().map(journals::FoundJournal::unproven_bytes).sum::<u64>();
             dropped_tail_bytes += found.journals.iter().map(journals::FoundJournal::dropped_bytes).sum::<u64>();
@@ -131,7 +125,7 @@ impl Log {
                     // Released while we looked is not unreadable.
                     .filter(|unreadable| log.fs.metadata(&unreadable.path).is_ok())
                     .map(|unreadable| format!("{}: {}", unreadable.path.display(), unreadable.reason))
-                    .chain(cannot_list)
+                    .chain(found.unlistable.clone())
                     .collect(),
             });
         }

@@ -115,8 +115,11 @@ fn a_collection_in_two_directories_belongs_to_the_newest_epoch() {
             world.disk.remove(&from);
             world.disk.put(Path::new(to).join(file), &bytes);
         }
+        // Journals have a word too; here, the folders alone.
+        world.disk.remove_journals();
         let world = world.without_catalog();
         let log = world.open();
+        assert_eq!(log.recovery().contested.len(), 1);
         let directories: Vec<(String, PathBuf)> = log.directories();
         let fresh = world.without_catalog();
         let found = segments::find(&world.disk, &directories, &*fresh.catalog, &[true, true]).unwrap();

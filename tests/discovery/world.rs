@@ -66,6 +66,15 @@ impl Disk {
         icecore::fs::durable::remove(&self.inner, path.as_ref()).unwrap();
     }
 
+    /// Takes the journals away, as if all were released: what is in no segment is nowhere.
+    pub fn remove_journals(&self) {
+        for (path, ..) in self.inner.files() {
+            if path.to_string_lossy().contains("/.journal/") && path.extension().is_some_and(|end| end == "avro") {
+                self.remove(&path);
+            }
+        }
+    }
+
     /// Every file in collections' folders, in directories' roots and in the quarantines, with its bytes.
     pub fn data_files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let files = self.inner.files().into_iter().map(|(path, ..)| path).filter(|path| {

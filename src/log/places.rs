@@ -3,11 +3,11 @@
 //! Owns: finding the directories by their identities, making those of a new log, the locks, the epoch. A directory of the log that does not
 //! show its identity is *missing*: it is named, and never made anew (A1). One that shows it, and cannot be written to, is *failed*: it is read.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::DirectoryState;
 use super::catalog::choose;
+use super::directories::set::{Set, normal};
 use super::identity::{self, Identity, Sibling};
 use super::options::LogOptions;
 use super::recover::journals::chain;
@@ -52,77 +52,24 @@ pub(super) fn existing(options: &LogOptions) -> Result<Places> {
 
 /// The directories of the log that those given belong to: those, and their siblings. `None` where none of them belongs to one.
 fn find(fs: &dyn FileSystem, given: &[PathBuf]) -> Result<Option<Places>> {
-    let mut found: HashMap<String, (PathBuf, Identity)> = HashMap::new();
+    let Some(set) = Set::find(fs, given)? else { return Ok(None) };
+    let newest = set.newest;
     let mut without = Vec::new();
-    let mut unreadable = None;
     for path in given {
         match Identity::read(fs, path) {
-            Ok(Some(identity)) => drop(found.insert(identity.directory.clone(), (path.clone(), identity))),
+            Ok(Some(identity)) => check_given(path, &identity, &newest)?,
             Ok(None) => without.push(path),
-            Err(error) => {
-                without.push(path);
-                unreadable = unreadable.or(Some(error));
-            }
+            Err(error) if newest.epoch == 0 => return Err(error),
+            Err(_) => {}
         }
     }
-    let Some(newest) = found.values().map(|(_, identity)| identity).max_by_key(|identity| identity.epoch).cloned()
-    else {
-        return unreadable.map_or(Ok(None), Err);
-    };
     // Epoch 0 is of a log that nobody wrote to yet: where directories without an identity stand beside it, its making was
     // interrupted, and it is made again.
     if newest.epoch == 0 && !without.is_empty() {
-        return unreadable.map_or(Ok(None), Err);
+        return Ok(None);
     }
-    check_given(&found, &without, &newest)?;
-    let mut places = Places {
-        ids: Vec::new(),
-        identities: Vec::new(),
-        states: Vec::new(),
-        locks: Vec::new(),
-        newest: newest.clone(),
-    };
-    for sibling in &newest.directories {
-        let there = match found.remove(&sibling.directory) {
-            Some(known) => Ok(known),
-            None => read_sibling(fs, sibling, &newest),
-        };
-        match there {
-            Ok((path, identity)) => {
-                places.ids.push((sibling.directory.clone(), path));
-                places.identities.push(Some(identity));
-                places.states.push(if sibling.drained { DirectoryState::Drained } else { DirectoryState::Healthy });
-            }
-            Err(why) => {
-                tracing::warn!(directory = %sibling.path.display(), id = sibling.directory, why, "a directory is missing");
-                places.ids.push((sibling.directory.clone(), sibling.path.clone()));
-                places.identities.push(None);
-                places.states.push(DirectoryState::Missing(why));
-            }
-        }
-        places.locks.push(None);
-    }
-    if newest.epoch == 0 {
-        places.all_there()?;
-    }
-    Ok(Some(places))
-}
-
-/// Refuses directories that do not belong to the log.
-fn check_given(found: &HashMap<String, (PathBuf, Identity)>, without: &[&PathBuf], newest: &Identity) -> Result<()> {
-    if let Some((path, stranger)) = found.values().find(|(_, identity)| identity.log != newest.log) {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            format!(
-                "directories of different logs: directory=`{}` is of log=`{}`, not log=`{}`",
-                path.display(),
-                stranger.log,
-                newest.log
-            ),
-        )
-        .with_hint("give the directories of one log"));
-    }
-    let is_one_of = |siblings: &[Sibling], path: &Path| siblings.iter().any(|known| known.path == absolute(path));
+    let is_one_of =
+        |siblings: &[Sibling], path: &Path| siblings.iter().any(|known| normal(&known.path) == normal(path));
     let is_known = |path: &Path| is_one_of(&newest.directories, path) || is_one_of(&newest.forgotten, path);
     if let Some(path) = without.iter().find(|path| !is_known(path)) {
         return Err(Error::new(
@@ -131,34 +78,40 @@ fn check_given(found: &HashMap<String, (PathBuf, Identity)>, without: &[&PathBuf
         )
         .with_hint("an empty mount point? mount it; `directory add` takes a new directory into a log"));
     }
-    for (id, (path, _)) in found {
-        if newest.directories.iter().any(|sibling| sibling.directory == *id) {
-            continue;
-        }
-        if newest.forgotten.iter().any(|sibling| sibling.directory == *id) {
-            tracing::warn!(directory = %path.display(), "a forgotten directory is back; `directory add` takes it in again");
-            continue;
-        }
-        let message = format!("a directory is not of the log any more: directory=`{}`, id=`{id}`", path.display());
-        return Err(Error::new(ErrorKind::Invalid, message).with_hint("`directory ls` lists those of the log"));
+    let mut places = Places { ids: Vec::new(), identities: Vec::new(), states: Vec::new(), locks: Vec::new(), newest };
+    for member in set.members {
+        let (identity, state) = match member.identity {
+            Ok(identity) if member.is_drained => (Some(identity), DirectoryState::Drained),
+            Ok(identity) => (Some(identity), DirectoryState::Healthy),
+            Err(why) => {
+                tracing::warn!(directory = %member.path.display(), id = member.id, why, "a directory is missing");
+                (None, DirectoryState::Missing(why))
+            }
+        };
+        places.ids.push((member.id, member.path));
+        places.identities.push(identity);
+        places.states.push(state);
+        places.locks.push(None);
     }
-    Ok(())
+    if places.newest.epoch == 0 {
+        places.all_there()?;
+    }
+    Ok(Some(places))
 }
 
-/// A directory that was not given, where it was when the identity was written; or why it is not there.
-fn read_sibling(
-    fs: &dyn FileSystem,
-    sibling: &Sibling,
-    newest: &Identity,
-) -> std::result::Result<(PathBuf, Identity), String> {
-    match Identity::read(fs, &sibling.path) {
-        Ok(Some(identity)) if identity.directory == sibling.directory && identity.log == newest.log => {
-            Ok((sibling.path.clone(), identity))
-        }
-        Ok(Some(_)) => Err("another directory is there".into()),
-        Ok(None) => Err("it is not there, or is an empty mount point".into()),
-        Err(error) => Err(chain(&error)),
+/// Refuses a directory that is not of the log any more.
+fn check_given(path: &Path, identity: &Identity, newest: &Identity) -> Result<()> {
+    let is_it = |sibling: &Sibling| sibling.directory == identity.directory;
+    if newest.directories.iter().any(is_it) {
+        return Ok(());
     }
+    if newest.forgotten.iter().any(is_it) {
+        tracing::warn!(directory = %path.display(), "a forgotten directory is back; `directory add` takes it in again");
+        return Ok(());
+    }
+    let (path, id) = (path.display(), &identity.directory);
+    Err(Error::new(ErrorKind::Invalid, format!("a directory is not of the log: directory=`{path}`, id=`{id}`"))
+        .with_hint("`directory ls` lists those of the log; `directory add` finishes what was interrupted"))
 }
 
 /// Makes or finds the directories, and locks each.
@@ -193,7 +146,8 @@ pub(super) fn take(fs: &dyn FileSystem, options: &LogOptions) -> Result<Places> 
         return take(fs, options);
     }
     let clock = &options.clock;
-    let paths: Vec<PathBuf> = options.directories.iter().map(|path| absolute(path)).collect();
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let paths: Vec<PathBuf> = options.directories.iter().map(absolute).collect();
     let identities = Identity::new_log(&paths, engine, || clock.random());
     for (path, identity) in options.directories.iter().zip(&identities).rev() {
         make_folders(fs, path)?;
@@ -309,9 +263,7 @@ impl Places {
             identity.epoch = epoch;
             identity.catalog = engine;
             // Who was away, or could not be written to when the lists changed, learns of it now.
-            identity.directories.clone_from(&self.newest.directories);
-            identity.remotes.clone_from(&self.newest.remotes);
-            identity.forgotten.clone_from(&self.newest.forgotten);
+            identity.take_set(&self.newest);
             if let Err(error) = identity.write(fs, &path) {
                 self.identities[index] = Some(old);
                 self.fail(index, error)?;
@@ -324,11 +276,6 @@ impl Places {
         }
         Ok(Epoch(epoch))
     }
-}
-
-/// Siblings are found from any working directory.
-pub(super) fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 pub(super) fn make_folders(fs: &dyn FileSystem, directory: &Path) -> Result<()> {

@@ -170,6 +170,8 @@ pub struct Standing {
     pub merged: Merged,
     /// Why it takes no appends, where it takes none.
     pub refuses: Option<String>,
+    /// It refuses because its end may be in a directory that is missing.
+    pub is_end_unknown: bool,
     /// The epoch that put it where it is, and the first sequence that went there.
     pub home_epoch: Epoch,
     /// See `home_epoch`.
@@ -194,7 +196,8 @@ struct CatalogWord {
 pub fn examine(fs: &dyn FileSystem, looked: &Looked<'_>, catalog: &dyn Catalog) -> Result<Examination> {
     let directories = looked.directories;
     let readable: Vec<bool> = (0..directories.len()).map(|index| !looked.is_missing(index)).collect();
-    let journals = find_journals(fs, directories, &readable, looked.writable)?;
+    let writable: Vec<bool> = (0..directories.len()).map(|index| looked.is_writable(index)).collect();
+    let journals = find_journals(fs, directories, &readable, &writable)?;
     let segments = segments::find(fs, directories, catalog, &readable)?;
     let word = read_catalog(catalog)?;
     let mut report = Report {
@@ -242,10 +245,14 @@ pub(in crate::log) fn find_journals(
     fs: &dyn FileSystem,
     directories: &[(String, PathBuf)],
     readable: &[bool],
-    writable: bool,
+    writable: &[bool],
 ) -> Result<Vec<FoundJournals>> {
     let find = move |index: usize| {
-        if readable[index] { journals::find(fs, &directories[index].1, writable) } else { Ok(FoundJournals::default()) }
+        if readable[index] {
+            journals::find(fs, &directories[index].1, writable[index])
+        } else {
+            Ok(FoundJournals::default())
+        }
     };
     // One thread a directory, each on its own disk.
     std::thread::scope(|scope| {
@@ -534,9 +541,12 @@ fn stand(
         let refuses =
             refuses(looked, journals, directory, &name, uncertain).or_else(|| segments.end_unknown(&name, directory));
         let catalogued = word.rows.contains_key(&name) && lives.on_record;
+        let is_end_unknown = is_missing || uncertain.is_some();
         let (home_epoch, home_from) = (lives.epoch, lives.from);
-        standings
-            .insert(name, Standing { directory, catalogued, known, holes, merged, refuses, home_epoch, home_from });
+        standings.insert(
+            name,
+            Standing { directory, catalogued, known, holes, merged, refuses, is_end_unknown, home_epoch, home_from },
+        );
     }
     Ok((standings, all_found))
 }

@@ -464,6 +464,11 @@ impl Inner {
                 }
             }
         }
+        if self.is_writable() {
+            // No journal takes anything any more: what came in meanwhile is told too.
+            let told = self.note_moves().and_then(|()| self.introduce_new()).and_then(|()| self.note_closed(true));
+            outcome = outcome.and(told);
+        }
         // The locks keep others from the mirror too.
         self.mirror.stop();
         for directory in &self.directories {
@@ -480,6 +485,19 @@ impl Inner {
             collection.wake_all();
         }
         outcome
+    }
+
+    /// Tells the catalog whether it knows of every collection: behind a run that was not closed, a missing directory may have others.
+    pub(super) fn note_closed(&self, closed: bool) -> Result<()> {
+        if self.directories.len() < 2 {
+            return Ok(());
+        }
+        let value = if closed { "yes" } else { "no" };
+        if self.catalog.meta(recover::CLOSED)?.as_deref() != Some(value) {
+            let mutation = crate::catalog::Mutation::SetMeta { name: recover::CLOSED.into(), value: value.into() };
+            self.apply(&[mutation], if closed { "closed" } else { "opened" })?;
+        }
+        Ok(())
     }
 
     pub(super) fn is_writable(&self) -> bool {

@@ -337,7 +337,7 @@ impl Inner {
     }
 
     /// Refuses a collection that may be in a directory of which nobody knows what it holds.
-    fn may_be_new(&self, name: &CollectionName) -> Result<()> {
+    pub(in crate::log) fn may_be_new(&self, name: &CollectionName) -> Result<()> {
         let Some(why) = &self.uncertain else { return Ok(()) };
         let message = format!("the collection may be in a directory that is missing: collection=`{name}`, {why}");
         Err(Error::new(ErrorKind::Unavailable, message).with_hint("mount the directory, or `directory forget` it"))

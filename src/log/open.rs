@@ -53,6 +53,7 @@ impl Log {
         let found = std::mem::take(&mut examination.found);
         let inner = build(options, opened, (log_id, epoch), places, true, examination)?;
         let inner = Arc::new(inner);
+        inner.note_closed(false)?;
         inner.watch_journals();
         inner.leave_failed()?;
         inner.bring_home()?;

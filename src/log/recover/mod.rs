@@ -42,6 +42,11 @@ pub const CHANGES_SINCE_EPOCH: &str = "changes_since_epoch";
 /// Under this name the catalog keeps the ids of directories that were missing when it was made anew, with a space between: which
 /// collections they have, nobody knows.
 pub const UNKNOWN_DIRECTORIES: &str = "unknown_directories";
+/// Under this name the catalog keeps the ids of directories that were missing behind a run that was not closed, with a space between: they may
+/// have collections, made just before its end, of which the catalog was not told.
+pub const UNTOLD_DIRECTORIES: &str = "untold_directories";
+/// Under this name the catalog keeps whether the newest run of a log with several directories was closed, and so knows of every collection.
+pub const CLOSED: &str = "closed";
 /// The smallest record: what lost bytes may have held at most is counted by it (J6).
 const RECORD_BYTES_MIN: u64 = 13;
 const PAGE_ROWS: usize = 4096;
@@ -126,6 +131,8 @@ pub struct Examination {
     pub uncertain: Option<String>,
     /// Directories that were missing when the catalog was made anew, to be kept under [`UNKNOWN_DIRECTORIES`] where that is news.
     pub unknown_note: Option<String>,
+    /// The same for [`UNTOLD_DIRECTORIES`].
+    pub untold_note: Option<String>,
     /// For people.
     pub report: Report,
 }
@@ -210,13 +217,17 @@ pub fn examine(fs: &dyn FileSystem, looked: &Looked<'_>, catalog: &dyn Catalog) 
     let note = catalog.meta(DAMAGE_NOTE)?.unwrap_or_default();
     let (rooms, new_note) = rooms(directories, &journals, &note);
     let unknown = unknown_directories(looked, catalog, &word, report.catalog_is_old)?;
-    let uncertain = looked.uncertain(&unknown);
+    let uncertain = looked.uncertain(&unknown, "a directory was missing when the catalog was made anew");
     let (standings, found) = stand(looked, &journals, &segments, &word, (rooms, uncertain.as_deref(), &mut report))?;
     report.collections = standings.len() as u64;
     let damage_note = (new_note != note).then_some(new_note);
     let unknown_before = catalog.meta(UNKNOWN_DIRECTORIES)?.unwrap_or_default();
     let unknown_note = (unknown != unknown_before).then_some(unknown);
-    Ok(Examination { journals, segments, standings, damage_note, found, uncertain, unknown_note, report })
+    let (untold, untold_note) = untold_directories(looked, catalog)?;
+    // A collection that is known has its end where the catalog says; one that is not may be there.
+    let uncertain =
+        uncertain.or_else(|| looked.uncertain(&untold, "a directory is missing since a run that was not closed"));
+    Ok(Examination { journals, segments, standings, damage_note, found, uncertain, unknown_note, untold_note, report })
 }
 
 /// The missing directories of which the catalog cannot know what they held: it was made anew, or is an old copy, and they were missing
@@ -230,14 +241,23 @@ fn unknown_directories(looked: &Looked<'_>, catalog: &dyn Catalog, word: &Catalo
     Ok(unknown.collect::<Vec<_>>().join(" "))
 }
 
+/// The missing directories that may have collections of which the catalog was not told, and what is to be kept of that, where it is news.
+fn untold_directories(looked: &Looked<'_>, catalog: &dyn Catalog) -> Result<(String, Option<String>)> {
+    let before = catalog.meta(UNTOLD_DIRECTORIES)?.unwrap_or_default();
+    let was_closed = catalog.meta(CLOSED)?.is_some_and(|closed| closed == "yes");
+    let missing = (0..looked.directories.len()).filter(|&index| looked.is_missing(index));
+    let untold = missing.map(|index| looked.directories[index].0.as_str());
+    let untold = untold.filter(|id| !was_closed || before.split(' ').any(|known| known == *id));
+    let untold = untold.collect::<Vec<_>>().join(" ");
+    let note = (untold != before).then(|| untold.clone());
+    Ok((untold, note))
+}
+
 impl Looked<'_> {
-    fn uncertain(&self, unknown: &str) -> Option<String> {
+    fn uncertain(&self, unknown: &str, what: &str) -> Option<String> {
         let id = unknown.split(' ').next().filter(|id| !id.is_empty())?;
         let path = self.directories.iter().find(|(known, _)| known == id).map(|(_, path)| path.display().to_string());
-        Some(format!(
-            "a directory was missing when the catalog was made anew: directory=`{}`, id=`{id}`",
-            path.unwrap_or_default()
-        ))
+        Some(format!("{what}: directory=`{}`, id=`{id}`", path.unwrap_or_default()))
     }
 }
 

@@ -162,6 +162,11 @@ impl Run {
         self.reopened && self.ailing.iter().any(|ailing| !ailing.ailment.can_be_read())
     }
 
+    /// Whether what was acknowledged and not synced may have gone with a disk.
+    fn loses_unsynced(&self) -> bool {
+        self.ailing.iter().any(|ailing| ailing.ailment.tears()) && !self.case.setup.sync.is_synced()
+    }
+
     /// Where the disk begins to fail while we look, we look again.
     fn look_at(&mut self, log: &Log, least: Promise) -> Result<Vec<bool>, Broken> {
         let looked = look(log, &self.world.model(), &self.ailing, least);
@@ -181,8 +186,7 @@ impl Run {
     fn reopen(&mut self, how: &Step, moments: &Moments) -> Result<(), Broken> {
         let (fs, mut least, error) = self.world.end(how);
         self.note_ailing();
-        let torn = self.ailing.iter().any(|ailing| ailing.ailment.tears());
-        if torn && (error.is_some() || *how == Step::Kill) && !self.case.setup.sync.is_synced() {
+        if self.loses_unsynced() && (error.is_some() || *how == Step::Kill) {
             // What was not synced is lost with the disk, where nobody noticed in time that it went.
             self.world.model().power_was_cut();
             least = Promise::Durable;
@@ -216,8 +220,15 @@ impl Run {
             }
             opened => opened?,
         };
+        let before = self.ailing.len();
         self.note_ailing();
-        let whole = self.look_at(&log, least)?;
+        let whole = self.look_at(&log, least);
+        if self.ailing.len() > before && self.loses_unsynced() {
+            // What the process before did not sync went with the disk.
+            self.world.model().power_was_cut();
+            least = Promise::Durable;
+        }
+        let whole = if whole.is_err() && self.ailing.len() > before { self.look_at(&log, least) } else { whole }?;
         settle(&self.world, &log, &whole, least)?;
         self.world.log = Some(log);
         Ok(())

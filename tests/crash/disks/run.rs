@@ -141,9 +141,12 @@ impl Run {
             return Err(told("a healthy disk is there, and the outcome is unknown", &error));
         }
         if matches!(step, Step::Append { .. } | Step::Many(_) | Step::Delete { .. }) {
-            if self.may_refuse() && names(&error.to_string(), &self.ailing) {
+            // What lies only on the failing disk can go nowhere, takes up memory, and its group fails with it.
+            let is_of_it = names(&error.to_string(), &self.ailing)
+                || matches!(error.kind(), ErrorKind::OutcomeUnknown | ErrorKind::Full);
+            if self.may_refuse() && is_of_it {
                 self.outcome.refused += 1;
-                return self.look();
+                return self.settle_unknown();
             }
             self.outcome.retried += 1;
             let again = self.world.act(step)?;
@@ -157,6 +160,17 @@ impl Run {
         self.look()
     }
 
+    /// Finds out what came of appends whose outcome is unknown.
+    fn settle_unknown(&mut self) -> Result<(), Broken> {
+        let Some(log) = self.world.log.clone() else { return Ok(()) };
+        let whole = self.look_at(&log, Promise::Written).map_err(|what| format!("in the open log: {what}"))?;
+        for collection in (0..whole.len()).filter(|&collection| whole[collection]) {
+            let last = look::see(&log, collection)?.records.len() as u64;
+            self.world.model().cut_at(collection, last, Promise::Written)?;
+        }
+        Ok(())
+    }
+
     /// What lies only on a disk that cannot be read keeps its collection there.
     fn may_refuse(&self) -> bool {
         self.reopened && self.ailing.iter().any(|ailing| !ailing.ailment.can_be_read())
@@ -164,7 +178,7 @@ impl Run {
 
     /// Whether what was acknowledged and not synced may have gone with a disk.
     fn loses_unsynced(&self) -> bool {
-        self.ailing.iter().any(|ailing| ailing.ailment.tears()) && !self.case.setup.sync.is_synced()
+        self.ailing.iter().any(|ailing| ailing.ailment.tears())
     }
 
     /// Where the disk begins to fail while we look, we look again.
@@ -230,7 +244,7 @@ impl Run {
         }
         let whole = if whole.is_err() && self.ailing.len() > before { self.look_at(&log, least) } else { whole }?;
         settle(&self.world, &log, &whole, least)?;
-        self.world.log = Some(log);
+        self.world.opened(log);
         Ok(())
     }
 
@@ -299,7 +313,7 @@ pub fn after(world: &mut World<MemoryCatalog>, ailing: &[Ailing]) -> Result<u64,
         let whole = look(&log, &world.model(), &[], Promise::Written)
             .map_err(|what| format!("with all disks well again ({round}): {what}"))?;
         settle(world, &log, &whole, Promise::Written)?;
-        world.log = Some(log);
+        world.opened(log);
     }
     // What recovery did is durable.
     let cut = world.fs.crash_image(Cut::DropAll);

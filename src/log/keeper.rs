@@ -444,6 +444,9 @@ impl Inner {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).stop();
         let mut outcome =
             if self.is_writable() { self.note_moves().and_then(|()| self.introduce_new()) } else { Ok(()) };
+        if self.is_writable() {
+            outcome = outcome.and_then(|()| self.note_all_known());
+        }
         let mut settled = vec![true; self.directories.len()];
         for (index, directory) in self.directories.iter().enumerate() {
             drop(directory.committer.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -464,11 +467,6 @@ impl Inner {
                 }
             }
         }
-        if self.is_writable() {
-            // No journal takes anything any more: what came in meanwhile is told too.
-            let told = self.note_moves().and_then(|()| self.introduce_new()).and_then(|()| self.note_closed(true));
-            outcome = outcome.and(told);
-        }
         // The locks keep others from the mirror too.
         self.mirror.stop();
         for directory in &self.directories {
@@ -485,19 +483,6 @@ impl Inner {
             collection.wake_all();
         }
         outcome
-    }
-
-    /// Tells the catalog whether it knows of every collection: behind a run that was not closed, a missing directory may have others.
-    pub(super) fn note_closed(&self, closed: bool) -> Result<()> {
-        if self.directories.len() < 2 {
-            return Ok(());
-        }
-        let value = if closed { "yes" } else { "no" };
-        if self.catalog.meta(recover::CLOSED)?.as_deref() != Some(value) {
-            let mutation = crate::catalog::Mutation::SetMeta { name: recover::CLOSED.into(), value: value.into() };
-            self.apply(&[mutation], if closed { "closed" } else { "opened" })?;
-        }
-        Ok(())
     }
 
     pub(super) fn is_writable(&self) -> bool {

@@ -359,10 +359,6 @@ fn note_collections(context: &Context<'_>, examination: &mut Examination) -> Res
         mutations.push(Mutation::SetMeta { name: super::UNKNOWN_DIRECTORIES.into(), value });
         apply_group(context, &mut mutations)?;
     }
-    if let Some(value) = examination.untold_note.take() {
-        mutations.push(Mutation::SetMeta { name: super::UNTOLD_DIRECTORIES.into(), value });
-        apply_group(context, &mut mutations)?;
-    }
     // Behind the losses: a crash before it leaves the same room to be found on record.
     if let Some(note) = examination.damage_note.take() {
         mutations.push(Mutation::SetMeta { name: super::DAMAGE_NOTE.into(), value: note });

@@ -271,6 +271,9 @@ impl Inner {
     /// A higher epoch than any before, durable in every healthy directory.
     fn next_epoch(&self) -> Epoch {
         let mut newest = self.newest_epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.options.sabotage.moves_without_epoch() {
+            return *newest;
+        }
         newest.0 += 1;
         for directory in self.directories.iter().filter(|directory| directory.is_working()) {
             let written = Identity::read(&*self.fs, &directory.path).and_then(|identity| match identity {
@@ -310,6 +313,17 @@ impl Inner {
             let Some(to) = self.choose_directory(collection.name(), &[leaving.from]) else {
                 return Err(self.stays(collection, leaving, "no other directory is healthy"));
             };
+            if self.options.sabotage.assigns_before_move() {
+                let next = collection.state().next;
+                let assign = Mutation::Assign {
+                    component: COMPONENT.into(),
+                    collection: collection.name().clone(),
+                    directory: self.directories[to].id.clone(),
+                    epoch: leaving.epoch,
+                    from: next,
+                };
+                let _ = self.apply(&[assign], "too early");
+            }
             if let Some(tickets) = self.change_home(collection, leaving, to, &runs, copies) {
                 for (ticket, bytes) in tickets {
                     waiting.bytes += bytes;
@@ -349,11 +363,13 @@ impl Inner {
             if !state.unsealed.is_made_of(runs) {
                 return None;
             }
-            for batch in copies {
+            let moved = self.move_batch(collection, leaving, to, state.next);
+            let is_early = self.options.sabotage.moves_before_copies();
+            let (early, behind) = if is_early { (Some(moved), None) } else { (None, Some(moved)) };
+            for batch in early.into_iter().chain(copies).chain(behind) {
                 let bytes = batch.bytes.len() as u64;
                 tickets.push((journal.push(batch, false).ok()?, bytes));
             }
-            tickets.push((journal.push(self.move_batch(collection, leaving, to, state.next), false).ok()?, 0));
             if let Some(old) = &state.home.journal {
                 for batch in old.take_of(collection.name()) {
                     let bytes = batch.bytes.len() as u64;
@@ -406,7 +422,8 @@ impl Inner {
             bytes,
             checksum: crc32c(&checksum.to_le_bytes()),
             sync: true,
-            alone: false,
+            // In a group with the copies, its place among them would not matter.
+            alone: self.options.sabotage.moves_before_copies(),
             completion: None,
         }
     }

@@ -35,8 +35,6 @@ pub struct Drained {
     pub bytes: u64,
     /// Stubs that are elsewhere now.
     pub stubs: u64,
-    /// Files that an interrupted drain had copied, and not removed.
-    pub removed: u64,
     /// Segments that stayed, and why.
     pub stayed: Vec<(SegmentKey, String)>,
     /// Collections that were moved, with what they had in no segment.

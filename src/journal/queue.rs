@@ -285,9 +285,11 @@ impl Queue {
     }
 
     /// Writes nothing from now on, but takes batches: puts the group in hand back to the front, and waits until nobody else
-    /// has one in hand. Returns whether the caller is the one to move what waits; else somebody else does.
+    /// has one in hand. Returns whether the caller is the one to move what waits; else
+    /// somebody else does, and has done so where the caller had nothing in hand.
     pub fn suspend(&self, in_hand: Option<Forming>) -> bool {
         let mut state = self.state();
+        let had_one = in_hand.is_some();
         if let Some(forming) = in_hand {
             state.forming.push_front(forming);
             state.in_hand = false;
@@ -296,6 +298,9 @@ impl Queue {
         state.suspended = true;
         state.led = false;
         if state.handled {
+            while state.handled && !had_one {
+                state = self.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
             return false;
         }
         state.handled = true;

@@ -69,6 +69,8 @@ pub struct CollectionState {
     pub unsealed_since: Option<Duration>,
     /// Why it takes no appends, where it takes none.
     pub refuses: Option<String>,
+    /// Records behind the last known one may be in a directory that is missing, and which.
+    pub unknown_end: Option<String>,
     waiters: Vec<Arc<Waiter>>,
 }
 
@@ -140,6 +142,8 @@ pub struct Standing {
     pub unsealed: Unsealed,
     /// Why it takes no appends, where it takes none.
     pub refuses: Option<String>,
+    /// Why nobody knows where it ends, where that is so.
+    pub unknown_end: Option<String>,
 }
 
 impl Standing {
@@ -152,6 +156,7 @@ impl Standing {
             sealed_through: Sequence(0),
             unsealed: Unsealed::default(),
             refuses: None,
+            unknown_end: None,
         }
     }
 }
@@ -177,6 +182,7 @@ impl Collection {
             sealing: false,
             unsealed_since,
             refuses: standing.refuses,
+            unknown_end: standing.unknown_end,
             waiters: Vec::new(),
         };
         let (catalogued, has_folder) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -245,6 +251,8 @@ impl Collection {
             state.written = state.written.max(standing.last);
             state.next = state.written.next();
             state.unsealed = standing.unsealed;
+            state.refuses = standing.refuses;
+            state.unknown_end = standing.unknown_end;
             state.raise_durable(durable)
         };
         woken.iter().for_each(|waiter| waiter.wake());

@@ -5,6 +5,7 @@
 //! - [`recover`]: what a crash left
 //! - `append`, `budget`, `collection`: from records to an acknowledged place, back-pressure, sequences and marks
 //! - [`seal`], `cold`, `keeper`: from journals to segments and cold journals, release (R1 to R5)
+//! - [`assign`]: which directory a collection goes to, and what directories hold
 //! - [`life`]: making and deleting collections, and their settings
 //! - `moves`: from one directory to another (J7, A2)
 //! - [`read`]: reading and following
@@ -18,6 +19,7 @@
 mod append;
 #[cfg(feature = "tokio")]
 mod append_async;
+pub mod assign;
 mod budget;
 pub mod catalog;
 mod cold;
@@ -47,6 +49,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
+pub use assign::{AssignmentChange, Assignments, DirectoryStatistics};
 pub use collection::{Collection, Waiter};
 pub use damage::Damaged;
 pub use life::{CollectionSettings, Deletion, EffectiveSetting, SettingFrom};
@@ -81,6 +84,8 @@ pub(crate) struct Inner {
     epoch: Epoch,
     directories: Vec<Directory>,
     collections: RwLock<HashMap<CollectionName, Arc<Collection>>>,
+    /// How many of them live in each directory.
+    placement: assign::Placement,
     /// Made since the catalog was last told.
     unintroduced: Mutex<Vec<Arc<Collection>>>,
     lives: life::Lives,
@@ -322,7 +327,7 @@ impl Inner {
             return Err(self.may_not_create(name));
         }
         self.may_be_new(name)?;
-        let (collection, is_new) = self.make_collection(name, |_| {});
+        let (collection, is_new) = self.make_collection(name, |_| {})?;
         if is_new {
             // The catalog learns of it later: the journal's table names it, so a crash before loses nothing, and no
             // append waits for the catalog (R1).
@@ -340,12 +345,20 @@ impl Inner {
 
     /// Puts a collection of that name among those of the log, unless there is one; whether it is new. `begin` is called before
     /// anybody sees it.
-    fn make_collection(&self, name: &CollectionName, begin: impl FnOnce(&life::Life)) -> (Arc<Collection>, bool) {
+    fn make_collection(
+        &self,
+        name: &CollectionName,
+        begin: impl FnOnce(&life::Life),
+    ) -> Result<(Arc<Collection>, bool)> {
+        self.refresh_figures();
         let mut collections = self.collections.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = collections.get(name) {
-            return (Arc::clone(known), false);
+            return Ok((Arc::clone(known), false));
         }
-        let directory = collections.len() % self.directories.len();
+        // Under the lock: of two new ones, the second is placed after the first counts; and who gives a directory up marks it before he
+        // looks at every collection.
+        let directory = self.choose_directory(name, &[]).ok_or_else(|| self.no_directory(name))?;
+        self.placement.added(directory);
         let journal = self.directories[directory].journal.clone();
         let home = Home { directory, journal, epoch: self.epoch, from: Sequence::FIRST };
         let collection = Arc::new(Collection::new(
@@ -357,7 +370,7 @@ impl Inner {
         ));
         begin(&collection.life);
         collections.insert(name.clone(), Arc::clone(&collection));
-        (collection, true)
+        Ok((collection, true))
     }
 
     fn apply(&self, mutations: &[Mutation], reason: &str) -> Result<ChangeNumber> {

@@ -297,7 +297,7 @@ impl Inner {
                 Ok(copies) => copies,
                 Err(error) => return Err(self.stays(collection, leaving, &chain(&error))),
             };
-            let Some(to) = self.another_directory(collection.name(), leaving.from) else {
+            let Some(to) = self.choose_directory(collection.name(), &[leaving.from]) else {
                 return Err(self.stays(collection, leaving, "no other directory is healthy"));
             };
             if let Some(tickets) = self.change_home(collection, leaving, to, &runs, copies) {
@@ -312,14 +312,6 @@ impl Inner {
             }
         }
     }
-
-    fn another_directory(&self, _name: &CollectionName, from: usize) -> Option<usize> {
-        let fits = |&index: &usize| index != from && self.directories[index].takes_collections();
-        (0..self.directories.len()).find(fits)
-    }
-
-    #[expect(clippy::unused_self, reason = "counts come with placement")]
-    fn note_home(&self, _from: usize, _to: usize) {}
 
     /// Step 3 for one collection; `None` where something changed meanwhile, and nothing was done.
     fn change_home(
@@ -370,7 +362,7 @@ impl Inner {
                 completion(Err(error.into_unknown()));
             }
         }
-        self.note_home(leaving.from, to);
+        self.placement.moved(leaving.from, to);
         Some(tickets)
     }
 

@@ -100,7 +100,7 @@ fn look(options: &LogOptions) -> Result<(Places, LogId, Examination, Opened)> {
     }
 }
 
-/// Directories that turned out not to be readable, though they are there; whether there are any.
+/// Directories that turned out not to be readable, or not writable, though they are there; whether there are any.
 fn note_unreadable(places: &mut Places, examination: &Examination) -> Result<bool> {
     let journals = examination.journals.iter().enumerate();
     let journals = journals.filter_map(|(index, found)| Some((index, found.unlistable.clone()?)));
@@ -108,6 +108,14 @@ fn note_unreadable(places: &mut Places, examination: &Examination) -> Result<boo
     let segments = segments.filter_map(|unjudged| Some((unjudged.index?, unjudged.reason.clone()?)));
     let unreadable: Vec<(usize, String)> = journals.chain(segments).collect();
     let mut any = false;
+    for (index, found) in examination.journals.iter().enumerate() {
+        if let Some(why) = &found.unwritable {
+            let path = places.ids[index].1.display();
+            let message = format!("the journals of a directory cannot be written to: directory=`{path}`, {why}");
+            places.fail(index, Error::new(ErrorKind::Unavailable, message))?;
+            any = true;
+        }
+    }
     for (index, why) in unreadable {
         if !places.is_missing(index) {
             let path = places.ids[index].1.display();
@@ -256,6 +264,7 @@ fn build(
     let lives = life::Lives::default();
     life::load(&*opened.catalog, &collections, &lives, companion.is_none())?;
     Ok(Inner {
+        placement: super::assign::Placement::of(directories.len(), &collections),
         fs: Arc::clone(&options.fs),
         clock: Arc::clone(&options.clock),
         catalog: opened.catalog,

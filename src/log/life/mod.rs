@@ -95,7 +95,7 @@ impl Log {
             Some(deleted) => deleted,
             None => {
                 log.may_be_new(name)?;
-                let (collection, is_new) = log.make_collection(name, Life::set_unmade);
+                let (collection, is_new) = log.make_collection(name, Life::set_unmade)?;
                 if !is_new && !collection.life.is_hidden() {
                     let message = format!("the collection was made meanwhile by an append: collection=`{name}`");
                     return Err(Error::new(ErrorKind::Conflict, message));

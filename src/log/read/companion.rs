@@ -348,6 +348,7 @@ pub(in crate::log) fn standing_of(found: recover::Standing) -> Standing {
         floor: found.known.floor,
         sealed_through: found.known.sealed_through,
         unsealed: found.merged.unsealed,
+        unknown_end: found.refuses.clone().filter(|_| found.is_end_unknown),
         refuses: found.refuses,
     }
 }

@@ -191,8 +191,12 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, standing: Opt
             set_aside(context, finding.directory, &finding.path)?;
         }
         Action::RemoveCopy => {
-            if let Some((_, kept)) = &finding.beside {
-                sync_file(context.fs, kept)?;
+            if let Some((directory, kept)) = &finding.beside {
+                // One that stays where nothing can be made durable is no reason to remove another.
+                if !context.writable[*directory] {
+                    return Ok(());
+                }
+                context.in_directory(*directory, sync_file(context.fs, kept))?;
             }
             remove(context.fs, &finding.path)?;
         }
@@ -221,7 +225,11 @@ fn relocation(context: &Context<'_>, finding: &SegmentFinding) -> Option<Mutatio
 }
 
 fn set_beside_aside(context: &Context<'_>, finding: &SegmentFinding) -> Result<()> {
-    finding.beside.as_ref().map_or(Ok(()), |(directory, path)| set_aside(context, *directory, path))
+    match &finding.beside {
+        // Elsewhere it is a copy with other bytes, when it can be written to again.
+        Some((directory, path)) if context.writable[*directory] => set_aside(context, *directory, path),
+        _ => Ok(()),
+    }
 }
 
 fn to_evicted(

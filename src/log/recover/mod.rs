@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 use self::collections::{AllPieces, Known, Merged};
 use self::journals::FoundJournals;
-use self::segments::{CollectionFiles, FoundSegments};
+use self::segments::{Claim, CollectionFiles, Contested, FoundSegments, Unjudged};
 use super::DirectoryState;
 use super::damage::Damaged;
 use crate::catalog::{Assignment, Catalog, CollectionRow};
@@ -87,6 +87,12 @@ pub struct Report {
     pub unsealed_records: u64,
     /// Things to do.
     pub steps: Vec<Step>,
+    /// Directories that are not there, and what the catalog has in each: nothing of it is judged (A3).
+    pub missing_directories: Vec<Unjudged>,
+    /// Collections that were found in several directories, where neither the catalog nor a MOVE says in which they live.
+    pub contested: Vec<Contested>,
+    /// Avro files that are none of ours: left alone.
+    pub foreign: Vec<PathBuf>,
     /// Damage, old and new.
     pub damaged: Vec<Damaged>,
     /// Losses that were not on record.
@@ -164,6 +170,8 @@ pub struct Standing {
     pub merged: Merged,
     /// Why it takes no appends, where it takes none.
     pub refuses: Option<String>,
+    /// It refuses because its end may be in a directory that is missing.
+    pub is_end_unknown: bool,
     /// The epoch that put it where it is, and the first sequence that went there.
     pub home_epoch: Epoch,
     /// See `home_epoch`.
@@ -188,7 +196,8 @@ struct CatalogWord {
 pub fn examine(fs: &dyn FileSystem, looked: &Looked<'_>, catalog: &dyn Catalog) -> Result<Examination> {
     let directories = looked.directories;
     let readable: Vec<bool> = (0..directories.len()).map(|index| !looked.is_missing(index)).collect();
-    let journals = find_journals(fs, directories, &readable, looked.writable)?;
+    let writable: Vec<bool> = (0..directories.len()).map(|index| looked.is_writable(index)).collect();
+    let journals = find_journals(fs, directories, &readable, &writable)?;
     let segments = segments::find(fs, directories, catalog, &readable)?;
     let word = read_catalog(catalog)?;
     let mut report = Report {
@@ -197,7 +206,7 @@ pub fn examine(fs: &dyn FileSystem, looked: &Looked<'_>, catalog: &dyn Catalog) 
         ..Report::default()
     };
     report_journals(&journals, &mut report);
-    report_segments(&segments, &mut report);
+    report_segments(looked, &segments, &mut report);
     let note = catalog.meta(DAMAGE_NOTE)?.unwrap_or_default();
     let (rooms, new_note) = rooms(directories, &journals, &note);
     let unknown = unknown_directories(looked, catalog, &word, report.catalog_is_old)?;
@@ -236,10 +245,14 @@ pub(in crate::log) fn find_journals(
     fs: &dyn FileSystem,
     directories: &[(String, PathBuf)],
     readable: &[bool],
-    writable: bool,
+    writable: &[bool],
 ) -> Result<Vec<FoundJournals>> {
     let find = move |index: usize| {
-        if readable[index] { journals::find(fs, &directories[index].1, writable) } else { Ok(FoundJournals::default()) }
+        if readable[index] {
+            journals::find(fs, &directories[index].1, writable[index])
+        } else {
+            Ok(FoundJournals::default())
+        }
     };
     // One thread a directory, each on its own disk.
     std::thread::scope(|scope| {
@@ -322,7 +335,13 @@ fn report_journals(journals: &[FoundJournals], report: &mut Report) {
     }
 }
 
-fn report_segments(segments: &FoundSegments, report: &mut Report) {
+fn report_segments(looked: &Looked<'_>, segments: &FoundSegments, report: &mut Report) {
+    report.foreign.clone_from(&segments.foreign);
+    report.missing_directories.clone_from(&segments.unjudged);
+    for missing in &mut report.missing_directories {
+        let state = missing.index.and_then(|index| looked.states[index].reason());
+        missing.reason = missing.reason.take().or_else(|| state.map(str::to_owned));
+    }
     for finding in &segments.findings {
         report.steps.push(Step {
             action: finding.action.label(),
@@ -345,18 +364,19 @@ fn report_segments(segments: &FoundSegments, report: &mut Report) {
 }
 
 /// Where journals say that a collection lives.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Homes {
-    /// By its newest records: of which epoch, up to which sequence, in which directory.
-    newest: Option<(Epoch, Sequence, usize)>,
+    /// By its newest records in each directory.
+    newest: Vec<Claim>,
     /// By its newest MOVE: of which epoch, from which sequence on, in which directory.
     moved: Option<(Epoch, Sequence, usize)>,
 }
 
 impl Homes {
     fn note(&mut self, epoch: Epoch, last: Sequence, directory: usize) {
-        if self.newest.is_none_or(|(known, sequence, _)| (known, sequence) < (epoch, last)) {
-            self.newest = Some((epoch, last, directory));
+        match self.newest.iter_mut().find(|claim| claim.directory == directory) {
+            Some(claim) => (claim.epoch, claim.last) = (claim.epoch, claim.last).max((epoch, last)),
+            None => self.newest.push(Claim { directory, epoch, last }),
         }
     }
 }
@@ -418,9 +438,15 @@ struct Lives {
     on_record: bool,
 }
 
-/// The highest epoch of catalog and MOVEs decides. Without either, what lies there: records of the newest epoch, then the highest
-/// sequence.
-fn lives(looked: &Looked<'_>, assigned: Option<&Assignment>, homes: Option<&Homes>, files: &CollectionFiles) -> Lives {
+/// The highest epoch of catalog and MOVEs decides. Without either, what lies in journals and folders: records of the newest epoch, then
+/// the highest sequence; where several directories have some, that is told.
+fn lives(
+    looked: &Looked<'_>,
+    (name, assigned): (&CollectionName, Option<&Assignment>),
+    homes: Option<&Homes>,
+    files: &CollectionFiles,
+    contested: &mut Vec<Contested>,
+) -> Lives {
     let place = |id: &str| looked.directories.iter().position(|(known, _)| known == id);
     let assigned = assigned.and_then(|assigned| Some((assigned.epoch, assigned.from, place(&assigned.directory)?)));
     let moved = homes.and_then(|homes| homes.moved);
@@ -432,9 +458,12 @@ fn lives(looked: &Looked<'_>, assigned: Option<&Assignment>, homes: Option<&Home
     if let Some((epoch, from, directory)) = moved {
         return Lives { directory, epoch, from, on_record: false };
     }
-    let newest = homes.and_then(|homes| homes.newest).map(|(.., directory)| directory);
-    let directory = newest
-        .or(files.directory)
+    let journals = homes.iter().flat_map(|homes| &homes.newest).copied();
+    let claims: Vec<Claim> = journals.chain(files.places.iter().map(segments::Place::claim)).collect();
+    let (winner, told) = segments::contest(name, looked.directories, &claims);
+    contested.extend(told);
+    let directory = winner
+        .map(|winner| winner.directory)
         .unwrap_or_else(|| (0..looked.directories.len()).find(|&index| looked.is_writable(index)).unwrap_or(0));
     Lives { directory, epoch: Epoch(0), from: Sequence::FIRST, on_record: false }
 }
@@ -458,7 +487,8 @@ fn stand(
     let mut all_found = Found::new();
     for (name, mut pieces) in pieces {
         let files = segments.collections.get(&name).unwrap_or(&none);
-        let lives = lives(looked, word.assigned.get(&name), homes.get(&name), files);
+        let assigned = (&name, word.assigned.get(&name));
+        let lives = lives(looked, assigned, homes.get(&name), files, &mut report.contested);
         let directory = lives.directory;
         let is_missing = looked.is_missing(directory);
         let mut known = known(word, files, &name);
@@ -508,11 +538,15 @@ fn stand(
         if !merged.found.is_empty() {
             all_found.push((name.clone(), std::mem::take(&mut merged.found)));
         }
-        let refuses = refuses(looked, journals, directory, &name, uncertain);
+        let refuses =
+            refuses(looked, journals, directory, &name, uncertain).or_else(|| segments.end_unknown(&name, directory));
         let catalogued = word.rows.contains_key(&name) && lives.on_record;
+        let is_end_unknown = is_missing || uncertain.is_some();
         let (home_epoch, home_from) = (lives.epoch, lives.from);
-        standings
-            .insert(name, Standing { directory, catalogued, known, holes, merged, refuses, home_epoch, home_from });
+        standings.insert(
+            name,
+            Standing { directory, catalogued, known, holes, merged, refuses, is_end_unknown, home_epoch, home_from },
+        );
     }
     Ok((standings, all_found))
 }

@@ -108,7 +108,18 @@ impl Inner {
             }],
             "drained",
         )?;
-        Ok(durable::remove(&*self.fs, &source)?)
+        self.remove_old(from, &source)
+    }
+
+    /// Step 4. From a disk that takes no writes nothing can be removed, and nothing has to: it is on its way out.
+    fn remove_old(&self, from: usize, path: &Path) -> Result<()> {
+        match durable::remove(&*self.fs, path) {
+            Err(error) if matches!(self.directories[from].state(), DirectoryState::Failed(_)) => {
+                tracing::warn!(error = chain(&error), "the old file stays where nothing can be removed");
+                Ok(())
+            }
+            removed => Ok(removed?),
+        }
     }
 
     fn publish_copy(&self, staging: &Path, path: &Path) -> Result<()> {
@@ -169,6 +180,9 @@ impl Inner {
                 Err(error) => drained.stayed.push((key, chain(&error))),
             }
         }
+        if matches!(self.directories[from].state(), DirectoryState::Failed(_)) {
+            return Ok(());
+        }
         for entry in self.fs.list(root)? {
             if entry.kind == EntryKind::Directory && !entry.name.starts_with('.') {
                 let folder = root.join(entry.name);
@@ -206,7 +220,7 @@ impl Inner {
             }
             copied?;
         }
-        Ok(durable::remove(&*self.fs, &source)?)
+        self.remove_old(from, &source)
     }
 }
 

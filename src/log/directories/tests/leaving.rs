@@ -3,6 +3,7 @@
 use super::*;
 use crate::ErrorKind;
 use crate::fs::FileSystem;
+use crate::fs::simulated::Ailment;
 use crate::log::directories::{Drained, How};
 
 /// Two directories; `c` is sealed in the first, and lives in the second from now on.
@@ -290,6 +291,34 @@ fn a_drain_takes_journals_and_segments_along() {
         assert!(log.recovery().losses.is_empty() && log.recovery().damaged.is_empty(), "{:?}", log.recovery());
         for collection in ["one", "two", "three", "four"] {
             assert_eq!(sequences(&log, collection), [1, 2], "{collection}");
+        }
+    }
+}
+
+/// A disk that can only be read: what it holds is brought away, and it is forgotten without loss.
+#[test]
+fn a_disk_that_takes_no_writes_is_drained_all_the_same() {
+    for ailment in [Ailment::ReadOnly, Ailment::Unwritable] {
+        let machine = Machine::new(&["/a", "/b"]);
+        let log = machine.open();
+        for collection in ["one", "two"] {
+            append(&log, collection, 3000);
+            log.seal(None).unwrap();
+            append(&log, collection, 10);
+        }
+        log.close().unwrap();
+        drop(log);
+        machine.fs.fail_place_now("/b", ailment);
+        let drained = Log::drain_directory(&machine.options(), "/b", &mut |_| true).unwrap();
+        assert!(drained.is_empty() && drained.segments == 1, "{ailment:?}: {drained:?}");
+        let list = Log::list_directories(&machine.options()).unwrap();
+        assert_eq!((list[1].collections, list[1].segments), (Some(0), Some(0)), "{ailment:?}: {list:?}");
+        Log::forget_directory(&machine.options(), "/b", &mut |plan| !plan.is_loss()).unwrap().unwrap();
+        machine.fs.fail_place_now("/b", Ailment::Gone);
+        let log = Machine { directories: vec!["/a"], ..machine }.open();
+        assert!(log.recovery().losses.is_empty() && log.recovery().damaged.is_empty(), "{:?}", log.recovery());
+        for collection in ["one", "two"] {
+            assert_eq!(sequences(&log, collection), [1, 2], "{ailment:?} {collection}");
         }
     }
 }

@@ -93,7 +93,7 @@ fn look(options: &LogOptions) -> Result<(Places, LogId, Examination, Opened)> {
     let opened = choose::open(options, &places.ids[0].1, places.first_identity(), false)?;
     loop {
         let examination = examine_beside(fs, &places.ids, &places.states, &*opened.catalog)?;
-        if note_unreadable(&mut places, &examination)? {
+        if note_unreadable(fs, &mut places, &examination)? {
             continue;
         }
         return Ok((places, log_id, examination, opened));
@@ -101,7 +101,7 @@ fn look(options: &LogOptions) -> Result<(Places, LogId, Examination, Opened)> {
 }
 
 /// Directories that turned out not to be readable, or not writable, though they are there; whether there are any.
-fn note_unreadable(places: &mut Places, examination: &Examination) -> Result<bool> {
+fn note_unreadable(fs: &dyn FileSystem, places: &mut Places, examination: &Examination) -> Result<bool> {
     let journals = examination.journals.iter().enumerate();
     let journals = journals.filter_map(|(index, found)| Some((index, found.unlistable.clone()?)));
     let segments = examination.segments.unjudged.iter();
@@ -121,6 +121,14 @@ fn note_unreadable(places: &mut Places, examination: &Examination) -> Result<boo
             let path = places.ids[index].1.display();
             let error =
                 Error::new(ErrorKind::Unavailable, format!("a directory cannot be listed: directory=`{path}`, {why}"));
+            places.miss(index, error)?;
+            any = true;
+        }
+    }
+    for index in 0..places.ids.len() {
+        if !places.is_missing(index)
+            && let Err(error) = places.still_there(fs, index)
+        {
             places.miss(index, error)?;
             any = true;
         }
@@ -159,14 +167,14 @@ fn recover(options: &LogOptions, places: &mut Places, catalog: &dyn Catalog, epo
     loop {
         let looked = Looked { directories: &places.ids, states: &places.states, writable: true };
         let mut examination = recover::examine(fs, &looked, catalog)?;
-        if note_unreadable(places, &examination)? {
+        if note_unreadable(fs, places, &examination)? {
             continue;
         }
         for index in 0..places.ids.len() {
             if places.is_writable(index)
                 && let Err(error) = clear_staging(fs, &places.ids[index].1)
             {
-                places.fail(index, error)?;
+                places.blame(fs, index, error)?;
             }
         }
         let writable: Vec<bool> = (0..places.ids.len()).map(|index| places.is_writable(index)).collect();
@@ -175,7 +183,7 @@ fn recover(options: &LogOptions, places: &mut Places, catalog: &dyn Catalog, epo
         let context = Context { fs, directories: &places.ids, writable: &writable, catalog, epoch, now, at: &at };
         match (act(&context, &mut examination), at.take()) {
             (Ok(()), _) => return Ok(examination),
-            (Err(error), Some(index)) => places.fail(index, error)?,
+            (Err(error), Some(index)) => places.blame(fs, index, error)?,
             (Err(error), None) => return Err(error),
         }
     }

@@ -126,10 +126,11 @@ pub(super) fn take(fs: &dyn FileSystem, options: &LogOptions) -> Result<Places> 
                 continue;
             }
             let path = places.ids[index].1.clone();
-            match lock(fs, &path).and_then(|lock| make_folders(fs, &path).map(|()| lock)) {
+            let is_new = places.identities[index].as_ref().is_some_and(|identity| identity.epoch == 0);
+            match lock(fs, &path).and_then(|lock| prepare(fs, &path, is_new).map(|()| lock)) {
                 Ok(lock) => places.locks[index] = Some(lock),
                 Err(error) if error.kind() == ErrorKind::Locked => return Err(error),
-                Err(error) => places.fail(index, error)?,
+                Err(error) => places.blame(fs, index, error)?,
             }
         }
         return Ok(places);
@@ -186,6 +187,30 @@ impl Places {
     pub fn lock_those_there(&self, fs: &dyn FileSystem) -> Result<Vec<Box<dyn LockGuard>>> {
         let there = (0..self.ids.len()).filter(|&index| !self.is_missing(index));
         there.map(|index| lock(fs, &self.ids[index].1)).collect()
+    }
+
+    /// Goes on without a directory in which something failed, where another is healthy: it failed, or it is gone.
+    ///
+    /// # Errors
+    /// `error`, where no other is healthy.
+    pub fn blame(&mut self, fs: &dyn FileSystem, index: usize, error: Error) -> Result<()> {
+        match self.still_there(fs, index) {
+            Ok(()) => self.fail(index, error),
+            Err(_) => self.miss(index, error),
+        }
+    }
+
+    /// Whether a directory still shows its identity. What was found in it before this says so counts; a disk that went away while it
+    /// was read looks empty.
+    pub fn still_there(&self, fs: &dyn FileSystem, index: usize) -> Result<()> {
+        let (id, path) = &self.ids[index];
+        match Identity::read(fs, path)? {
+            Some(identity) if identity.directory == *id => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("a directory went away while the log was opened: directory=`{}`, id=`{id}`", path.display()),
+            )),
+        }
     }
 
     /// Goes on without writing to a directory, where another is healthy.
@@ -266,7 +291,7 @@ impl Places {
             identity.take_set(&self.newest);
             if let Err(error) = identity.write(fs, &path) {
                 self.identities[index] = Some(old);
-                self.fail(index, error)?;
+                self.blame(fs, index, error)?;
             }
         }
         // A directory may be away when the next epoch is chosen: the catalog then knows of this one.
@@ -276,6 +301,20 @@ impl Places {
         }
         Ok(Epoch(epoch))
     }
+}
+
+/// Makes sure of the folders of a directory that has its identity. One that was used has its journals' folder: where that is not there, nor
+/// is the directory.
+fn prepare(fs: &dyn FileSystem, directory: &Path, is_new: bool) -> Result<()> {
+    if is_new {
+        return make_folders(fs, directory);
+    }
+    fs.metadata(&crate::journal::writer::folder(directory))?;
+    let staging = directory.join(identity::FOLDER).join(seal::STAGING);
+    if fs.metadata(&staging).is_err_and(|error| error.is_not_found()) {
+        durable::create_dir_all(fs, &staging)?;
+    }
+    Ok(())
 }
 
 pub(super) fn make_folders(fs: &dyn FileSystem, directory: &Path) -> Result<()> {

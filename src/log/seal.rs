@@ -185,7 +185,7 @@ impl Inner {
                 SegmentKey { collection: name.clone(), first: run.first, last: run.last(), generation: Generation(0) };
             match row_overlapping(&*self.catalog, &key)? {
                 None => missing.push(run),
-                Some(row) if row.first <= run.first && run.last() <= row.last => run.file.drop_run(run.len),
+                Some(row) if row.first <= run.first && run.last() <= row.last => drop(run.file.drop_run(run.len)),
                 // The next opening finds what of it is still missing.
                 Some(row) => {
                     tracing::info!(run = %key, segment = %row, "records of a recorded loss are in part in a segment")

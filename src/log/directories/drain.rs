@@ -39,6 +39,8 @@ pub struct Drained {
     pub removed: u64,
     /// Segments that stayed, and why.
     pub stayed: Vec<(SegmentKey, String)>,
+    /// Collections that were moved, with what they had in no segment.
+    pub collections: u64,
     /// Collections that still live there, and why.
     pub kept: Vec<(CollectionName, String)>,
     /// It was interrupted: more may be left.
@@ -67,7 +69,10 @@ impl Log {
     ) -> Result<Drained> {
         let id = mark(options, which)?;
         let log = Log::open(options.clone())?;
-        let drained = log.relocate_segments(&id, progress);
+        let drained = log.move_away(&id, "drained").and_then(|moved| {
+            let drained = log.relocate_segments(&id, progress)?;
+            Ok(Drained { kept: moved.kept, collections: moved.moved, ..drained })
+        });
         let closed = log.close();
         let drained = drained?;
         closed?;

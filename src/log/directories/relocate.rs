@@ -177,11 +177,14 @@ impl Inner {
         }
         for entry in self.fs.list(root)? {
             if entry.kind == EntryKind::Directory && !entry.name.starts_with('.') {
+                let folder = root.join(entry.name);
+                // What a killed drain removed, a power cut could bring back.
+                self.fs.sync_dir(&folder)?;
                 // Those that are not empty stay.
-                let _ = self.fs.remove_dir(&root.join(entry.name));
+                let _ = self.fs.remove_dir(&folder);
             }
         }
-        Ok(())
+        Ok(self.fs.sync_dir(root)?)
     }
 
     fn remove_second_copy(&self, row: &SegmentRow, path: &Path) -> Result<()> {
@@ -202,6 +205,7 @@ impl Inner {
             digest.update(piece);
             Ok(())
         })?;
+        drop(file);
         let expected = (bytes, digest.finish());
         if self.fs.metadata(&path).is_ok() {
             self.must_be(&path, expected)?;

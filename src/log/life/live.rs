@@ -170,7 +170,10 @@ impl Inner {
     ) -> Result<Arc<Collection>> {
         let mut message = format!("no such collection: collection=`{name}`");
         let hint = "`ls collections` lists them";
-        let Some(known) = known else { return Err(Error::new(ErrorKind::NotFound, message).with_hint(hint)) };
+        let Some(known) = known else {
+            self.may_be_new(name)?;
+            return Err(Error::new(ErrorKind::NotFound, message).with_hint(hint));
+        };
         if self.companion.is_some() {
             // The writer may have deleted it, or made it live again, since we looked.
             let row = self.catalog.collection(name)?;

@@ -129,11 +129,13 @@ SELECT subject AS collection,
        number AS change,
        datetime(at / 1000000, 'unixepoch') AS at,
        kind,
-       detail ->> '$.from' AS from_status,
-       coalesce(detail ->> '$.to', detail ->> '$.status') AS to_status,
+       CASE kind WHEN 'segment.status' THEN detail ->> '$.from' END AS from_status,
+       CASE kind WHEN 'segment.status' THEN detail ->> '$.to' ELSE detail ->> '$.status' END AS to_status,
+       CASE kind WHEN 'segment.relocate' THEN detail ->> '$.from' END AS from_directory,
+       CASE kind WHEN 'segment.relocate' THEN detail ->> '$.to' ELSE detail ->> '$.directory' END AS to_directory,
        reason
 FROM changes
-WHERE kind IN ('segment.insert', 'segment.status', 'segment.flushed');
+WHERE kind IN ('segment.insert', 'segment.status', 'segment.flushed', 'segment.relocate');
 
 CREATE VIEW archive_lag AS
 SELECT c.name AS collection,

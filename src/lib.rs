@@ -53,6 +53,7 @@
 //! | [`segment`] | immutable files of one collection |
 //! | [`memtable`] | what is in no segment yet |
 //! | [`catalog`] | segments, changes, assignments, losses |
+//! | [`objects`] | object stores, and where directories are |
 //! | [`mod@log`] | open, append, seal, recover |
 //! | [`config`], `cli` | settings; the program |
 //!
@@ -78,6 +79,7 @@ pub mod fs;
 pub mod journal;
 pub mod log;
 pub mod memtable;
+pub mod objects;
 pub mod segment;
 pub mod testing;
 pub mod types;

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod collection;
+mod directory;
 mod ls;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand,
 
 pub use catalog::*;
 pub use collection::*;
+pub use directory::*;
 pub use ls::*;
 
 use super::input::InputFormat;
@@ -106,9 +108,12 @@ pub enum Command {
 
 impl Command {
     /// Whether it finishes what is in flight on Ctrl-C, and says how far it came.
-    pub(super) const fn ends_in_order(&self) -> bool {
-        use LogCommand::{Append, Bench, Cat, Tail};
+    pub(super) fn ends_in_order(&self) -> bool {
+        use LogCommand::{Append, Bench, Cat, Directory, Tail};
+        let is_long =
+            |command: &DirectoryCommand| matches!(command, DirectoryCommand::Drain(_) | DirectoryCommand::Push);
         matches!(self, Self::Log(Append(_) | Cat(_) | Tail(_) | Bench(_)))
+            || matches!(self, Self::Log(Directory(command)) if is_long(command))
     }
 }
 
@@ -160,6 +165,9 @@ With --json one object a line. Sizes are bytes there, and have a unit in the tab
     /// Look after the catalog: check, rebuild, migrate, export, snapshot
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Look after the directories: list, add, drain, forget
+    #[command(subcommand)]
+    Directory(DirectoryCommand),
     /// Measure this disk, and icecore on it, side by side
     Bench(BenchArgs),
 }

@@ -89,7 +89,7 @@ impl Shared {
 
     /// Writes the group in front. The caller has the lead; returns whether it keeps it.
     pub(super) fn lead_one(&self) -> bool {
-        let Some(forming) = self.queue.pop() else { return !self.queue.is_suspended() };
+        let Some(forming) = self.queue.pop() else { return false };
         let outcome = {
             let mut writer = self.writer();
             self.commit(&mut writer, &forming)

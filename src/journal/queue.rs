@@ -240,7 +240,10 @@ impl Queue {
         if let Some(error) = &state.refusing {
             return Err(Box::new((batch, error.clone())));
         }
-        let fits = state.forming.back().is_some_and(|last| !last.alone && !batch.alone && last.bytes < GROUP_BYTES);
+        let fits = state.forming.back().is_some_and(|last| {
+            // A group that is taken apart has its batches counted already.
+            !last.alone && !batch.alone && last.bytes < GROUP_BYTES && last.outstanding.is_none()
+        });
         if !fits {
             state.forming.push_back(Forming { alone: batch.alone, ..Forming::default() });
         }
@@ -262,21 +265,17 @@ impl Queue {
         lead
     }
 
-    /// The group in front, to be written by whoever leads; `None` where nothing waits, or nothing may be written.
+    /// The group in front, to be written by whoever leads; `None` where nothing waits, nothing may be written, or another has a group in
+    /// hand: who led before the queue was suspended may think that he still does.
     /// [`settle`](Self::settle) or [`suspend`](Self::suspend) must follow.
     pub fn pop(&self) -> Option<Forming> {
         let mut state = self.state();
-        if state.suspended {
+        if state.suspended || state.in_hand {
             return None;
         }
         let next = state.forming.pop_front();
         state.in_hand = next.is_some();
         next
-    }
-
-    /// Whether batches are taken and none is written.
-    pub fn is_suspended(&self) -> bool {
-        self.state().suspended
     }
 
     /// The outcome of the group that was taken out is known.
@@ -286,9 +285,11 @@ impl Queue {
     }
 
     /// Writes nothing from now on, but takes batches: puts the group in hand back to the front, and waits until nobody else
-    /// has one in hand. Returns whether the caller is the one to move what waits; else somebody else does.
+    /// has one in hand. Returns whether the caller is the one to move what waits; else
+    /// somebody else does, and has done so where the caller had nothing in hand.
     pub fn suspend(&self, in_hand: Option<Forming>) -> bool {
         let mut state = self.state();
+        let had_one = in_hand.is_some();
         if let Some(forming) = in_hand {
             state.forming.push_front(forming);
             state.in_hand = false;
@@ -297,6 +298,9 @@ impl Queue {
         state.suspended = true;
         state.led = false;
         if state.handled {
+            while state.handled && !had_one {
+                state = self.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
             return false;
         }
         state.handled = true;
@@ -357,6 +361,9 @@ impl Queue {
     /// Gives the lead up, to a member of the next group where there is one.
     pub fn pass_lead(&self) -> Next {
         let mut state = self.state();
+        if state.suspended {
+            return Next::Nobody;
+        }
         match state.forming.front() {
             None => {
                 state.led = false;

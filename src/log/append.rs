@@ -219,9 +219,13 @@ impl Inner {
         let now = self.clock.now();
         let mut encoded = Vec::with_capacity(bytes as usize);
         let mut state = collection.state();
-        let journal = state.home.journal.clone().ok_or_else(read_only)?;
         let comes_back = self.check_presence(collection)?;
         let first = state.next_for_append(options.expected_next, records.len())?;
+        let Some(journal) = state.home.journal.clone() else {
+            let directory = state.home.directory;
+            drop(state);
+            return Err(self.takes_none(collection.name(), directory));
+        };
         let checksum = encode(&mut encoded, collection, first, records, now);
         let encoded_bytes = encoded.len() as u64;
         let completion = completion.map(|completion| {
@@ -261,6 +265,21 @@ impl Inner {
             state.unsealed_since = Some(self.clock.monotonic());
         }
         Ok((Receipt { first, last }, (journal, ticket), encoded_bytes))
+    }
+
+    /// Why a directory takes no appends.
+    fn takes_none(&self, name: &CollectionName, directory: usize) -> Error {
+        if !self.is_writable() {
+            return read_only();
+        }
+        let directory = &self.directories[directory];
+        let (path, state) = (directory.path.display(), directory.state());
+        let why = state.reason().unwrap_or_default();
+        let message = format!(
+            "the directory of the collection takes no appends: collection=`{name}`, directory=`{path}`, state=`{}`, why=`{why}`",
+            state.word()
+        );
+        Error::new(ErrorKind::Unavailable, message).with_hint("check the disk, then reopen the log")
     }
 
     /// What was reserved is given back, and the error told in the log's words.

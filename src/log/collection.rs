@@ -5,7 +5,7 @@
 //!
 //! `durable <= written < next` always; each is only raised, but `next` goes back to `written + 1` when the journal refuses.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ pub struct Collection {
     state: Mutex<CollectionState>,
     /// The catalog has its row and its assignment.
     pub(super) catalogued: AtomicBool,
-    /// This run has made sure that the folder of its segments has a durable name.
-    pub(super) has_folder: AtomicBool,
+    /// In which directory, counted from 1, this run has made sure that the folder of its segments has a durable name; 0: in none.
+    pub(super) has_folder: AtomicUsize,
     /// Its own settings, and whether it is there.
     pub(super) life: Life,
     /// Nobody seals or cools it any more.
@@ -69,6 +69,8 @@ pub struct CollectionState {
     pub unsealed_since: Option<Duration>,
     /// Why it takes no appends, where it takes none.
     pub refuses: Option<String>,
+    /// Records behind the last known one may be in a directory that is missing, and which.
+    pub unknown_end: Option<String>,
     waiters: Vec<Arc<Waiter>>,
 }
 
@@ -140,6 +142,8 @@ pub struct Standing {
     pub unsealed: Unsealed,
     /// Why it takes no appends, where it takes none.
     pub refuses: Option<String>,
+    /// Why nobody knows where it ends, where that is so.
+    pub unknown_end: Option<String>,
 }
 
 impl Standing {
@@ -152,6 +156,7 @@ impl Standing {
             sealed_through: Sequence(0),
             unsealed: Unsealed::default(),
             refuses: None,
+            unknown_end: None,
         }
     }
 }
@@ -177,9 +182,10 @@ impl Collection {
             sealing: false,
             unsealed_since,
             refuses: standing.refuses,
+            unknown_end: standing.unknown_end,
             waiters: Vec::new(),
         };
-        let (catalogued, has_folder) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (catalogued, has_folder) = (AtomicBool::new(false), AtomicUsize::new(0));
         let (life, unclaimed) = (Life::default(), Condvar::new());
         Self { name, seed, budget, state: Mutex::new(state), catalogued, has_folder, life, unclaimed }
     }
@@ -245,6 +251,8 @@ impl Collection {
             state.written = state.written.max(standing.last);
             state.next = state.written.next();
             state.unsealed = standing.unsealed;
+            state.refuses = standing.refuses;
+            state.unknown_end = standing.unknown_end;
             state.raise_durable(durable)
         };
         woken.iter().for_each(|waiter| waiter.wake());

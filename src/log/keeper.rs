@@ -415,9 +415,11 @@ impl Inner {
         let context = Context {
             fs: &*self.fs,
             directories: &directories,
+            writable: &vec![true; directories.len()],
             catalog: &*self.catalog,
             epoch: self.epoch,
             now: self.clock.now(),
+            at: &std::cell::Cell::new(None),
         };
         act::set_aside(&context, index, path)
     }

@@ -1,14 +1,16 @@
 //! The log: append, seal, recover, read.
 //!
-//! - [`mod@open`], `identity`: opening, the lock, one writer (A6)
+//! - [`mod@open`], `places`, `identity`: opening, which directories there are, the lock, one writer (A1, A3, A6)
 //! - [`catalog`]: the catalog's engine and file, and changing them
 //! - [`recover`]: what a crash left
 //! - `append`, `budget`, `collection`: from records to an acknowledged place, back-pressure, sequences and marks
 //! - [`seal`], `cold`, `keeper`: from journals to segments and cold journals, release (R1 to R5)
+//! - [`assign`]: which directory a collection goes to, and what directories hold
 //! - [`life`]: making and deleting collections, and their settings
 //! - `moves`: from one directory to another (J7, A2)
 //! - [`read`]: reading and following
 //! - [`verify`]: proving that everything is there; the state of the log
+//! - [`directories`]: adding, draining, listing and forgetting directories; homes in object stores
 //! - `damage`: how damage is reported
 //! - `options`: what a log is opened with
 //!
@@ -17,6 +19,7 @@
 mod append;
 #[cfg(feature = "tokio")]
 mod append_async;
+pub mod assign;
 mod budget;
 pub mod catalog;
 mod cold;
@@ -24,6 +27,7 @@ mod collection;
 #[cfg(any(test, feature = "testing"))]
 mod contents;
 mod damage;
+pub mod directories;
 mod gaps;
 pub mod identity;
 mod keeper;
@@ -31,6 +35,7 @@ pub mod life;
 mod moves;
 pub mod open;
 pub mod options;
+mod places;
 pub mod read;
 pub mod recover;
 pub mod seal;
@@ -44,6 +49,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
+pub use assign::{AssignmentChange, Assignments, DirectoryStatistics};
 pub use collection::{Collection, Waiter};
 pub use damage::Damaged;
 pub use life::{CollectionSettings, Deletion, EffectiveSetting, SettingFrom};
@@ -78,6 +84,8 @@ pub(crate) struct Inner {
     epoch: Epoch,
     directories: Vec<Directory>,
     collections: RwLock<HashMap<CollectionName, Arc<Collection>>>,
+    /// How many of them live in each directory.
+    placement: assign::Placement,
     /// Made since the catalog was last told.
     unintroduced: Mutex<Vec<Arc<Collection>>>,
     lives: life::Lives,
@@ -97,6 +105,8 @@ pub(crate) struct Inner {
     footers: read::Footers,
     /// Follows the journals of a writer in another process; `None` where this log writes itself.
     companion: Option<Mutex<read::Companion>>,
+    /// Why no collection can be known to be new, where that is so.
+    uncertain: Option<String>,
     appends: AtomicU64,
     /// When every collection was last looked at, on the monotonic clock.
     looked_at_ms: AtomicU64,
@@ -316,7 +326,8 @@ impl Inner {
         if !self.options.auto_create {
             return Err(self.may_not_create(name));
         }
-        let (collection, is_new) = self.make_collection(name, |_| {});
+        self.may_be_new(name)?;
+        let (collection, is_new) = self.make_collection(name, |_| {})?;
         if is_new {
             // The catalog learns of it later: the journal's table names it, so a crash before loses nothing, and no
             // append waits for the catalog (R1).
@@ -325,14 +336,29 @@ impl Inner {
         Ok(collection)
     }
 
+    /// Refuses a collection that may be in a directory of which nobody knows what it holds.
+    fn may_be_new(&self, name: &CollectionName) -> Result<()> {
+        let Some(why) = &self.uncertain else { return Ok(()) };
+        let message = format!("the collection may be in a directory that is missing: collection=`{name}`, {why}");
+        Err(Error::new(ErrorKind::Unavailable, message).with_hint("mount the directory, or `directory forget` it"))
+    }
+
     /// Puts a collection of that name among those of the log, unless there is one; whether it is new. `begin` is called before
     /// anybody sees it.
-    fn make_collection(&self, name: &CollectionName, begin: impl FnOnce(&life::Life)) -> (Arc<Collection>, bool) {
+    fn make_collection(
+        &self,
+        name: &CollectionName,
+        begin: impl FnOnce(&life::Life),
+    ) -> Result<(Arc<Collection>, bool)> {
+        self.refresh_figures();
         let mut collections = self.collections.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = collections.get(name) {
-            return (Arc::clone(known), false);
+            return Ok((Arc::clone(known), false));
         }
-        let directory = collections.len() % self.directories.len();
+        // Under the lock: of two new ones, the second is placed after the first counts; and who gives a directory up marks it before he
+        // looks at every collection.
+        let directory = self.choose_directory(name, &[]).ok_or_else(|| self.no_directory(name))?;
+        self.placement.added(directory);
         let journal = self.directories[directory].journal.clone();
         let home = Home { directory, journal, epoch: self.epoch, from: Sequence::FIRST };
         let collection = Arc::new(Collection::new(
@@ -344,7 +370,7 @@ impl Inner {
         ));
         begin(&collection.life);
         collections.insert(name.clone(), Arc::clone(&collection));
-        (collection, true)
+        Ok((collection, true))
     }
 
     fn apply(&self, mutations: &[Mutation], reason: &str) -> Result<ChangeNumber> {

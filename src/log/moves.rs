@@ -116,7 +116,7 @@ impl Log {
                 format!("the directory takes no appends: directory=`{}`", place.path.display()),
             ));
         };
-        place.set_state(DirectoryState::Drained);
+        place.retire();
         let mut report = MoveReport::default();
         journal.suspend_while(|| report = log.leave(index, reason, false));
         log.note_moves()?;
@@ -127,6 +127,14 @@ impl Log {
 impl Directory {
     pub(super) fn set_state(&self, state: DirectoryState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Takes no new collections from now on.
+    fn retire(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state == DirectoryState::Healthy {
+            *state = DirectoryState::Drained;
+        }
     }
 
     /// Whether new collections may be put there.
@@ -187,6 +195,22 @@ impl Inner {
             "collections were moved from a failed directory"
         );
         true
+    }
+
+    /// Moves what lives in directories that could not be written to when the log was opened.
+    pub(super) fn leave_failed(self: &Arc<Self>) -> Result<()> {
+        for (index, directory) in self.directories.iter().enumerate() {
+            let DirectoryState::Failed(why) = directory.state() else { continue };
+            if self.is_elsewhere(index) {
+                let report = self.leave(index, &format!("directory failed: {why}"), true);
+                tracing::warn!(
+                    moved = report.moved,
+                    kept = report.kept.len(),
+                    "collections were moved from a failed directory"
+                );
+            }
+        }
+        self.note_moves()
     }
 
     /// Something besides a journal failed in a directory. Where that is the directory's fault, it is given up.
@@ -273,7 +297,7 @@ impl Inner {
                 Ok(copies) => copies,
                 Err(error) => return Err(self.stays(collection, leaving, &chain(&error))),
             };
-            let Some(to) = self.another_directory(collection.name(), leaving.from) else {
+            let Some(to) = self.choose_directory(collection.name(), &[leaving.from]) else {
                 return Err(self.stays(collection, leaving, "no other directory is healthy"));
             };
             if let Some(tickets) = self.change_home(collection, leaving, to, &runs, copies) {
@@ -288,14 +312,6 @@ impl Inner {
             }
         }
     }
-
-    fn another_directory(&self, _name: &CollectionName, from: usize) -> Option<usize> {
-        let fits = |&index: &usize| index != from && self.directories[index].takes_collections();
-        (0..self.directories.len()).find(fits)
-    }
-
-    #[expect(clippy::unused_self, reason = "counts come with placement")]
-    fn note_home(&self, _from: usize, _to: usize) {}
 
     /// Step 3 for one collection; `None` where something changed meanwhile, and nothing was done.
     fn change_home(
@@ -346,7 +362,7 @@ impl Inner {
                 completion(Err(error.into_unknown()));
             }
         }
-        self.note_home(leaving.from, to);
+        self.placement.moved(leaving.from, to);
         Some(tickets)
     }
 

@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::collection::Collection;
-use super::recover::COMPONENT;
-use super::recover::segments::segment_path;
+use super::recover::act::recoveries;
+use super::recover::segments::{row_overlapping, segment_path};
+use super::recover::{self, COMPONENT};
 use crate::catalog::{Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{OpenMode, durable};
@@ -25,7 +26,7 @@ use crate::memtable::Run;
 use crate::segment::footer::Footer;
 use crate::segment::{self, SegmentReader};
 use crate::segment::{Sealed, SegmentMeta, SegmentWriter, WriteOptions};
-use crate::types::{ChangeNumber, Generation, Sequence};
+use crate::types::{ChangeNumber, CollectionName, Generation, Sequence};
 
 /// The folder of unfinished files below [`identity::FOLDER`](super::identity::FOLDER).
 pub const STAGING: &str = "staging";
@@ -134,6 +135,66 @@ impl Inner {
         Ok(())
     }
 
+    /// Cuts segments from records that were on record as missing, and came back (A4). Order: the files, durable; then rows and
+    /// the losses, in one transaction; then the runs are let go. A crash between leaves files without rows, inside recorded losses, which
+    /// are adopted.
+    pub(super) fn fill(&self, found: recover::Found) -> Result<()> {
+        for (name, runs) in found {
+            let collection = self.collection(&name)?;
+            let runs = self.still_missing(&name, runs)?;
+            let mut rest = &runs[..];
+            while let Some(first) = rest.first() {
+                let mut bytes = 0;
+                let follows = |(index, run): (usize, &Run)| {
+                    bytes += run.len;
+                    index == 0
+                        || (rest[index - 1].last().next() == run.first && bytes <= self.options.limits.segment_bytes)
+                };
+                let count = rest.iter().enumerate().map(follows).take_while(|fits| *fits).count();
+                let (piece, behind) = rest.split_at(count);
+                rest = behind;
+                let last = piece[piece.len() - 1].last();
+                let mut key =
+                    SegmentKey { collection: name.clone(), first: first.first, last, generation: Generation(0) };
+                // A quarantined one of that name keeps its row: its own file may come back yet.
+                while self.catalog.segment(&key)?.is_some() {
+                    key.generation = key.generation.next();
+                }
+                let directory = collection.directory();
+                let (footer, bytes, sha256) = self.write_segment(&collection, directory, piece, &key)?;
+                let id = &self.directories[directory].id;
+                let mut mutations = vec![Mutation::InsertSegment(row(id, &footer, bytes, sha256))];
+                let losses = self.catalog.losses(Some(&name))?;
+                let mut missing = losses.iter().map(|loss| (loss.first, loss.last)).collect();
+                mutations.extend(recoveries(&name, &mut missing, &[(key.first, last)]));
+                self.apply(&mutations, "recovery: came back")?;
+                tracing::info!(collection = %name, first = %key.first, %last, "records of a recorded loss came back");
+                for run in piece {
+                    run.file.drop_run(run.len);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of the runs that no segment has: files that came back too were adopted or put back before.
+    fn still_missing(&self, name: &CollectionName, runs: Vec<Run>) -> Result<Vec<Run>> {
+        let mut missing = Vec::new();
+        for run in runs {
+            let key =
+                SegmentKey { collection: name.clone(), first: run.first, last: run.last(), generation: Generation(0) };
+            match row_overlapping(&*self.catalog, &key)? {
+                None => missing.push(run),
+                Some(row) if row.first <= run.first && run.last() <= row.last => drop(run.file.drop_run(run.len)),
+                // The next opening finds what of it is still missing.
+                Some(row) => {
+                    tracing::info!(run = %key, segment = %row, "records of a recorded loss are in part in a segment")
+                }
+            }
+        }
+        Ok(missing)
+    }
+
     /// A commit that failed with an unknown outcome, this one or an earlier one, may have been good: how far sealing has come
     /// by the catalog's word, where that is at or behind `first`.
     fn look_up_sealed(&self, collection: &Collection, first: Sequence) -> Option<Sequence> {
@@ -175,6 +236,7 @@ impl Inner {
         runs: &[Run],
         key: &SegmentKey,
     ) -> Result<(Footer, u64, [u8; 32])> {
+        let place = directory + 1;
         let directory = &self.directories[directory];
         let path = segment_path(&directory.path, key);
         let staging = directory.staging().join(format!("seal-{}.tmp", self.next_temporary()));
@@ -188,10 +250,10 @@ impl Inner {
             }
         };
         if let Some(folder) = path.parent()
-            && !collection.has_folder.load(std::sync::atomic::Ordering::Acquire)
+            && collection.has_folder.load(std::sync::atomic::Ordering::Acquire) != place
         {
             durable::create_dir_all(&*self.fs, folder)?;
-            collection.has_folder.store(true, std::sync::atomic::Ordering::Release);
+            collection.has_folder.store(place, std::sync::atomic::Ordering::Release);
         }
         match durable::publish(&*self.fs, &staging, &path) {
             Ok(()) => Ok((sealed.footer, sealed.bytes, sealed.sha256)),

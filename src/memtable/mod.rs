@@ -172,6 +172,25 @@ impl Run {
     }
 }
 
+impl Run {
+    /// The part of the run up to `last`, which must lie inside it.
+    ///
+    /// # Errors
+    /// The bytes are damaged or cannot be read.
+    pub fn until(&self, last: Sequence, seed: Seed) -> Result<Self, RunError> {
+        let bytes = self.load()?;
+        let mut rest = &bytes[..];
+        let count = last.0 - self.first.0 + 1;
+        for index in 0..count {
+            let view = self.checked(record::decode(rest), seed, self.first.0 + index)?;
+            rest = &rest[view.encoded.len()..];
+        }
+        let len = bytes.len() - rest.len();
+        let bytes = self.bytes.as_ref().map(|bytes| bytes.slice(..len));
+        Ok(Self { count, len: len as u64, bytes, file: Arc::clone(&self.file), ..*self })
+    }
+}
+
 /// One collection's records that are in no segment yet: runs without a hole between them, unless a loss made one.
 #[derive(Debug, Default)]
 pub struct Unsealed {

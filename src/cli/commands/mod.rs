@@ -8,6 +8,7 @@ pub(super) mod collection;
 pub(super) mod completions;
 pub(super) mod config;
 pub(super) mod delete;
+pub(super) mod directory;
 pub(super) mod gap;
 pub(super) mod get;
 pub(super) mod inspect;

@@ -94,7 +94,8 @@ impl Log {
         let collection = match known {
             Some(deleted) => deleted,
             None => {
-                let (collection, is_new) = log.make_collection(name, Life::set_unmade);
+                log.may_be_new(name)?;
+                let (collection, is_new) = log.make_collection(name, Life::set_unmade)?;
                 if !is_new && !collection.life.is_hidden() {
                     let message = format!("the collection was made meanwhile by an append: collection=`{name}`");
                     return Err(Error::new(ErrorKind::Conflict, message));
@@ -112,9 +113,9 @@ impl Log {
             let _state = collection.state();
             collection.life.set_live();
         }
-        let folder = log.directories[collection.directory()].path.join(name.directory_name());
-        durable::create_dir_all(&*log.fs, &folder)?;
-        collection.has_folder.store(true, Ordering::Release);
+        let directory = collection.directory();
+        durable::create_dir_all(&*log.fs, &log.directories[directory].path.join(name.directory_name()))?;
+        collection.has_folder.store(directory + 1, Ordering::Release);
         tracing::info!(collection = %name, "created");
         Ok(())
     }

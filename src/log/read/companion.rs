@@ -297,7 +297,8 @@ impl Inner {
     fn look_anew(&self, companion: &mut Companion) -> Result<()> {
         let ids: Vec<_> =
             self.directories.iter().map(|directory| (directory.id.clone(), directory.path.clone())).collect();
-        let examination: Examination = open::examine_beside(&*self.fs, &ids, &*self.catalog)?;
+        let states: Vec<_> = self.directories.iter().map(super::super::Directory::state).collect();
+        let examination: Examination = open::examine_beside(&*self.fs, &ids, &states, &*self.catalog)?;
         *companion = Companion::of(&examination.journals, ids.into_iter().map(|(_, path)| path));
         let mut unproven = std::collections::HashMap::new();
         for (name, first) in companion.unproven() {
@@ -347,6 +348,7 @@ pub(in crate::log) fn standing_of(found: recover::Standing) -> Standing {
         floor: found.known.floor,
         sealed_through: found.known.sealed_through,
         unsealed: found.merged.unsealed,
+        unknown_end: found.refuses.clone().filter(|_| found.is_end_unknown),
         refuses: found.refuses,
     }
 }

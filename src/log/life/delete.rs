@@ -232,9 +232,9 @@ impl Inner {
             collection.life.apply(&CollectionSettings::default());
             if state.next > cut {
                 // Appends took their places behind the cut meanwhile.
-                self.revive(collection);
+                self.revive(collection, &state);
             } else {
-                collection.life.set_deleted(now);
+                self.vanish(collection, &state, now);
             }
             (runs, waiters)
         };

@@ -47,7 +47,9 @@ impl Log {
         let opened = choose::open(&options, &places.ids[0].1, places.first_identity(), true)?;
         let catalog = &*opened.catalog;
         let epoch = places.raise_epoch(&*fs, catalog, options.clock.now())?;
-        life::delete::finish(&*fs, &places.ids, catalog, (log_id, epoch), &*options.clock)?;
+        let there = places.ids.iter().enumerate().filter(|(index, _)| !places.is_missing(*index));
+        let there: Vec<_> = there.map(|(_, place)| place.clone()).collect();
+        life::delete::finish(&*fs, &there, catalog, (log_id, epoch), &*options.clock)?;
         let mut examination = recover(&options, &mut places, catalog, epoch)?;
         examination.report.catalog_was_missing = opened.was_missing;
         let found = std::mem::take(&mut examination.found);

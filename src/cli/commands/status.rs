@@ -148,6 +148,9 @@ fn attention(status: &Status) -> Vec<String> {
     let mut lines = Vec::new();
     for directory in &status.directories {
         let path = directory.path.display();
+        if let Some(reason) = &directory.reason {
+            lines.push(format!("{path}: {}: {reason}", directory.state));
+        }
         if directory.poisoned {
             lines.push(format!("{path}: a write or sync failed; check the disk, then reopen the log"));
         }

@@ -104,6 +104,10 @@ impl Log {
             }
         };
         let text = Stored { settings: settings.clone(), deleted: None }.text();
+        // Where a deleted one's directory is missing, nobody knows whether it had come back there.
+        if let Some(why) = collection.state().refuses.clone() {
+            return Err(Error::new(ErrorKind::Unavailable, why));
+        }
         let mut mutations = vec![Mutation::PutCollection { name: name.clone(), settings: text }];
         mutations.extend(log.introduce(&collection));
         log.apply(&mutations, "created")?;

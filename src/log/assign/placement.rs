@@ -54,7 +54,7 @@ impl Placement {
             counting: Mutex::default(),
             tallies: Mutex::default(),
         };
-        for collection in collections.values() {
+        for collection in collections.values().filter(|collection| collection.life.deleted().is_none()) {
             placement.added(collection.directory());
         }
         placement
@@ -66,13 +66,11 @@ impl Placement {
     }
 
     /// A collection that lived in this directory is no more.
-    #[allow(dead_code, reason = "who deletes collections has a room of its own")]
     pub fn removed(&self, directory: usize) {
         self.collections[directory].fetch_sub(1, Ordering::AcqRel);
     }
 
     /// A collection lives in another directory now.
-    #[allow(dead_code, reason = "who moves collections has a room of its own")]
     pub fn moved(&self, from: usize, to: usize) {
         self.removed(from);
         self.added(to);

@@ -27,8 +27,8 @@ use std::path::{Path, PathBuf};
 
 pub use keys::{KEYS, Key, variable};
 pub use settings::{
-    CatalogSettings, FlushSettings, JournalSettings, LimitSettings, LogSettings, SealSettings, SegmentSettings,
-    Settings, SyncSettings,
+    CatalogSettings, FlushSettings, JournalSettings, LimitSettings, LogSettings, PlacementSettings, SealSettings,
+    SegmentSettings, Settings, SyncSettings,
 };
 pub use source::{SettingsFile, Sources};
 pub use units::{ByteSize, InvalidUnit, parse_duration, show_duration};

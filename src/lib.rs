@@ -53,6 +53,7 @@
 //! | [`segment`] | immutable files of one collection |
 //! | [`memtable`] | what is in no segment yet |
 //! | [`catalog`] | segments, changes, assignments, losses |
+//! | [`objects`] | object stores, and where directories are |
 //! | [`mod@log`] | open, append, seal, recover |
 //! | [`config`], `cli` | settings; the program |
 //!
@@ -78,14 +79,16 @@ pub mod fs;
 pub mod journal;
 pub mod log;
 pub mod memtable;
+pub mod objects;
 pub mod segment;
 pub mod testing;
 pub mod types;
 
 pub use error::{Error, ErrorKind, Result};
 pub use log::{
-    AppendOptions, CollectionInfo, JournalInfo, JournalUse, Limits, Log, LogOptions, ReadOptions, Reader, Receipt,
-    SkipReason, Skipped, Status, SyncMode, Verified, VerifyOptions, VerifyProgress, VerifyReport,
+    AppendOptions, CollectionInfo, CollectionSettings, Deletion, EffectiveSetting, JournalInfo, JournalUse, Limits,
+    Log, LogOptions, ReadOptions, Reader, Receipt, SettingFrom, SkipReason, Skipped, Status, SyncMode, Verified,
+    VerifyOptions, VerifyProgress, VerifyReport,
 };
 pub use types::{
     ChangeNumber, CollectionName, Epoch, Generation, Header, LogId, NewRecord, Record, RecordKind, Sequence, Timestamp,

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use icecore::log::recover::table::{FileState, decide, rows};
+use icecore::log::recover::table::{Elsewhere, FileState, decide, decide_copy, rows};
 
 const BEGIN: &str = "<!-- table: begin (tests/recovery_doc.rs writes it with UPDATE_DOCS=1) -->\n";
 const END: &str = "<!-- table: end -->";
+const COPIES_BEGIN: &str = "<!-- copies: begin (tests/recovery_doc.rs writes it with UPDATE_DOCS=1) -->\n";
+const COPIES_END: &str = "<!-- copies: end -->";
 
-/// A line for each row state, a column for each state of the file; two actions where it depends on the archived copy.
+/// A line for each row state, a column for each state of the file; several actions where it depends on copies in other directories
+/// and in the archive.
 fn rendered() -> String {
     let mut table = String::from("| row ");
     for file in FileState::ALL {
@@ -25,10 +28,20 @@ fn rendered() -> String {
         let name = row.map_or_else(|| "none".to_owned(), |status| format!("{status:?}"));
         let _ = write!(table, "| {name} ");
         for file in FileState::ALL {
-            let (without, with) = (decide(row, file, false), decide(row, file, true));
-            let _ = match without == with {
-                true => write!(table, "| {} ", without.label()),
-                false => write!(table, "| archived copy known: {}; else: {} ", with.label(), without.label()),
+            let actions = |elsewhere| [false, true].map(|archived| decide(row, file, elsewhere, archived).label());
+            let shown = |elsewhere| match actions(elsewhere) {
+                [without, with] if without == with => without.to_owned(),
+                [without, with] => format!("archived copy known: {with}; else: {without}"),
+            };
+            let mut cell = String::new();
+            for elsewhere in [Elsewhere::Same, Elsewhere::Other, Elsewhere::Unreadable] {
+                if actions(elsewhere) != actions(Elsewhere::None) {
+                    let _ = write!(cell, "elsewhere {}: {}; ", elsewhere.label(), shown(elsewhere));
+                }
+            }
+            let _ = match cell.is_empty() {
+                true => write!(table, "| {} ", shown(Elsewhere::None)),
+                false => write!(table, "| {cell}otherwise: {} ", shown(Elsewhere::None)),
             };
         }
         table.push_str("|\n");
@@ -36,26 +49,49 @@ fn rendered() -> String {
     table
 }
 
+/// A line for each state of the segment's own file, a column for each kind of copy.
+fn rendered_copies() -> String {
+    let copies = [Elsewhere::Same, Elsewhere::Other, Elsewhere::Unreadable];
+    let mut table =
+        String::from("| own file | a copy that is the same | another file of that name | one that cannot be read |\n");
+    table.push_str("|---|---|---|---|\n");
+    for file in FileState::ALL {
+        let [same, other, unreadable] = copies.map(|copy| decide_copy(file, copy).label());
+        let _ = writeln!(table, "| {} | {same} | {other} | {unreadable} |", file.label());
+    }
+    table
+}
+
 #[test]
-fn the_page_shows_the_table_that_decides() {
+fn the_page_shows_the_tables_that_decide() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recovery.md");
     let page = std::fs::read_to_string(&path).expect("the page is part of the sources");
     let (front, rest) = page.split_once(BEGIN).expect("the page has the table's beginning");
     let (shown, behind) = rest.split_once(END).expect("the page has the table's end");
-    let wanted = rendered();
+    let (between, copies) = behind.split_once(COPIES_BEGIN).expect("the page has the second table's beginning");
+    let (shown_copies, behind_both) = copies.split_once(COPIES_END).expect("the page has the second table's end");
+    let (wanted, wanted_copies) = (rendered(), rendered_copies());
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, format!("{front}{BEGIN}{wanted}{END}{behind}")).expect("the page can be written");
+        let tables = format!("{BEGIN}{wanted}{END}{between}{COPIES_BEGIN}{wanted_copies}{COPIES_END}");
+        std::fs::write(&path, format!("{front}{tables}{behind_both}")).expect("the page can be written");
         return;
     }
     assert_eq!(shown, wanted, "run this test with UPDATE_DOCS=1, and read what changed");
+    assert_eq!(shown_copies, wanted_copies, "run this test with UPDATE_DOCS=1, and read what changed");
 
-    // Every action that the table names is explained below it.
+    // Every action that the tables name is explained below them.
     let mut actions = BTreeMap::new();
-    for (row, file, archived, action) in rows() {
-        actions.entry(action.label()).or_insert((row, file, archived));
+    for (row, file, elsewhere, archived, action) in rows() {
+        actions.entry(action.label()).or_insert_with(|| format!("{row:?} {file:?} {elsewhere:?} {archived}"));
+        for copy in Elsewhere::ALL {
+            actions.entry(decide_copy(file, copy).label()).or_insert_with(|| format!("a copy: {file:?} {copy:?}"));
+        }
     }
     for (action, example) in actions {
-        let explained = behind.lines().filter_map(|line| line.split('|').nth(1)).any(|cell| cell.contains(action));
-        assert!(explained, "{action} is not explained: {example:?}");
+        let explained = behind_both
+            .lines()
+            .filter_map(|line| line.split('|').nth(1))
+            .any(|cell| cell.split([',', ' ']).any(|word| word == action));
+        assert!(explained, "{action} is not explained: {example}");
     }
 }

@@ -1,6 +1,8 @@
 //! What may stand on the command line, as plain values. Nothing is opened or looked up here.
 
 mod catalog;
+mod collection;
+mod directory;
 mod ls;
 
 use std::path::PathBuf;
@@ -9,6 +11,8 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use catalog::*;
+pub use collection::*;
+pub use directory::*;
 pub use ls::*;
 
 use super::input::InputFormat;
@@ -104,9 +108,12 @@ pub enum Command {
 
 impl Command {
     /// Whether it finishes what is in flight on Ctrl-C, and says how far it came.
-    pub(super) const fn ends_in_order(&self) -> bool {
-        use LogCommand::{Append, Bench, Cat, Tail};
+    pub(super) fn ends_in_order(&self) -> bool {
+        use LogCommand::{Append, Bench, Cat, Directory, Tail};
+        let is_long =
+            |command: &DirectoryCommand| matches!(command, DirectoryCommand::Drain(_) | DirectoryCommand::Push);
         matches!(self, Self::Log(Append(_) | Cat(_) | Tail(_) | Bench(_)))
+            || matches!(self, Self::Log(Directory(command)) if is_long(command))
     }
 }
 
@@ -152,9 +159,15 @@ With --json one object a line. Sizes are bytes there, and have a unit in the tab
     /// List losses and gaps, and acknowledge losses
     #[command(subcommand)]
     Gap(GapCommand),
+    /// Make, show, set and delete collections
+    #[command(subcommand)]
+    Collection(CollectionCommand),
     /// Look after the catalog: check, rebuild, migrate, export, snapshot
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Look after the directories: list, add, drain, forget
+    #[command(subcommand)]
+    Directory(DirectoryCommand),
     /// Measure this disk, and icecore on it, side by side
     Bench(BenchArgs),
 }
@@ -176,7 +189,7 @@ With --resume the same command can be run again after a kill until it is done: w
 
 DURATION is 90s, 7d, 2h30m. Sizes and limits are settings; see `icecore config`.")]
 pub struct AppendArgs {
-    /// The collection; made where it is absent
+    /// The collection; made where it is absent, unless the setting collections.auto_create is false
     pub collection: CollectionName,
     /// The input; - is stdin
     #[arg(default_value = "-")]
@@ -215,7 +228,8 @@ pub struct AppendArgs {
 #[command(after_long_help = "Examples:
   icecore --data /var/lib/log delete users alice bob
 
-A delete is a record of its own (a tombstone): earlier versions stay in the log until they are compacted or purged.")]
+A delete is a record of its own (a tombstone): earlier versions stay in the log until they are compacted or purged. To delete a whole \
+collection, see `collection delete`.")]
 pub struct DeleteArgs {
     /// The collection
     pub collection: CollectionName,
@@ -528,6 +542,12 @@ mod tests {
             "icecore ls nothing",
             "icecore ls segments --status good",
             "icecore ls collections --since 1",
+            "icecore collection",
+            "icecore collection create",
+            "icecore collection create c sync",
+            "icecore collection set c",
+            "icecore collection set c =always",
+            "icecore collection delete c --yes --dry-run",
             "icecore catalog",
             "icecore catalog migrate --to oracle",
             "icecore catalog snapshot",

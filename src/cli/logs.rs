@@ -16,9 +16,18 @@ use crate::log::identity::Identity;
 use crate::log::{Limits, Log, LogOptions, SyncMode};
 use crate::{Error, ErrorKind};
 
-/// Opens the log to append; makes it where it is absent.
+/// Opens the log; makes it where it is absent.
 pub(super) fn open_or_make(context: &Context) -> Result<Log, Failure> {
     open(options(context)?)
+}
+
+/// Opens the log to append; makes it where it is absent, unless appends make no collections: then nothing could be appended to it.
+pub(super) fn open_to_append(context: &Context) -> Result<Log, Failure> {
+    let options = options(context)?;
+    if !options.auto_create {
+        must_exist(&options)?;
+    }
+    open(options)
 }
 
 /// Opens a log that must be there, to write to collections that must be there.
@@ -58,6 +67,7 @@ pub(super) fn options(context: &Context) -> Result<LogOptions, Failure> {
     options.cold_bytes = settings.seal.cold_bytes.0;
     options.seal_age = settings.seal.age;
     options.placement = settings.placement.policy;
+    options.auto_create = settings.collections.auto_create;
     options.clock = Arc::clone(&context.clock);
     Ok(options)
 }

@@ -120,7 +120,9 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Ls(command) => commands::ls::run(context, command),
         LogCommand::Bench(args) => commands::bench::run(context, args),
         LogCommand::Gap(command) => commands::gap::run(context, command),
+        LogCommand::Collection(command) => commands::collection::run(context, command),
         LogCommand::Catalog(command) => commands::catalog::run(context, command),
+        LogCommand::Directory(command) => commands::directory::run(context, command),
         LogCommand::Status => commands::status::run(context),
         LogCommand::Verify(args) => commands::verify::run(context, args),
     }

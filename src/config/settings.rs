@@ -26,6 +26,8 @@ pub struct Settings {
     pub flush: FlushSettings,
     /// Where new collections go.
     pub placement: PlacementSettings,
+    /// How collections come to be.
+    pub collections: CollectionsSettings,
     /// What keeps the catalog, and where.
     pub catalog: CatalogSettings,
     /// What is logged on stderr.
@@ -109,6 +111,13 @@ pub struct PlacementSettings {
     pub policy: Policy,
 }
 
+/// How collections come to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CollectionsSettings {
+    /// Whether appending to a new name makes the collection.
+    pub auto_create: bool,
+}
+
 /// What keeps the catalog, and where.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CatalogSettings {
@@ -172,6 +181,12 @@ impl Default for SealSettings {
 impl Default for FlushSettings {
     fn default() -> Self {
         Self { bytes: ByteSize::mib(64), total_bytes: ByteSize::mib(256), age: DAY }
+    }
+}
+
+impl Default for CollectionsSettings {
+    fn default() -> Self {
+        Self { auto_create: true }
     }
 }
 

@@ -215,7 +215,7 @@ fn raw(value: &DeValue<'_>) -> Raw {
             .map_or(Raw::Other("number beyond 64 bits"), Raw::Integer),
         DeValue::Array(parts) => Raw::List(parts.iter().map(|part| raw(part.get_ref())).collect()),
         DeValue::Float(_) => Raw::Other("fraction"),
-        DeValue::Boolean(_) => Raw::Other("boolean"),
+        DeValue::Boolean(flag) => Raw::Boolean(*flag),
         DeValue::Datetime(_) => Raw::Other("date"),
         DeValue::Table(_) => Raw::Other("section"),
     }

@@ -95,7 +95,7 @@ fn a_bad_value_names_setting_value_limit_and_origin() {
             "log.level = true",
             &[],
             &[],
-            "invalid setting: key=`log.level`, value=`boolean`, from=`/etc/icecore.toml:1`; one of off, error, warn, info, debug, trace is wanted",
+            "invalid setting: key=`log.level`, value=`true`, from=`/etc/icecore.toml:1`; one of off, error, warn, info, debug, trace is wanted",
         ),
     ] {
         assert_eq!(refused(file, environment, flags).0, expected);

@@ -16,6 +16,8 @@ pub enum Raw {
     Text(String),
     /// A whole number of the settings file.
     Integer(i64),
+    /// `true` or `false` of the settings file.
+    Boolean(bool),
     /// A list of the settings file, or of a flag given several times.
     List(Vec<Raw>),
     /// Something that no setting takes, by its name in TOML.
@@ -27,6 +29,7 @@ impl fmt::Display for Raw {
         match self {
             Self::Word(text) | Self::Text(text) => f.write_str(text),
             Self::Integer(number) => write!(f, "{number}"),
+            Self::Boolean(flag) => write!(f, "{flag}"),
             Self::List(parts) => {
                 let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
                 f.write_str(&parts.join(","))
@@ -41,6 +44,7 @@ impl Raw {
         match self {
             Self::Word(text) | Self::Text(text) => Ok(text),
             Self::Integer(_) => Err("a text is wanted, not a number".to_owned()),
+            Self::Boolean(_) => Err("a text is wanted, not a boolean".to_owned()),
             Self::List(_) => Err("a single value is wanted, not a list".to_owned()),
             Self::Other(kind) => Err(format!("a text is wanted, not a {kind}")),
         }
@@ -115,6 +119,20 @@ impl SettingValue for u64 {
             Raw::Integer(number) => Self::try_from(*number).map_err(|_| wrong()),
             Raw::Word(text) => text.parse().map_err(|_| wrong()),
             _ => Err(wrong()),
+        }
+    }
+
+    fn show(&self) -> Option<Shown> {
+        Some(Shown::One(self.to_string()))
+    }
+}
+
+impl SettingValue for bool {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match raw {
+            Raw::Boolean(flag) => Ok(*flag),
+            Raw::Word(text) => text.parse().map_err(|_| "true or false is wanted".to_owned()),
+            _ => Err("true or false is wanted".to_owned()),
         }
     }
 

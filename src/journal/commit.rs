@@ -29,7 +29,7 @@ use super::error::JournalError;
 use super::file::{HEADER_BYTES, JournalFile};
 use super::files::ReadyFile;
 use super::group::{self, Control, GroupToWrite, Mark, Open, PAD_BYTES_MIN, Predecessor, Verdict};
-use super::queue::{Forming, Next, Written};
+use super::queue::{Forming, Next, Purpose, Written};
 use super::writer::{Active, Predecessors, Shared, Writer};
 use crate::avro::container::SYNC_BYTES;
 use crate::fs::FsError;
@@ -73,8 +73,7 @@ impl Shared {
             }
             None => {
                 while self.queue.try_lead() {
-                    self.lead_one();
-                    if self.queue.pass_lead() == Next::Nobody {
+                    if !self.lead_one() || self.queue.pass_lead() == Next::Nobody {
                         break;
                     }
                 }
@@ -88,17 +87,21 @@ impl Shared {
         }
     }
 
-    /// Writes the group in front. The caller has the lead, and keeps it.
-    pub(super) fn lead_one(&self) {
-        let Some(forming) = self.queue.pop() else { return };
+    /// Writes the group in front. The caller has the lead; returns whether it keeps it.
+    pub(super) fn lead_one(&self) -> bool {
+        let Some(forming) = self.queue.pop() else { return false };
         let outcome = {
             let mut writer = self.writer();
             self.commit(&mut writer, &forming)
         };
-        match outcome {
-            Ok(()) => finish(forming, Ok(())),
-            Err(error) => self.fail(forming, &error),
-        }
+        let leads = match outcome {
+            Ok(()) => {
+                self.queue.settle();
+                forming.finish(&Ok(()));
+                true
+            }
+            Err(error) => self.fail(Some(forming), &error),
+        };
         self.groups.fetch_add(1, Ordering::SeqCst);
         if let Some(signal) = &self.committer
             && signal.asleep.load(Ordering::SeqCst)
@@ -106,32 +109,39 @@ impl Shared {
             signal.state.lock().unwrap_or_else(PoisonError::into_inner).busy = true;
             signal.changed.notify_one();
         }
+        leads
     }
 
-    /// A failure fails everything queued behind it (J8), in an order in which each collection's next sequence ends at the
-    /// lowest that was refused.
-    pub(super) fn fail(&self, forming: Forming, error: &JournalError) {
-        let behind = self.queue.refuse(error);
+    /// What cannot be written here is moved elsewhere, where there is an elsewhere (J7). What is left after that fails, and
+    /// everything queued behind it (J8), in an order in which each collection's next sequence ends at the lowest that was
+    /// refused. `in_hand`: the group that met the error. Returns whether the caller still leads.
+    pub(super) fn fail(&self, in_hand: Option<Forming>, error: &JournalError) -> bool {
+        let tried = in_hand.as_ref().map(|forming| Arc::clone(&forming.wait));
+        if !self.queue.suspend(in_hand) {
+            // Somebody else moves what we had in hand.
+            return false;
+        }
+        let retired = self.on_failure.get().is_some_and(|on_failure| on_failure(error));
         let error_behind = match error {
             JournalError::OutcomeUnknown(source) => JournalError::Poisoned(Arc::clone(source)),
             other => other.clone(),
         };
-        for later in behind.into_iter().rev() {
-            self.refuse_one(later, &error_behind);
+        let for_a_while = !retired && matches!(error, JournalError::Full(_) | JournalError::Rotation(_));
+        for left in self.queue.resume(Some(&error_behind)).into_iter().rev() {
+            let met_it = tried.as_ref().is_some_and(|tried| Arc::ptr_eq(tried, &left.wait));
+            self.refuse_one(left, if met_it { error } else { &error_behind });
         }
-        self.refuse_one(forming, error);
-        if matches!(error, JournalError::Full(_) | JournalError::Rotation(_)) {
+        if for_a_while {
             self.queue.accept();
-        } else {
-            self.queue.refuse(&error_behind);
         }
+        false
     }
 
     pub(super) fn refuse_one(&self, forming: Forming, error: &JournalError) {
         for batch in forming.batches.iter().rev() {
             batch.member.refused(batch.first);
         }
-        finish(forming, Err(error.clone()));
+        forming.finish(&Err(error.clone()));
     }
 
     pub(super) fn commit(&self, writer: &mut Writer, forming: &Forming) -> Result<(), JournalError> {
@@ -141,7 +151,7 @@ impl Shared {
         self.check_poison()?;
         writer.table.clear();
         for batch in &forming.batches {
-            let name = batch.member.name().as_str();
+            let name = if batch.purpose == Purpose::Move { "" } else { batch.member.name().as_str() };
             writer.table.push(name, batch.first.0, batch.count, batch.bytes.len() as u64, batch.checksum);
         }
         // Room for the MARKs behind it too, whose groups repeat this one's table: no journal ends without one (J5).
@@ -153,7 +163,8 @@ impl Shared {
         }
         let mut offset = self.write_group(writer, forming.batches.iter().map(|batch| &batch.bytes))?;
         if forming.sync && !self.sabotage.acknowledges_before_sync() {
-            self.sync_active(writer)?;
+            // Another's failed sync may be what stands in the way: ours was written all the same.
+            self.sync_active(writer).map_err(JournalError::into_unknown)?;
         }
         let active = writer.active.as_ref().expect("a group was just written to it");
         let file = Arc::clone(&active.file);
@@ -369,13 +380,4 @@ impl Writer {
     pub(super) fn has_room(&self, most: u64) -> bool {
         self.active.as_ref().is_some_and(|active| active.offset + most + PAD_BYTES_MIN <= active.len)
     }
-}
-
-fn finish(mut forming: Forming, outcome: Result<(), JournalError>) {
-    for batch in &mut forming.batches {
-        if let Some(completion) = batch.completion.take() {
-            completion(outcome.clone());
-        }
-    }
-    forming.wait.finish(outcome);
 }

@@ -57,7 +57,9 @@ impl Drop for Committer {
             lock(signal).stop = true;
             signal.changed.notify_all();
         }
+        let own = std::thread::current().id();
         if let Some(thread) = self.thread.take()
+            && thread.thread().id() != own
             && thread.join().is_err()
         {
             tracing::error!("the committer thread panicked");

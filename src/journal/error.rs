@@ -19,7 +19,23 @@ pub enum JournalError {
     /// An earlier write or sync failed; this group was not tried (J7).
     #[error("the journal takes no appends since a write or sync failed")]
     Poisoned(#[source] Arc<FsError>),
+    /// The journal was given up for another reason than a failed write; nothing of this batch was written.
+    #[error("the journal takes no appends any more")]
+    Retired(#[source] Arc<FsError>),
     /// The log was closed.
     #[error("the log was closed")]
     Closed,
+}
+
+impl JournalError {
+    /// The same failure, where it is not known whether anything was written.
+    #[must_use]
+    pub fn into_unknown(self) -> Self {
+        match self {
+            Self::Full(source) | Self::Rotation(source) | Self::Poisoned(source) | Self::Retired(source) => {
+                Self::OutcomeUnknown(source)
+            }
+            other @ (Self::OutcomeUnknown(_) | Self::Closed) => other,
+        }
+    }
 }

@@ -113,6 +113,12 @@ impl JournalFiles {
         self.journal_bytes
     }
 
+    /// Whether a journal is one of these.
+    #[must_use]
+    pub fn holds(&self, file: &JournalFile) -> bool {
+        file.path.parent() == Some(&self.folder)
+    }
+
     /// The next number for a journal, hot or cold, of this directory and epoch.
     pub fn next_number(&self) -> JournalNumber {
         let mut state = self.state();

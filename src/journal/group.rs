@@ -461,13 +461,29 @@ pub struct Mark {
     pub closed: bool,
 }
 
-/// A control record that stands in a group of its own.
+/// What a MOVE record says: a collection lives in the directory of this journal from here on (J7). Everything of it that
+/// is in no segment stands before the record, in journals of this directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The collection.
+    pub collection: CollectionName,
+    /// The id of the directory where it lived before.
+    pub from: String,
+    /// The epoch of the move; of several, the highest wins.
+    pub epoch: Epoch,
+    /// The first sequence that no journal of the old directory was ever given.
+    pub next: Sequence,
+}
+
+/// A control record of a journal, besides GROUP and PAD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control {
     /// First group of a journal.
     Open(Open),
     /// Everything before is synced.
     Mark(Mark),
+    /// A collection lives here from now on.
+    Move(Move),
 }
 
 impl Control {
@@ -491,6 +507,13 @@ impl Control {
                 }
                 put_array(&mut datum, open.predecessors.len() as u64, &items);
                 kind::OPEN
+            }
+            Self::Move(moved) => {
+                put_bytes(&mut datum, moved.collection.as_str().as_bytes());
+                put_bytes(&mut datum, moved.from.as_bytes());
+                put_unsigned(&mut datum, moved.epoch.0);
+                put_unsigned(&mut datum, moved.next.0);
+                kind::MOVE
             }
             Self::Mark(mark) => {
                 put_unsigned(&mut datum, mark.change_number.0);
@@ -529,6 +552,15 @@ impl Control {
                     })
                 })?;
                 Ok(Some(Self::Open(Open { change_number, predecessors })))
+            }
+            kind::MOVE => {
+                let moved = Move {
+                    collection: CollectionName::new(decoder.string()?).map_err(|_| AvroError::NotUtf8)?,
+                    from: decoder.string()?.to_owned(),
+                    epoch: Epoch(decoder.unsigned()?),
+                    next: Sequence(decoder.unsigned()?),
+                };
+                Ok(Some(Self::Move(moved)))
             }
             kind::MARK => {
                 let change_number = ChangeNumber(decoder.unsigned()?);

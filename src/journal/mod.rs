@@ -25,10 +25,10 @@ pub use committer::{Committer, PeriodicSync};
 pub use error::JournalError;
 pub use file::{FileId, JournalFile, JournalHeader, JournalKind, JournalNumber};
 pub use files::JournalFiles;
-pub use group::{HeldBefore, Predecessor, Verdict};
-pub use queue::{Batch, Member, Written};
+pub use group::{HeldBefore, Move, Predecessor, Verdict};
+pub use queue::{Batch, Member, Purpose, Written};
 pub use scan::{Damage, Scan, ScanError, ScannedRun, Tail, scan};
-pub use writer::{Journal, JournalOptions, Ticket};
+pub use writer::{Journal, JournalOptions, OnFailure, Ticket};
 
 #[cfg(test)]
 mod tests;

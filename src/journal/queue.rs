@@ -47,8 +47,21 @@ pub struct Written {
 /// Called once with the outcome of a batch, by the thread that leads.
 pub type Completion = Box<dyn FnOnce(Result<(), JournalError>) + Send>;
 
+/// What a batch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Records that somebody appends.
+    Append,
+    /// Records that another journal holds, or held: a collection is moved here (J7).
+    Copy,
+    /// The MOVE record behind such copies.
+    Move,
+}
+
 /// Records of one collection, encoded, to become durable together.
 pub struct Batch {
+    /// What it is for.
+    pub purpose: Purpose,
     /// The collection.
     pub member: Arc<dyn Member>,
     /// First sequence.
@@ -67,6 +80,9 @@ pub struct Batch {
     pub completion: Option<Completion>,
 }
 
+/// A batch that was not taken, and why.
+pub type Refused = Box<(Batch, JournalError)>;
+
 /// Batches that will be written together.
 #[derive(Default)]
 pub(super) struct Forming {
@@ -76,6 +92,25 @@ pub(super) struct Forming {
     alone: bool,
     waiters: usize,
     pub wait: Arc<GroupWait>,
+    /// Where some of its batches are written elsewhere.
+    outstanding: Option<Arc<Outstanding>>,
+}
+
+impl Forming {
+    /// Tells everybody the outcome.
+    pub fn finish(mut self, outcome: &Result<(), JournalError>) {
+        let mut left = 0;
+        for batch in &mut self.batches {
+            left += 1;
+            if let Some(completion) = batch.completion.take() {
+                completion(outcome.clone());
+            }
+        }
+        match &self.outstanding {
+            None => self.wait.finish(outcome.clone()),
+            Some(outstanding) => (0..left).for_each(|_| outstanding.one_done(outcome.clone())),
+        }
+    }
 }
 
 /// Where the members of one group sleep.
@@ -150,6 +185,8 @@ pub(super) enum Next {
 #[derive(Default)]
 pub(super) struct Queue {
     state: Mutex<QueueState>,
+    /// A group in hand was finished or put back, or moving is over.
+    settled: Condvar,
 }
 
 #[derive(Default)]
@@ -157,6 +194,32 @@ struct QueueState {
     forming: std::collections::VecDeque<Forming>,
     led: bool,
     refusing: Option<JournalError>,
+    /// Batches are taken, and none is written: collections are moved to another journal.
+    suspended: bool,
+    /// Somebody moves them.
+    handled: bool,
+    /// A group was taken out to be written, and its outcome is not known yet.
+    in_hand: bool,
+}
+
+/// The outcome of a group whose batches are written by other journals, one by one.
+struct Outstanding {
+    wait: Arc<GroupWait>,
+    left: Mutex<(usize, Result<(), JournalError>)>,
+}
+
+impl Outstanding {
+    fn one_done(&self, outcome: Result<(), JournalError>) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.0 -= 1;
+        if let (Ok(()), Err(error)) = (&left.1, outcome) {
+            left.1 = Err(error);
+        }
+        if left.0 == 0 {
+            // Where some came through and others not, nobody in the group is told that his did not.
+            self.wait.finish(left.1.clone().map_err(JournalError::into_unknown));
+        }
+    }
 }
 
 /// A group is closed to more batches from this many bytes on: enough for the disk's full bandwidth, little enough that
@@ -169,16 +232,22 @@ impl Queue {
     }
 
     /// Queues a batch, and says where to wait, and whether the caller, if it waits, leads from now on.
-    pub fn push(&self, batch: Batch, waits: bool) -> Result<(Arc<GroupWait>, bool), JournalError> {
+    ///
+    /// # Errors
+    /// Batches are refused; this one is the caller's again.
+    pub fn push(&self, batch: Batch, waits: bool) -> Result<(Arc<GroupWait>, bool), Refused> {
         let mut state = self.state();
         if let Some(error) = &state.refusing {
-            return Err(error.clone());
+            return Err(Box::new((batch, error.clone())));
         }
-        let fits = state.forming.back().is_some_and(|last| !last.alone && !batch.alone && last.bytes < GROUP_BYTES);
+        let fits = state.forming.back().is_some_and(|last| {
+            // A group that is taken apart has its batches counted already.
+            !last.alone && !batch.alone && last.bytes < GROUP_BYTES && last.outstanding.is_none()
+        });
         if !fits {
             state.forming.push_back(Forming { alone: batch.alone, ..Forming::default() });
         }
-        let lead = waits && !state.led && state.forming.len() == 1;
+        let lead = waits && !state.led && !state.suspended && state.forming.len() == 1;
         state.led |= lead;
         let last = state.forming.back_mut().expect("a group was just made sure of");
         last.bytes += batch.bytes.len() as u64;
@@ -191,19 +260,110 @@ impl Queue {
     /// Takes the lead where nobody has it and something waits.
     pub fn try_lead(&self) -> bool {
         let mut state = self.state();
-        let lead = !state.led && !state.forming.is_empty();
+        let lead = !state.led && !state.suspended && !state.forming.is_empty();
         state.led |= lead;
         lead
     }
 
-    /// Takes the lead whether anything waits or not, for a caller that found nobody leading.
+    /// The group in front, to be written by whoever leads; `None` where nothing waits, nothing may be written, or another has a group in
+    /// hand: who led before the queue was suspended may think that he still does.
+    /// [`settle`](Self::settle) or [`suspend`](Self::suspend) must follow.
     pub fn pop(&self) -> Option<Forming> {
-        self.state().forming.pop_front()
+        let mut state = self.state();
+        if state.suspended || state.in_hand {
+            return None;
+        }
+        let next = state.forming.pop_front();
+        state.in_hand = next.is_some();
+        next
+    }
+
+    /// The outcome of the group that was taken out is known.
+    pub fn settle(&self) {
+        self.state().in_hand = false;
+        self.settled.notify_all();
+    }
+
+    /// Writes nothing from now on, but takes batches: puts the group in hand back to the front, and waits until nobody else
+    /// has one in hand. Returns whether the caller is the one to move what waits; else
+    /// somebody else does, and has done so where the caller had nothing in hand.
+    pub fn suspend(&self, in_hand: Option<Forming>) -> bool {
+        let mut state = self.state();
+        let had_one = in_hand.is_some();
+        if let Some(forming) = in_hand {
+            state.forming.push_front(forming);
+            state.in_hand = false;
+            self.settled.notify_all();
+        }
+        state.suspended = true;
+        state.led = false;
+        if state.handled {
+            while state.handled && !had_one {
+                state = self.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            return false;
+        }
+        state.handled = true;
+        while state.in_hand {
+            state = self.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
+
+    /// Takes out what waits of one collection, in order, to be written elsewhere. Whoever waits for it is told when all
+    /// of its group is done. Copies and MOVEs are left out: whoever moves the collection again makes them anew.
+    pub fn take_of(&self, name: &CollectionName) -> Vec<Batch> {
+        let mut state = self.state();
+        let mut taken = Vec::new();
+        for forming in &mut state.forming {
+            if forming.batches.iter().all(|batch| batch.member.name() != name) {
+                continue;
+            }
+            let outstanding = Arc::clone(forming.outstanding.get_or_insert_with(|| {
+                let left = Mutex::new((forming.batches.len(), Ok(())));
+                Arc::new(Outstanding { wait: Arc::clone(&forming.wait), left })
+            }));
+            for mut batch in forming.batches.extract_if(.., |batch| batch.member.name() == name) {
+                let completion = batch.completion.take();
+                let outstanding = Arc::clone(&outstanding);
+                let completion: Completion = Box::new(move |outcome| {
+                    if let Some(completion) = completion {
+                        completion(outcome.clone());
+                    }
+                    outstanding.one_done(outcome);
+                });
+                if batch.purpose == Purpose::Append {
+                    batch.completion = Some(completion);
+                    taken.push(batch);
+                } else {
+                    completion(Ok(()));
+                }
+            }
+        }
+        state.forming.retain(|forming| !forming.batches.is_empty());
+        taken
+    }
+
+    /// Moving is over. What still waits is returned, in order, where batches are `refused` from now on; else writing goes on.
+    pub fn resume(&self, refused: Option<&JournalError>) -> Vec<Forming> {
+        let mut state = self.state();
+        (state.suspended, state.handled) = (false, false);
+        self.settled.notify_all();
+        match refused {
+            Some(error) => {
+                state.refusing = Some(error.clone());
+                state.forming.drain(..).collect()
+            }
+            None => Vec::new(),
+        }
     }
 
     /// Gives the lead up, to a member of the next group where there is one.
     pub fn pass_lead(&self) -> Next {
         let mut state = self.state();
+        if state.suspended {
+            return Next::Nobody;
+        }
         match state.forming.front() {
             None => {
                 state.led = false;

@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 
 use super::file::{FileId, HEADER_BYTES, HeaderError, JournalHeader};
-use super::group::{self, Control, DecodedGroup, HeldBefore, Open, Predecessor};
+use super::group::{self, Control, DecodedGroup, HeldBefore, Move, Open, Predecessor};
 use crate::avro::container::SYNC_BYTES;
 use crate::avro::record;
 use crate::fs::{File, FsResult};
@@ -89,6 +89,8 @@ pub struct Scan {
     pub tail: Tail,
     /// The OPEN record, where it counts.
     pub open: Option<Open>,
+    /// The MOVE records that count, in order.
+    pub moves: Vec<Move>,
     /// The newest change of the catalog that OPEN and MARK tell of (C3).
     pub change_number: ChangeNumber,
     /// The last group says that the log was closed in good order.
@@ -164,6 +166,7 @@ struct FoundGroup {
     runs: Vec<ScannedRun>,
     held_before: Vec<HeldBefore>,
     open: Option<Open>,
+    moves: Vec<Move>,
     change_number: Option<ChangeNumber>,
     closed: bool,
 }
@@ -255,6 +258,7 @@ impl Scanner<'_> {
             damage: Vec::new(),
             tail: Tail::Clean,
             open: None,
+            moves: Vec::new(),
             change_number: ChangeNumber(0),
             closed: false,
         };
@@ -335,6 +339,7 @@ fn accept(scan: &mut Scan, found: FoundGroup) {
         .collect();
     scan.runs.extend(found.runs);
     scan.open = scan.open.take().or(found.open);
+    scan.moves.extend(found.moves);
     scan.change_number = scan.change_number.max(found.change_number.unwrap_or_default());
     scan.closed = found.closed;
 }
@@ -366,6 +371,7 @@ fn found_group(
         runs: Vec::with_capacity(decoded.head.holds.len()),
         held_before: decoded.head.held_before.clone(),
         open: None,
+        moves: Vec::new(),
         change_number: None,
         closed: false,
     };
@@ -393,6 +399,7 @@ fn found_group(
                     found.change_number = Some(mark.change_number);
                     found.closed = mark.closed;
                 }
+                Some(Control::Move(moved)) => found.moves.push(moved),
                 None => {}
             }
         }

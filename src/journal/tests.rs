@@ -61,6 +61,7 @@ fn batch(member: &Arc<Events>, first: u64, payloads: &[&str], sync: bool) -> Bat
         checksums.extend_from_slice(&record::encode(&mut bytes, Seed::of(&member.name), &fields).to_le_bytes());
     }
     Batch {
+        purpose: Purpose::Append,
         member: Arc::clone(member) as Arc<dyn Member>,
         first: Sequence(first),
         count: payloads.len() as u64,

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::committer::PeriodicSync;
@@ -14,11 +14,15 @@ use super::error::JournalError;
 use super::file::JournalFile;
 use super::files::JournalFiles;
 use super::group::{HeldBefore, HeldTable, Predecessor};
-use super::queue::{Batch, GroupWait, Member, Queue, Woken};
+use super::queue::{Batch, GroupWait, Member, Queue, Refused, Woken};
 use crate::clock::Clock;
 use crate::fs::FsError;
 use crate::testing::Sabotage;
-use crate::types::Sequence;
+use crate::types::{CollectionName, Sequence};
+
+/// What to do when the journal takes no appends any more: called on the thread that met the error, with no lock held, while
+/// batches are taken and none is written. Returns whether the journal is given up for good.
+pub type OnFailure = Box<dyn Fn(&JournalError) -> bool + Send + Sync>;
 
 /// Length of the first journal of a run; each one made in haste is twice as long, up to the full length.
 const FIRST_JOURNAL_BYTES: u64 = 1 << 20;
@@ -52,6 +56,8 @@ pub(super) struct Shared {
     /// after journals must not stand in the way of who writes them.
     pub(super) predecessors: Mutex<Predecessors>,
     pub(super) half_full: AtomicBool,
+    /// What the log does about a failure.
+    pub(super) on_failure: OnceLock<OnFailure>,
     pub(super) committer: Option<CommitterSignal>,
     pub(super) sabotage: Sabotage,
 }
@@ -161,6 +167,7 @@ impl Journal {
             unsynced_records: AtomicU64::new(0),
             predecessors: Mutex::new(options.predecessors),
             half_full: AtomicBool::new(false),
+            on_failure: OnceLock::new(),
             committer: options.committer.then(CommitterSignal::default),
             sabotage: options.sabotage,
         }));
@@ -184,7 +191,16 @@ impl Journal {
     /// # Errors
     /// The journal takes no batches; the sequences are the caller's again.
     pub fn push(&self, batch: Batch, waits: bool) -> Result<Ticket, JournalError> {
-        let (wait, lead) = self.0.queue.push(batch, waits)?;
+        let (wait, lead) = self.0.queue.push(batch, waits).map_err(|refused| refused.1)?;
+        Ok(Ticket { wait, lead })
+    }
+
+    /// As [`push`](Self::push), without waiting.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push), with the batch.
+    pub fn push_or_return(&self, batch: Batch) -> Result<Ticket, Refused> {
+        let (wait, lead) = self.0.queue.push(batch, false)?;
         Ok(Ticket { wait, lead })
     }
 
@@ -197,12 +213,14 @@ impl Journal {
         let mut lead = ticket.lead;
         loop {
             if lead {
-                self.0.lead_one();
+                lead = self.0.lead_one();
                 if let Some(outcome) = ticket.wait.outcome() {
-                    self.0.hand_over();
+                    if lead {
+                        self.0.hand_over();
+                    }
                     return outcome;
                 }
-                // A group before ours was first; the lead is still ours.
+                // A group before ours was first, and the lead is still ours; or nobody leads, since batches are moved.
                 continue;
             }
             match ticket.wait.sleep() {
@@ -226,8 +244,9 @@ impl Journal {
             match ticket.wait.sleep() {
                 Woken::Done(outcome) => return outcome,
                 Woken::Lead => {
-                    self.0.lead_one();
-                    self.0.hand_over();
+                    if self.0.lead_one() {
+                        self.0.hand_over();
+                    }
                 }
             }
         }
@@ -251,7 +270,7 @@ impl Journal {
             }
         };
         // Writers go on meanwhile: only what was written before counts.
-        shared.sync_file(&file)?;
+        self.told(shared.sync_file(&file))?;
         let mut writer = shared.writer();
         if let Some(active) = &mut writer.active
             && active.file.file_id == file.file_id
@@ -271,9 +290,19 @@ impl Journal {
     /// # Errors
     /// The write failed: the journal is poisoned.
     pub fn mark(&self) -> Result<(), JournalError> {
-        let mut writer = self.0.writer();
-        self.0.check_poison()?;
-        self.0.write_mark(&mut writer, false).map(|_| ())
+        let marked = {
+            let mut writer = self.0.writer();
+            self.0.check_poison().and_then(|()| self.0.write_mark(&mut writer, false))
+        };
+        self.told(marked).map(|_| ())
+    }
+
+    /// Where this is news, the log is told of a failure.
+    fn told<T>(&self, outcome: Result<T, JournalError>) -> Result<T, JournalError> {
+        if let Err(error @ JournalError::OutcomeUnknown(_)) = &outcome {
+            self.0.fail(None, error);
+        }
+        outcome
     }
 
     /// Ends the journal in good order: syncs, marks, syncs the mark, and cuts the file to its length.
@@ -361,10 +390,12 @@ impl Journal {
     /// # Errors
     /// As an append.
     pub fn rotate(&self) -> Result<(), JournalError> {
-        let mut writer = self.0.writer();
-        self.0.check_poison()?;
-        self.0.rotate(&mut writer, 0)?;
-        self.0.sync_active(&mut writer)
+        let rotated = {
+            let mut writer = self.0.writer();
+            let rotated = self.0.check_poison().and_then(|()| self.0.rotate(&mut writer, 0));
+            rotated.and_then(|()| self.0.sync_active(&mut writer))
+        };
+        self.told(rotated)
     }
 
     /// Whether a write or sync failed (J7).
@@ -376,9 +407,36 @@ impl Journal {
     /// Leads whatever is queued, until nothing is left. For callers that hold no ticket.
     pub fn drain(&self) {
         while self.0.queue.try_lead() {
-            self.0.lead_one();
-            self.0.hand_over();
+            if self.0.lead_one() {
+                self.0.hand_over();
+            }
         }
+    }
+
+    /// Says what is to be done when the journal fails; once, before the first append.
+    pub fn on_failure(&self, on_failure: OnFailure) {
+        let _ = self.0.on_failure.set(on_failure);
+    }
+
+    /// Gives the journal up because of an error that was met outside of it, as if a write had failed.
+    pub fn give_up(&self, error: FsError) {
+        self.0.fail(None, &JournalError::Retired(Arc::new(error)));
+    }
+
+    /// Stops writing, while batches are taken; `move_away` may take them out by [`take_of`](Self::take_of). Then writing goes on with
+    /// what is left. Does nothing where somebody moves what waits already.
+    pub fn suspend_while(&self, move_away: impl FnOnce()) {
+        if self.0.queue.suspend(None) {
+            move_away();
+            self.0.queue.resume(None);
+            self.0.wake_committer();
+        }
+    }
+
+    /// Takes out what waits of one collection, in order, while the journal is suspended; see [`Queue::take_of`].
+    #[must_use]
+    pub fn take_of(&self, name: &CollectionName) -> Vec<Batch> {
+        self.0.queue.take_of(name)
     }
 
     pub(super) fn signal(&self) -> Option<&CommitterSignal> {

@@ -15,7 +15,7 @@ use super::options::{AppendOptions, Limits, SyncMode};
 use super::{Inner, Log};
 use crate::avro::record::{self, Fields, kind};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Batch, Journal, JournalError, Ticket};
+use crate::journal::{Batch, Journal, JournalError, Purpose, Ticket};
 use crate::memtable::RUN_OVERHEAD_BYTES;
 use crate::types::{CollectionName, NewRecord, RecordKind, Sequence, Timestamp};
 
@@ -207,7 +207,10 @@ impl Inner {
         waits: Waits,
         bytes: u64,
     ) -> Result<(Receipt, (Journal, Ticket), u64)> {
-        let mode = options.sync.unwrap_or_else(|| self.sync_mode());
+        let mode = match options.sync {
+            Some(mode) => mode,
+            None => self.sync_mode_of(collection)?,
+        };
         let (wait_here, completion) = match waits {
             Waits::Here => (true, None),
             Waits::Passively => (false, None),
@@ -216,8 +219,13 @@ impl Inner {
         let now = self.clock.now();
         let mut encoded = Vec::with_capacity(bytes as usize);
         let mut state = collection.state();
-        let journal = state.home.journal.clone().ok_or_else(read_only)?;
+        let comes_back = self.check_presence(collection)?;
         let first = state.next_for_append(options.expected_next, records.len())?;
+        let Some(journal) = state.home.journal.clone() else {
+            let directory = state.home.directory;
+            drop(state);
+            return Err(self.takes_none(collection.name(), directory));
+        };
         let checksum = encode(&mut encoded, collection, first, records, now);
         let encoded_bytes = encoded.len() as u64;
         let completion = completion.map(|completion| {
@@ -230,6 +238,7 @@ impl Inner {
             }) as crate::journal::queue::Completion
         });
         let batch = Batch {
+            purpose: Purpose::Append,
             member: Arc::clone(collection) as Arc<dyn crate::journal::Member>,
             first,
             count: records.len() as u64,
@@ -249,10 +258,28 @@ impl Inner {
         };
         let last = Sequence(first.0 + records.len() as u64 - 1);
         state.next = last.next();
+        if comes_back {
+            self.revive(collection);
+        }
         if state.unsealed_since.is_none() {
             state.unsealed_since = Some(self.clock.monotonic());
         }
         Ok((Receipt { first, last }, (journal, ticket), encoded_bytes))
+    }
+
+    /// Why a directory takes no appends.
+    fn takes_none(&self, name: &CollectionName, directory: usize) -> Error {
+        if !self.is_writable() {
+            return read_only();
+        }
+        let directory = &self.directories[directory];
+        let (path, state) = (directory.path.display(), directory.state());
+        let why = state.reason().unwrap_or_default();
+        let message = format!(
+            "the directory of the collection takes no appends: collection=`{name}`, directory=`{path}`, state=`{}`, why=`{why}`",
+            state.word()
+        );
+        Error::new(ErrorKind::Unavailable, message).with_hint("check the disk, then reopen the log")
     }
 
     /// What was reserved is given back, and the error told in the log's words.
@@ -269,7 +296,9 @@ impl Inner {
             JournalError::OutcomeUnknown(_) => {
                 (ErrorKind::OutcomeUnknown, "reopen the log, look, and append again with the expected next sequence")
             }
-            JournalError::Poisoned(_) => (ErrorKind::Unavailable, "check the disk, then reopen the log"),
+            JournalError::Poisoned(_) | JournalError::Retired(_) => {
+                (ErrorKind::Unavailable, "check the disk, then reopen the log")
+            }
             JournalError::Closed => (ErrorKind::Closed, "open the log again"),
         };
         let directory = self.directories[collection.directory()].path.display();

@@ -193,11 +193,16 @@ impl Budget {
         self.freed.notify_all();
     }
 
-    /// A collection has so many unsealed bytes now.
-    pub fn note_unsealed(&self, bytes: u64) {
-        if bytes >= self.segment_bytes {
-            self.large.store(true, Ordering::Release);
+    /// A collection has so many unsealed bytes now, and is sealed at `own`, where it has a size of its own.
+    pub fn note_unsealed(&self, bytes: u64, own: Option<u64>) {
+        if bytes >= own.unwrap_or(self.segment_bytes) {
+            self.note_large();
         }
+    }
+
+    /// Some collection is to be sealed.
+    pub fn note_large(&self) {
+        self.large.store(true, Ordering::Release);
     }
 
     /// Whether some collection may have reached the size of a segment since this was asked last.

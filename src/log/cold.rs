@@ -51,6 +51,7 @@ impl Inner {
         let claims: Vec<(&Arc<Collection>, Claim<'_>)> = collections
             .iter()
             .filter_map(|collection| Claim::take(collection, self.options.cold_bytes).map(|claim| (collection, claim)))
+            .filter(|(_, claim)| claim.directory == directory)
             .collect();
         if claims.is_empty() {
             return Ok(0);
@@ -109,12 +110,16 @@ impl Inner {
 
     fn replace_runs(&self, collection: &Collection, claim: &Claim<'_>, runs: Vec<Run>) {
         let last = claim.runs[claim.runs.len() - 1].last();
-        for run in &runs {
-            run.file.add_run(run.len);
-        }
         let bytes: u64 = runs.iter().map(|run| run.len).sum();
         let old = {
             let mut state = collection.state();
+            if state.home.directory != claim.directory {
+                // Moved meanwhile: its records lie in another directory, and shall not come back here (M1).
+                return;
+            }
+            for run in &runs {
+                run.file.add_run(run.len);
+            }
             let old = state.unsealed.take_through(last);
             state.unsealed.put_front(runs);
             old

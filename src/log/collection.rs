@@ -5,15 +5,16 @@
 //!
 //! `durable <= written < next` always; each is only raised, but `next` goes back to `written + 1` when the journal refuses.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::budget::Budget;
+use super::life::Life;
 use crate::avro::record::Seed;
 use crate::journal::{Journal, Member, Written};
 use crate::memtable::{Run, Unsealed};
-use crate::types::{CollectionName, Sequence};
+use crate::types::{CollectionName, Epoch, Sequence};
 
 /// A collection of an open log.
 pub struct Collection {
@@ -24,8 +25,12 @@ pub struct Collection {
     state: Mutex<CollectionState>,
     /// The catalog has its row and its assignment.
     pub(super) catalogued: AtomicBool,
-    /// This run has made sure that the folder of its segments has a durable name.
-    pub(super) has_folder: AtomicBool,
+    /// In which directory, counted from 1, this run has made sure that the folder of its segments has a durable name; 0: in none.
+    pub(super) has_folder: AtomicUsize,
+    /// Its own settings, and whether it is there.
+    pub(super) life: Life,
+    /// Nobody seals or cools it any more.
+    unclaimed: Condvar,
 }
 
 /// Where a collection is journalled and sealed.
@@ -35,6 +40,10 @@ pub struct Home {
     pub directory: usize,
     /// Its journal; `None` where the directory takes no appends, or the log is open to read only.
     pub journal: Option<Journal>,
+    /// The epoch that put it there.
+    pub epoch: Epoch,
+    /// The first sequence that went there.
+    pub from: Sequence,
 }
 
 /// What changes.
@@ -60,6 +69,8 @@ pub struct CollectionState {
     pub unsealed_since: Option<Duration>,
     /// Why it takes no appends, where it takes none.
     pub refuses: Option<String>,
+    /// Records behind the last known one may be in a directory that is missing, and which.
+    pub unknown_end: Option<String>,
     waiters: Vec<Arc<Waiter>>,
 }
 
@@ -77,7 +88,7 @@ struct Wake {
 }
 
 impl Waiter {
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         let mut wake = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
         wake.woken = true;
         self.changed.notify_all();
@@ -131,6 +142,8 @@ pub struct Standing {
     pub unsealed: Unsealed,
     /// Why it takes no appends, where it takes none.
     pub refuses: Option<String>,
+    /// Why nobody knows where it ends, where that is so.
+    pub unknown_end: Option<String>,
 }
 
 impl Standing {
@@ -143,6 +156,7 @@ impl Standing {
             sealed_through: Sequence(0),
             unsealed: Unsealed::default(),
             refuses: None,
+            unknown_end: None,
         }
     }
 }
@@ -168,10 +182,12 @@ impl Collection {
             sealing: false,
             unsealed_since,
             refuses: standing.refuses,
+            unknown_end: standing.unknown_end,
             waiters: Vec::new(),
         };
-        let (catalogued, has_folder) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { name, seed, budget, state: Mutex::new(state), catalogued, has_folder }
+        let (catalogued, has_folder) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let (life, unclaimed) = (Life::default(), Condvar::new());
+        Self { name, seed, budget, state: Mutex::new(state), catalogued, has_folder, life, unclaimed }
     }
 
     /// Its name.
@@ -235,6 +251,8 @@ impl Collection {
             state.written = state.written.max(standing.last);
             state.next = state.written.next();
             state.unsealed = standing.unsealed;
+            state.refuses = standing.refuses;
+            state.unknown_end = standing.unknown_end;
             state.raise_durable(durable)
         };
         woken.iter().for_each(|waiter| waiter.wake());
@@ -252,6 +270,42 @@ impl Collection {
             let mut state = self.state();
             let written = state.written;
             state.raise_durable(written)
+        };
+        woken.iter().for_each(|waiter| waiter.wake());
+    }
+
+    /// Waits until nobody seals or cools it, and keeps everybody from it until [`end_claim`](Self::end_claim).
+    pub(super) fn claim(&self) {
+        let state = self.state();
+        let mut state = self.unclaimed.wait_while(state, |state| state.sealing).unwrap_or_else(PoisonError::into_inner);
+        state.sealing = true;
+    }
+
+    /// Others may seal and cool it again.
+    pub(super) fn end_claim(&self) {
+        self.state().sealing = false;
+        self.unclaimed.notify_one();
+    }
+
+    /// Takes a copy of a run in place of the run. `on_disk`: its bytes are not kept in memory.
+    pub(super) fn put_copy(&self, batch: Written, on_disk: bool, durable: bool) {
+        let Written { first, count, bytes, file, offset } = batch;
+        let (last, len) = (Sequence(first.0 + count - 1), bytes.len() as u64);
+        let run = if on_disk {
+            Run::on_disk(first, count, len, Arc::clone(&file), offset)
+        } else {
+            Run::in_memory(first, count, bytes, Arc::clone(&file), offset)
+        };
+        let (old, woken) = {
+            let mut state = self.state();
+            let old = state.unsealed.replace(run);
+            let woken = if durable && old.is_some() { state.raise_durable(last) } else { Vec::new() };
+            (old, woken)
+        };
+        match old {
+            Some(old) => old.file.drop_run(old.len),
+            // Sealed meanwhile.
+            None => file.drop_run(len),
         };
         woken.iter().for_each(|waiter| waiter.wake());
     }
@@ -274,6 +328,17 @@ impl Collection {
 }
 
 impl CollectionState {
+    /// Promises nothing below `floor` any more; who waited for it is returned, to be woken without the lock. What is still in the
+    /// journal's queue below it leaves no trace when it comes out.
+    pub(super) fn raise_floor(&mut self, floor: Sequence) -> Vec<Arc<Waiter>> {
+        self.floor = self.floor.max(floor);
+        let below = self.floor.previous();
+        self.sealed_through = self.sealed_through.max(below);
+        self.written = self.written.max(below);
+        self.next = self.next.max(self.floor);
+        self.raise_durable(below)
+    }
+
     fn raise_durable(&mut self, last: Sequence) -> Vec<Arc<Waiter>> {
         if last <= self.durable {
             return Vec::new();
@@ -290,10 +355,16 @@ impl Member for Collection {
 
     fn written(&self, batch: Written, durable: bool) {
         let last = Sequence(batch.first.0 + batch.count - 1);
+        let run = Run::in_memory(batch.first, batch.count, batch.bytes, batch.file, batch.offset);
         let mut state = self.state();
+        if last < state.floor {
+            // The collection was deleted after it was queued (R4).
+            drop(state);
+            return self.let_go(&[run]);
+        }
         debug_assert!(state.written < batch.first && last < state.next);
-        state.unsealed.push(Run::in_memory(batch.first, batch.count, batch.bytes, batch.file, batch.offset));
-        self.budget.note_unsealed(state.unsealed.bytes());
+        state.unsealed.push(run);
+        self.budget.note_unsealed(state.unsealed.bytes(), self.life.seal_bytes());
         state.written = last;
         let woken = if durable { state.raise_durable(last) } else { Vec::new() };
         drop(state);
@@ -307,7 +378,7 @@ impl Member for Collection {
 
     fn refused(&self, first: Sequence) {
         let mut state = self.state();
-        state.next = state.next.min(first);
+        state.next = state.next.min(first).max(state.floor);
     }
 }
 

@@ -2,6 +2,10 @@
 //!
 //! Owns: log id, directory id, the siblings by which one directory finds the rest, the catalog's engine, the epoch. The epoch is durable in
 //! every directory before the first group that names it, so that no two openings ever share one.
+//!
+//! What is said of the log as a whole (directories, remotes, forgotten) stands in every identity, and changes in one after the other:
+//! [`Identity::set`] counts these changes, and the [`newest`](Identity::newest) one is right. An identity that does not list its own
+//! directory is of one that is being added, and has no say (`directories`).
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +33,9 @@ pub struct Identity {
     pub directories: Vec<Sibling>,
     /// The newest epoch that this directory took part in.
     pub epoch: u64,
+    /// How often directories were added, drained or taken away: where identities differ, the highest is right.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub set: u64,
     /// Object stores that are homes of the log's segments (A5).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remotes: Vec<Remote>,
@@ -38,6 +45,11 @@ pub struct Identity {
     /// What keeps the log's catalog. The first directory's word counts. Where none is written, it is SQLite.
     #[serde(default)]
     pub catalog: Engine,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A directory of the same log.
@@ -110,6 +122,33 @@ impl Identity {
         Ok(durable::replace_small(fs, &Self::path(directory), &json)?)
     }
 
+    /// Whether it lists its own directory. One that does not is of a directory that is being added.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.sibling(&self.directory).is_some()
+    }
+
+    /// A directory of the log.
+    #[must_use]
+    pub fn sibling(&self, id: &str) -> Option<&Sibling> {
+        self.directories.iter().find(|sibling| sibling.directory == id)
+    }
+
+    /// The one whose word on the log as a whole is right; `None` where none has a say.
+    #[must_use]
+    pub fn newest<'a>(identities: impl IntoIterator<Item = &'a Self>) -> Option<&'a Self> {
+        let members = identities.into_iter().filter(|identity| identity.is_member());
+        members.max_by_key(|identity| (identity.set, identity.epoch))
+    }
+
+    /// Takes over what `newest` says of the log as a whole.
+    pub fn take_set(&mut self, newest: &Self) {
+        self.directories.clone_from(&newest.directories);
+        self.remotes.clone_from(&newest.remotes);
+        self.forgotten.clone_from(&newest.forgotten);
+        self.set = newest.set;
+    }
+
     /// Identities for the directories of a new log.
     #[must_use]
     pub fn new_log(directories: &[PathBuf], catalog: Engine, mut random: impl FnMut() -> [u8; 16]) -> Vec<Self> {
@@ -128,6 +167,7 @@ impl Identity {
             directory: sibling.directory.clone(),
             directories: siblings.clone(),
             epoch: Epoch(0).0,
+            set: 0,
             remotes: Vec::new(),
             forgotten: Vec::new(),
             catalog,

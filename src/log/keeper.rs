@@ -13,8 +13,8 @@ use std::time::Duration;
 use super::budget::Relief;
 use super::collection::Collection;
 use super::recover::act::{self, Context};
-use super::{Inner, recover};
-use crate::error::Result;
+use super::{Directory, Inner, recover};
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::JournalFile;
 
 /// How long a worker waits before it looks again, while there are appends.
@@ -189,6 +189,7 @@ impl Inner {
     }
 
     fn look_after(&self, look_at_collections: bool) -> Result<()> {
+        self.note_moves()?;
         self.introduce_new()?;
         if look_at_collections {
             self.seal_due()?;
@@ -201,6 +202,7 @@ impl Inner {
 
     /// Tells the catalog of new collections, many in one transaction.
     pub(super) fn introduce_new(&self) -> Result<()> {
+        self.note_revived()?;
         loop {
             let some: Vec<Arc<Collection>> = {
                 let mut waiting = self.unintroduced.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,11 +228,17 @@ impl Inner {
         let pressing = self.budget.is_pressing();
         let now = self.clock.monotonic();
         let mut due = Vec::new();
+        let working: Vec<bool> = self.directories.iter().map(Directory::is_working).collect();
         for collection in self.collections().values() {
             let state = collection.state();
-            let old = state.unsealed_since.is_some_and(|since| now.saturating_sub(since) >= self.options.seal_age);
+            if !working[state.home.directory] {
+                // What could not be moved waits for its directory.
+                continue;
+            }
+            let age = collection.life.seal_age().unwrap_or(self.options.seal_age);
+            let old = state.unsealed_since.is_some_and(|since| now.saturating_sub(since) >= age);
             let bytes = state.unsealed.bytes();
-            let large = bytes >= self.options.limits.segment_bytes;
+            let large = bytes >= self.segment_bytes(collection);
             if bytes > 0 && (old || large || pressing) {
                 due.push((bytes, old || large, state.unsealed.memory_bytes() > 0, Arc::clone(collection)));
             }
@@ -243,28 +251,64 @@ impl Inner {
         for (bytes, must, in_memory, collection) in due {
             let still = self.budget.is_pressing();
             if must || (still && bytes >= self.options.cold_bytes) {
-                self.seal_collection(&collection)?;
+                self.seal_or_suspect(&collection)?;
             } else if still && in_memory {
                 small[collection.directory()].push(collection);
             } else if still && self.budget.is_unsealed_pressing() {
                 // Cold or not, it counts as unsealed: only a segment helps.
-                self.seal_collection(&collection)?;
+                self.seal_or_suspect(&collection)?;
             }
         }
         self.cool_in_files(&small)
     }
 
-    fn sync_all(&self) -> Result<()> {
-        for directory in &self.directories {
-            if let Some(journal) = &directory.journal
-                && !journal.is_poisoned()
-            {
-                journal.sync().map_err(|error| {
-                    crate::Error::new(crate::ErrorKind::Unavailable, error.to_string()).with_source(error)
-                })?;
+    /// Seals a collection. Where that fails, its directory is looked at: a failed one is left, and the collection is sealed where it
+    /// lives then.
+    pub(super) fn seal_or_suspect(&self, collection: &Collection) -> Result<u64> {
+        let directory = collection.directory();
+        let sealed = self.seal_collection(collection);
+        let Err(error) = &sealed else { return sealed };
+        self.suspect(directory, error);
+        if collection.directory() == directory { sealed } else { self.seal_collection(collection) }
+    }
+
+    /// Syncs every journal that takes appends. Where one fails, and its collections are moved, the others are synced
+    /// again, with what came to them.
+    pub(super) fn sync_all(&self) -> Result<()> {
+        for _ in 0..self.directories.len() {
+            let mut again = false;
+            for directory in &self.directories {
+                let Some(journal) = directory.working_journal() else { continue };
+                let Err(error) = journal.sync() else { continue };
+                let path = directory.path.display();
+                tracing::warn!(%error, directory = %path, "a journal could not be synced");
+                again = true;
+                if directory.is_working() {
+                    let message = format!("cannot sync the journal: directory=`{path}`");
+                    return Err(Error::new(ErrorKind::Unavailable, message).with_source(error));
+                }
+                self.check_left(directory)?;
+            }
+            if !again {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Whether a directory that takes no appends any more has no collection left that could have something unsynced there.
+    pub(super) fn check_left(&self, directory: &Directory) -> Result<()> {
+        if directory.is_working() {
+            return Ok(());
+        }
+        let index = self.directories.iter().position(|known| known.id == directory.id);
+        let all = self.collections();
+        if all.values().all(|collection| Some(collection.directory()) != index) {
+            return Ok(());
+        }
+        let why = directory.state().reason().unwrap_or_default().to_owned();
+        let message = format!("a directory cannot be synced: directory=`{}`, why=`{why}`", directory.path.display());
+        Err(Error::new(ErrorKind::Unavailable, message).with_hint("check the disk, then reopen the log"))
     }
 
     fn cool_in_files(&self, small: &[Vec<Arc<Collection>>]) -> Result<()> {
@@ -281,7 +325,7 @@ impl Inner {
                     })
                     .count()
                     .max(1);
-                self.cool(directory, &rest[..count])?;
+                self.cool(directory, &rest[..count]).inspect_err(|error| self.suspect(directory, error))?;
                 rest = &rest[count..];
             }
         }
@@ -291,7 +335,7 @@ impl Inner {
     /// Where journals pile up, the oldest is emptied: no collection, however quiet, keeps one for ever.
     fn relieve_journals(&self) -> Result<()> {
         for (index, directory) in self.directories.iter().enumerate() {
-            let Some(journal) = &directory.journal else { continue };
+            let Some(journal) = directory.working_journal() else { continue };
             let finished: Vec<_> = journal.finished().into_iter().filter(|file| file.live_runs() > 0).collect();
             let most = (self.options.limits.unsealed_bytes / 2 / self.options.limits.journal_bytes).max(2);
             let Some(excess) = (finished.len() as u64).checked_sub(most).filter(|&excess| excess > 0) else { continue };
@@ -304,7 +348,7 @@ impl Inner {
 
     /// A cold journal that is less than half live is written anew (R2).
     fn rewrite_cold(&self) -> Result<()> {
-        for (index, directory) in self.directories.iter().enumerate() {
+        for (index, directory) in self.directories.iter().enumerate().filter(|(_, directory)| directory.is_working()) {
             let dying: Vec<_> = directory
                 .cold()
                 .iter()
@@ -328,7 +372,7 @@ impl Inner {
                 if lives { state.unsealed.bytes() } else { 0 }
             };
             if bytes >= self.options.cold_bytes {
-                self.seal_collection(&collection)?;
+                self.seal_or_suspect(&collection)?;
             } else if bytes > 0 {
                 small.push(collection);
             }
@@ -341,7 +385,7 @@ impl Inner {
     /// Gives back the journals in which nothing lives any more (R1).
     pub(super) fn release_finished(&self) {
         for (index, directory) in self.directories.iter().enumerate() {
-            let Some(journal) = &directory.journal else { continue };
+            let Some(journal) = directory.working_journal() else { continue };
             for file in journal.finished() {
                 if file.is_releasable() && self.release(index, &file) {
                     journal.forget(&file);
@@ -371,9 +415,11 @@ impl Inner {
         let context = Context {
             fs: &*self.fs,
             directories: &directories,
+            writable: &vec![true; directories.len()],
             catalog: &*self.catalog,
             epoch: self.epoch,
             now: self.clock.now(),
+            at: &std::cell::Cell::new(None),
         };
         act::set_aside(&context, index, path)
     }
@@ -381,7 +427,7 @@ impl Inner {
     /// Lays a journal ready where the active one is half full.
     fn prepare_journals(&self) {
         for directory in &self.directories {
-            if let (Some(journal), Some(files)) = (&directory.journal, &directory.files)
+            if let (Some(journal), Some(files)) = (directory.working_journal(), &directory.files)
                 && journal.is_half_full()
                 && let Err(error) = files.prepare()
             {
@@ -396,17 +442,19 @@ impl Inner {
             return Ok(());
         }
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).stop();
-        let mut outcome = if self.is_writable() { self.introduce_new() } else { Ok(()) };
+        let mut outcome =
+            if self.is_writable() { self.note_moves().and_then(|()| self.introduce_new()) } else { Ok(()) };
         let mut settled = vec![true; self.directories.len()];
         for (index, directory) in self.directories.iter().enumerate() {
             drop(directory.committer.lock().unwrap_or_else(PoisonError::into_inner).take());
             if let Some(journal) = &directory.journal
                 && let Err(error) = journal.close()
+                // Of a directory that failed and was left, nothing is needed any more.
+                && (directory.is_working() || self.check_left(directory).is_err())
             {
                 let message =
                     format!("cannot close the journal in good order: directory=`{}`", directory.path.display());
-                outcome =
-                    outcome.and(Err(crate::Error::new(crate::ErrorKind::Unavailable, message).with_source(error)));
+                outcome = outcome.and(Err(Error::new(ErrorKind::Unavailable, message).with_source(error)));
                 settled[index] = false;
             }
             if let Some(files) = &directory.files {

@@ -1,13 +1,16 @@
 //! The log: append, seal, recover, read.
 //!
-//! - [`mod@open`], `identity`: opening, the lock, one writer (A6)
+//! - [`mod@open`], `places`, `identity`: opening, which directories there are, the lock, one writer (A1, A3, A6)
 //! - [`catalog`]: the catalog's engine and file, and changing them
 //! - [`recover`]: what a crash left
 //! - `append`, `budget`, `collection`: from records to an acknowledged place, back-pressure, sequences and marks
 //! - [`seal`], `cold`, `keeper`: from journals to segments and cold journals, release (R1 to R5)
 //! - [`assign`]: which directory a collection goes to, and what directories hold
+//! - [`life`]: making and deleting collections, and their settings
+//! - `moves`: from one directory to another (J7, A2)
 //! - [`read`]: reading and following
 //! - [`verify`]: proving that everything is there; the state of the log
+//! - [`directories`]: adding, draining, listing and forgetting directories; homes in object stores
 //! - `damage`: how damage is reported
 //! - `options`: what a log is opened with
 //!
@@ -24,11 +27,15 @@ mod collection;
 #[cfg(any(test, feature = "testing"))]
 mod contents;
 mod damage;
+pub mod directories;
 mod gaps;
 pub mod identity;
 mod keeper;
+pub mod life;
+mod moves;
 pub mod open;
 pub mod options;
+mod places;
 pub mod read;
 pub mod recover;
 pub mod seal;
@@ -45,6 +52,8 @@ pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
 pub use assign::{AssignmentChange, Assignments, DirectoryStatistics};
 pub use collection::{Collection, Waiter};
 pub use damage::Damaged;
+pub use life::{CollectionSettings, Deletion, EffectiveSetting, SettingFrom};
+pub use moves::MoveReport;
 pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
 pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
 pub use verify::{Missing, Status, Verified, VerifyOptions, VerifyProgress, VerifyReport};
@@ -56,7 +65,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, LockGuard};
 use crate::journal::{Committer, Journal, JournalFile, JournalFiles};
-use crate::types::{ChangeNumber, CollectionName, Epoch, LogId};
+use crate::types::{ChangeNumber, CollectionName, Epoch, LogId, Sequence};
 
 /// An open log. Cheap to clone; all clones are the same log, which closes when the last one is dropped, or by
 /// [`close`](Self::close).
@@ -79,6 +88,11 @@ pub(crate) struct Inner {
     placement: assign::Placement,
     /// Made since the catalog was last told.
     unintroduced: Mutex<Vec<Arc<Collection>>>,
+    lives: life::Lives,
+    /// Moves of which the catalog does not know yet.
+    moved: Mutex<Vec<moves::Moved>>,
+    /// The newest epoch: of this opening, or of the last move.
+    newest_epoch: Mutex<Epoch>,
     budget: Arc<Budget>,
     limits: Limits,
     mode: AtomicU8,
@@ -91,6 +105,8 @@ pub(crate) struct Inner {
     footers: read::Footers,
     /// Follows the journals of a writer in another process; `None` where this log writes itself.
     companion: Option<Mutex<read::Companion>>,
+    /// Why no collection can be known to be new, where that is so.
+    uncertain: Option<String>,
     appends: AtomicU64,
     /// When every collection was last looked at, on the monotonic clock.
     looked_at_ms: AtomicU64,
@@ -218,13 +234,7 @@ impl Log {
             // What was written in the old mode between the first sync and the switch.
             self.sync()?;
         }
-        let periodic =
-            if mode == SyncMode::Never { crate::journal::PeriodicSync::NEVER } else { self.0.options.periodic };
-        for directory in &self.0.directories {
-            if let Some(journal) = &directory.journal {
-                journal.set_periodic(periodic);
-            }
-        }
+        self.0.tell_journals_of_periodic(mode);
         Ok(())
     }
 
@@ -233,19 +243,10 @@ impl Log {
     /// # Errors
     /// A sync failed: that directory's journal takes no more appends.
     pub fn sync(&self) -> Result<()> {
-        for directory in &self.0.directories {
-            if let Some(journal) = &directory.journal {
-                journal.sync().map_err(|error| {
-                    Error::new(
-                        ErrorKind::Unavailable,
-                        format!("cannot sync the journal: directory=`{}`", directory.path.display()),
-                    )
-                    .with_source(error)
-                    .with_hint("check the disk, then reopen the log")
-                })?;
-            }
+        for directory in self.0.directories.iter().filter(|directory| directory.journal.is_some()) {
+            self.0.check_left(directory)?;
         }
-        Ok(())
+        self.0.sync_all()
     }
 
     /// Seals what is appended so far, of one collection or of all, whatever its size; returns how many segments were made.
@@ -255,13 +256,18 @@ impl Log {
     pub fn seal(&self, collection: Option<&CollectionName>) -> Result<u64> {
         self.sync()?;
         match collection {
-            Some(name) => self.0.seal_collection(&*self.0.collection(name)?),
+            Some(name) => self.0.seal_or_suspect(&*self.0.collection(name)?),
             None => {
                 let mut sealed = 0;
+                let mut failed = None;
                 for collection in self.0.all_collections() {
-                    sealed += self.0.seal_collection(&collection)?;
+                    match self.0.seal_or_suspect(&collection) {
+                        Ok(segments) => sealed += segments,
+                        // One that cannot be sealed keeps no other from it.
+                        Err(error) => failed = failed.or(Some(error)),
+                    }
                 }
-                Ok(sealed)
+                failed.map_or(Ok(sealed), Err)
             }
         }
     }
@@ -283,7 +289,7 @@ impl Log {
     pub fn maintain(&self) -> Result<()> {
         self.0.maintain()?;
         for directory in &self.0.directories {
-            if let Some(journal) = &directory.journal {
+            if let Some(journal) = directory.working_journal() {
                 journal.mark().map_err(|error| Error::new(ErrorKind::Unavailable, error.to_string()))?;
             }
         }
@@ -304,10 +310,8 @@ impl Inner {
 
     /// A collection that must be there.
     pub(crate) fn collection(&self, name: &CollectionName) -> Result<Arc<Collection>> {
-        self.collections().get(name).map(Arc::clone).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("no such collection: collection=`{name}`"))
-                .with_hint("`ls collections` lists them")
-        })
+        let known = self.collections().get(name).map(Arc::clone);
+        self.must_be_there(name, known)
     }
 
     /// A collection to append to, made where it is new.
@@ -320,17 +324,43 @@ impl Inner {
             return Ok(Arc::clone(known));
         }
         if !self.options.auto_create {
-            return self.collection(name);
+            return Err(self.may_not_create(name));
         }
+        self.may_be_new(name)?;
+        let (collection, is_new) = self.make_collection(name, |_| {})?;
+        if is_new {
+            // The catalog learns of it later: the journal's table names it, so a crash before loses nothing, and no
+            // append waits for the catalog (R1).
+            self.unintroduced.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&collection));
+        }
+        Ok(collection)
+    }
+
+    /// Refuses a collection that may be in a directory of which nobody knows what it holds.
+    fn may_be_new(&self, name: &CollectionName) -> Result<()> {
+        let Some(why) = &self.uncertain else { return Ok(()) };
+        let message = format!("the collection may be in a directory that is missing: collection=`{name}`, {why}");
+        Err(Error::new(ErrorKind::Unavailable, message).with_hint("mount the directory, or `directory forget` it"))
+    }
+
+    /// Puts a collection of that name among those of the log, unless there is one; whether it is new. `begin` is called before
+    /// anybody sees it.
+    fn make_collection(
+        &self,
+        name: &CollectionName,
+        begin: impl FnOnce(&life::Life),
+    ) -> Result<(Arc<Collection>, bool)> {
         self.refresh_figures();
         let mut collections = self.collections.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = collections.get(name) {
-            return Ok(Arc::clone(known));
+            return Ok((Arc::clone(known), false));
         }
-        // Under the lock: of two new ones, the second is placed after the first counts.
+        // Under the lock: of two new ones, the second is placed after the first counts; and who gives a directory up marks it before he
+        // looks at every collection.
         let directory = self.choose_directory(name, &[]).ok_or_else(|| self.no_directory(name))?;
         self.placement.added(directory);
-        let home = Home { directory, journal: self.directories[directory].journal.clone() };
+        let journal = self.directories[directory].journal.clone();
+        let home = Home { directory, journal, epoch: self.epoch, from: Sequence::FIRST };
         let collection = Arc::new(Collection::new(
             name.clone(),
             home,
@@ -338,12 +368,9 @@ impl Inner {
             Standing::empty(),
             self.clock.monotonic(),
         ));
+        begin(&collection.life);
         collections.insert(name.clone(), Arc::clone(&collection));
-        drop(collections);
-        // The catalog learns of it later: the journal's table names it, so a crash before loses nothing, and no
-        // append waits for the catalog (R1).
-        self.unintroduced.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&collection));
-        Ok(collection)
+        Ok((collection, true))
     }
 
     fn apply(&self, mutations: &[Mutation], reason: &str) -> Result<ChangeNumber> {

@@ -1,27 +1,30 @@
 //! Opens a log: to write (one at a time, by a lock) or to read beside the writer (A6).
 //!
 //! Order of opening to write, and why a crash between any two is safe: (1) the lock; (2) directories and identities of a
-//! new log, the first directory's last, so that a half-made log is made again; (3) the catalog; (4) the new epoch, durable
-//! in every identity; (5) recovery examines, then acts; (6) each directory's new journal with its OPEN, durable before
-//! the first append; (7) journals in which nothing lives are released.
+//! new log, the first directory's last, so that a half-made log is made again (`places`); (3) the catalog; (4) the new epoch, durable
+//! in every identity that can be written; (5) recovery examines, then acts; (6) each directory's new journal with its OPEN, durable before
+//! the first append; (7) collections of directories that can only be read move (`moves`), and what lies elsewhere of others is brought
+//! home; (8) what came back of recorded losses is sealed; (9) journals in which nothing lives are released.
 
+use std::cell::Cell;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::budget::Budget;
 use super::catalog::choose::{self, Opened};
 use super::collection::{Collection, Home};
-use super::identity::{self, Identity};
+use super::identity;
 use super::options::{LogOptions, SyncMode};
+use super::places::{self, Ids, Places};
 use super::read::{Companion, standing_of};
 use super::recover::act::{Context, act};
-use super::recover::{self, Examination, Report};
-use super::{Directory, Inner, Log, keeper, seal};
+use super::recover::{self, Examination, Looked, Report};
+use super::{Directory, DirectoryState, Inner, Log, keeper, life, seal};
 use crate::catalog::Catalog;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{FileSystem, LockGuard, durable};
+use crate::fs::FileSystem;
 use crate::journal::{Committer, Journal, JournalFiles, JournalOptions, PeriodicSync};
 use crate::types::{Epoch, LogId};
 
@@ -38,20 +41,24 @@ impl Log {
         #[cfg(any(test, feature = "testing"))]
         let options = crate::testing::without_directory_sync(options);
         let fs = Arc::clone(&options.fs);
-        let (directories, locks, mut identities) = take_directories(&*fs, &options)?;
-        let log_id = identities[0].log_id(&directories[0].1)?;
-        let opened = choose::open(&options, &directories[0].1, &identities[0], true)?;
+        let mut places = places::take(&*fs, &options)?;
+        places.first_there(&options)?;
+        let log_id = places.newest.log_id(&places.ids[0].1)?;
+        let opened = choose::open(&options, &places.ids[0].1, places.first_identity(), true)?;
         let catalog = &*opened.catalog;
-        let epoch = raise_epoch(&*fs, &directories, &mut identities, catalog)?;
-        let mut examination = recover::examine(&*fs, &directories, catalog, true)?;
+        let epoch = places.raise_epoch(&*fs, catalog, options.clock.now())?;
+        life::delete::finish(&*fs, &places.ids, catalog, (log_id, epoch), &*options.clock)?;
+        let mut examination = recover(&options, &mut places, catalog, epoch)?;
         examination.report.catalog_was_missing = opened.was_missing;
-        clear_staging(&*fs, &directories)?;
-        let now = options.clock.now();
-        let context = Context { fs: &*fs, directories: &directories, catalog, epoch, now };
-        act(&context, &mut examination)?;
-        let inner = build(options, opened, (log_id, epoch), directories, Some(locks), examination)?;
+        let found = std::mem::take(&mut examination.found);
+        let inner = build(options, opened, (log_id, epoch), places, true, examination)?;
         let inner = Arc::new(inner);
+        inner.watch_journals();
+        inner.leave_failed()?;
+        inner.bring_home()?;
+        inner.fill(found)?;
         inner.release_finished();
+        inner.tell_journals_of_periodic(inner.sync_mode());
         if inner.options.background {
             let workers = keeper::Workers::start(&inner).map_err(no_thread)?;
             *inner.workers.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = workers;
@@ -65,8 +72,8 @@ impl Log {
     /// # Errors
     /// `NotFound` where there is no log; as [`open`](Self::open) otherwise, but never `Locked`.
     pub fn open_read_only(options: LogOptions) -> Result<Self> {
-        let (directories, log_id, examination, opened) = look(&options)?;
-        build(options, opened, (log_id, Epoch(0)), directories, None, examination).map(|inner| Self(Arc::new(inner)))
+        let (places, log_id, examination, opened) = look(&options)?;
+        build(options, opened, (log_id, Epoch(0)), places, false, examination).map(|inner| Self(Arc::new(inner)))
     }
 
     /// What recovery would find and do, without doing it.
@@ -78,31 +85,59 @@ impl Log {
     }
 }
 
-pub(super) type Ids = Vec<(String, PathBuf)>;
-
-/// The directories of a log that must be there, and what they say of themselves.
-pub(super) fn existing_directories(options: &LogOptions) -> Result<(Ids, Vec<Identity>)> {
-    find_directories(&*options.fs, &options.directories)?.ok_or_else(|| {
-        let shown = options.directories.first().map_or_else(String::new, |path| path.display().to_string());
-        Error::new(ErrorKind::NotFound, format!("no log here: directory=`{shown}`"))
-            .with_hint("the first append makes one; or check --data")
-    })
+fn look(options: &LogOptions) -> Result<(Places, LogId, Examination, Opened)> {
+    let fs = &*options.fs;
+    let mut places = places::existing(options)?;
+    places.first_there(options)?;
+    let log_id = places.newest.log_id(&places.ids[0].1)?;
+    let opened = choose::open(options, &places.ids[0].1, places.first_identity(), false)?;
+    loop {
+        let examination = examine_beside(fs, &places.ids, &places.states, &*opened.catalog)?;
+        if note_unreadable(&mut places, &examination)? {
+            continue;
+        }
+        return Ok((places, log_id, examination, opened));
+    }
 }
 
-fn look(options: &LogOptions) -> Result<(Ids, LogId, Examination, Opened)> {
-    let fs = &*options.fs;
-    let (directories, identities) = existing_directories(options)?;
-    let log_id = identities[0].log_id(&directories[0].1)?;
-    let opened = choose::open(options, &directories[0].1, &identities[0], false)?;
-    let examination = examine_beside(fs, &directories, &*opened.catalog)?;
-    Ok((directories, log_id, examination, opened))
+/// Directories that turned out not to be readable, or not writable, though they are there; whether there are any.
+fn note_unreadable(places: &mut Places, examination: &Examination) -> Result<bool> {
+    let journals = examination.journals.iter().enumerate();
+    let journals = journals.filter_map(|(index, found)| Some((index, found.unlistable.clone()?)));
+    let segments = examination.segments.unjudged.iter();
+    let segments = segments.filter_map(|unjudged| Some((unjudged.index?, unjudged.reason.clone()?)));
+    let unreadable: Vec<(usize, String)> = journals.chain(segments).collect();
+    let mut any = false;
+    for (index, found) in examination.journals.iter().enumerate() {
+        if let Some(why) = &found.unwritable {
+            let path = places.ids[index].1.display();
+            let message = format!("the journals of a directory cannot be written to: directory=`{path}`, {why}");
+            places.fail(index, Error::new(ErrorKind::Unavailable, message))?;
+            any = true;
+        }
+    }
+    for (index, why) in unreadable {
+        if !places.is_missing(index) {
+            let path = places.ids[index].1.display();
+            let error =
+                Error::new(ErrorKind::Unavailable, format!("a directory cannot be listed: directory=`{path}`, {why}"));
+            places.miss(index, error)?;
+            any = true;
+        }
+    }
+    Ok(any)
 }
 
 /// Examines beside a writer, who may release a journal between our listing and our reading it: then we look again.
-pub(super) fn examine_beside(fs: &dyn FileSystem, directories: &Ids, catalog: &dyn Catalog) -> Result<Examination> {
+pub(super) fn examine_beside(
+    fs: &dyn FileSystem,
+    directories: &Ids,
+    states: &[DirectoryState],
+    catalog: &dyn Catalog,
+) -> Result<Examination> {
     let mut tries = 0;
     loop {
-        let examination = recover::examine(fs, directories, catalog, false)?;
+        let examination = recover::examine(fs, &Looked { directories, states, writable: false }, catalog)?;
         // Released, it is gone, or holds something else by now; what it held is in segments, or in a cold journal that
         // we did not list.
         let is_gone = |path: &Path| fs.metadata(path).is_err_and(|error| error.is_not_found());
@@ -117,157 +152,47 @@ pub(super) fn examine_beside(fs: &dyn FileSystem, directories: &Ids, catalog: &d
     }
 }
 
-/// The directories of an existing log, in its own order: those given and their siblings. `None` where none of those
-/// given belongs to a log.
-fn find_directories(fs: &dyn FileSystem, given: &[PathBuf]) -> Result<Option<(Ids, Vec<Identity>)>> {
-    let mut found: HashMap<String, (PathBuf, Identity)> = HashMap::new();
-    let mut without = Vec::new();
-    for path in given {
-        match Identity::read(fs, path)? {
-            Some(identity) => {
-                found.insert(identity.directory.clone(), (path.clone(), identity));
+/// Recovers: examines, then acts. Where a directory turns out to be unreadable, or not to take what must be written, it is looked at
+/// anew, without it: acting can be repeated.
+fn recover(options: &LogOptions, places: &mut Places, catalog: &dyn Catalog, epoch: Epoch) -> Result<Examination> {
+    let fs = &*options.fs;
+    loop {
+        let looked = Looked { directories: &places.ids, states: &places.states, writable: true };
+        let mut examination = recover::examine(fs, &looked, catalog)?;
+        if note_unreadable(places, &examination)? {
+            continue;
+        }
+        for index in 0..places.ids.len() {
+            if places.is_writable(index)
+                && let Err(error) = clear_staging(fs, &places.ids[index].1)
+            {
+                places.fail(index, error)?;
             }
-            None => without.push(path),
+        }
+        let writable: Vec<bool> = (0..places.ids.len()).map(|index| places.is_writable(index)).collect();
+        let now = options.clock.now();
+        let at = Cell::new(None);
+        let context = Context { fs, directories: &places.ids, writable: &writable, catalog, epoch, now, at: &at };
+        match (act(&context, &mut examination), at.take()) {
+            (Ok(()), _) => return Ok(examination),
+            (Err(error), Some(index)) => places.fail(index, error)?,
+            (Err(error), None) => return Err(error),
         }
     }
-    let Some((_, any)) = found.values().next().cloned() else { return Ok(None) };
-    // Epoch 0 is of a log that nobody wrote to yet: where directories without an identity stand beside it, its making was
-    // interrupted, and it is made again.
-    if !without.is_empty() && found.values().all(|(_, identity)| identity.epoch == 0) {
-        return Ok(None);
-    }
-    if let Some(stranger) = found.values().find(|(_, identity)| identity.log != any.log) {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            format!(
-                "directories of different logs: directory=`{}` is of log=`{}`, not log=`{}`",
-                stranger.0.display(),
-                stranger.1.log,
-                any.log
-            ),
-        )
-        .with_hint("give the directories of one log"));
-    }
-    if let Some(path) = without.first() {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            format!("a directory does not belong to the log: directory=`{}`, log=`{}`", path.display(), any.log),
-        )
-        .with_hint("an empty mount point? mount it; only creating a log takes new directories"));
-    }
-    let (mut directories, mut identities) = (Vec::new(), Vec::new());
-    for sibling in &any.directories {
-        let (path, identity) = match found.remove(&sibling.directory) {
-            Some(known) => known,
-            None => match Identity::read(fs, &sibling.path)? {
-                Some(identity) if identity.directory == sibling.directory => (sibling.path.clone(), identity),
-                _ => {
-                    return Err(Error::new(
-                        ErrorKind::Unavailable,
-                        format!(
-                            "a directory of the log is missing: directory=`{}`, id=`{}`",
-                            sibling.path.display(),
-                            sibling.directory
-                        ),
-                    )
-                    .with_hint("mount it, or give its new place by --data"));
-                }
-            },
-        };
-        directories.push((sibling.directory.clone(), path));
-        identities.push(identity);
-    }
-    Ok(Some((directories, identities)))
-}
-
-type Locks = Vec<Box<dyn LockGuard>>;
-
-/// Makes or finds the directories, and locks each.
-fn take_directories(fs: &dyn FileSystem, options: &LogOptions) -> Result<(Ids, Locks, Vec<Identity>)> {
-    choose::check_options(options)?;
-    if options.directories.is_empty() {
-        return Err(Error::new(ErrorKind::Invalid, "a log needs at least one directory").with_hint("give --data DIR"));
-    }
-    if let Some((directories, identities)) = find_directories(fs, &options.directories)? {
-        let locks = directories.iter().map(|(_, path)| lock(fs, path)).collect::<Result<Locks>>()?;
-        for (_, path) in &directories {
-            make_folders(fs, path)?;
-        }
-        return Ok((directories, locks, identities));
-    }
-    let engine = choose::of_new_log(options)?;
-    for path in &options.directories {
-        durable::create_dir_all(fs, path)?;
-        durable::create_dir_all(fs, &path.join(identity::FOLDER))?;
-    }
-    let locks = options.directories.iter().map(|path| lock(fs, path)).collect::<Result<Locks>>()?;
-    // Somebody may have made the log while we waited for nothing: look again under the lock.
-    if find_directories(fs, &options.directories)?.is_some() {
-        drop(locks);
-        return take_directories(fs, options);
-    }
-    let clock = &options.clock;
-    let identities = Identity::new_log(&absolute(&options.directories), engine, || clock.random());
-    for (path, identity) in options.directories.iter().zip(&identities).rev() {
-        make_folders(fs, path)?;
-        identity.write(fs, path)?;
-    }
-    let ids = identities.iter().map(|identity| identity.directory.clone());
-    Ok((ids.zip(options.directories.iter().cloned()).collect(), locks, identities))
-}
-
-/// Siblings are found from any working directory.
-fn absolute(paths: &[PathBuf]) -> Vec<PathBuf> {
-    paths.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).collect()
-}
-
-fn make_folders(fs: &dyn FileSystem, directory: &Path) -> Result<()> {
-    let own = directory.join(identity::FOLDER);
-    durable::create_dir_all(fs, &own)?;
-    durable::create_dir_all(fs, &own.join(seal::STAGING))?;
-    Ok(durable::create_dir_all(fs, &crate::journal::writer::folder(directory))?)
-}
-
-pub(super) fn lock(fs: &dyn FileSystem, directory: &Path) -> Result<Box<dyn LockGuard>> {
-    let path = directory.join(identity::FOLDER).join("lock");
-    fs.try_lock(&path)?.ok_or_else(|| {
-        Error::new(ErrorKind::Locked, format!("another process writes to the log: directory=`{}`", directory.display()))
-            .with_hint("wait until it ends, or stop it; reading works beside it")
-    })
 }
 
 /// Unfinished files of earlier runs are of no use, and hold nothing that is only there.
-fn clear_staging(fs: &dyn FileSystem, directories: &Ids) -> Result<()> {
-    for (_, path) in directories {
-        let staging = path.join(identity::FOLDER).join(seal::STAGING);
-        let journals = crate::journal::writer::folder(path);
-        for (folder, prefix) in [(&staging, ""), (&journals, "cold-")] {
-            for entry in fs.list(folder)? {
-                if entry.name.starts_with(prefix) && entry.name.ends_with(".tmp") {
-                    fs.remove_file(&folder.join(&entry.name))?;
-                }
+fn clear_staging(fs: &dyn FileSystem, directory: &Path) -> Result<()> {
+    let staging = directory.join(identity::FOLDER).join(seal::STAGING);
+    let journals = crate::journal::writer::folder(directory);
+    for (folder, prefix) in [(&staging, ""), (&journals, "cold-")] {
+        for entry in fs.list(folder)? {
+            if entry.name.starts_with(prefix) && entry.name.ends_with(".tmp") {
+                fs.remove_file(&folder.join(&entry.name))?;
             }
         }
     }
     Ok(())
-}
-
-/// A new epoch, higher than any that an identity or the catalog knows, durable everywhere before it is used.
-fn raise_epoch(
-    fs: &dyn FileSystem,
-    directories: &Ids,
-    identities: &mut [Identity],
-    catalog: &dyn Catalog,
-) -> Result<Epoch> {
-    let in_catalog = catalog.meta("epoch")?.and_then(|text| text.parse().ok()).unwrap_or(0);
-    let epoch = identities.iter().map(|identity| identity.epoch).max().unwrap_or(0).max(in_catalog) + 1;
-    let engine = identities[0].catalog;
-    for ((_, path), identity) in directories.iter().zip(identities) {
-        identity.epoch = epoch;
-        identity.catalog = engine;
-        identity.write(fs, path)?;
-    }
-    Ok(Epoch(epoch))
 }
 
 fn no_thread(error: std::io::Error) -> Error {
@@ -278,27 +203,25 @@ fn build(
     options: LogOptions,
     opened: Opened,
     (log_id, epoch): (LogId, Epoch),
-    ids: Ids,
-    locks: Option<Locks>,
+    mut places: Places,
+    writable: bool,
     examination: Examination,
 ) -> Result<Inner> {
     let limits = options.limits;
     let budget = Arc::new(Budget::new(limits.memtable_bytes, limits.unsealed_bytes, limits.segment_bytes));
     let change_number = Arc::new(AtomicU64::new(opened.catalog.change_number()?.0));
-    let companion = match &locks {
-        Some(_) => None,
-        None => Some(Companion::of(&examination.journals, ids.iter().map(|(_, path)| path.clone()))),
-    };
-    let mut locks = locks.map(Vec::into_iter);
+    let companion =
+        (!writable).then(|| Companion::of(&examination.journals, places.ids.iter().map(|(_, path)| path.clone())));
     let mut directories = Vec::new();
     let mut predecessors = Vec::new();
     for found in &examination.journals {
         let hot = found.journals.iter().filter(|journal| journal.file.kind == crate::journal::JournalKind::Hot);
         predecessors.push(hot.map(|journal| (journal.as_predecessor(), Arc::clone(&journal.file))).collect::<Vec<_>>());
     }
-    for (((id, path), found), predecessors) in ids.into_iter().zip(&examination.journals).zip(predecessors) {
+    for (index, (found, predecessors)) in examination.journals.iter().zip(predecessors).enumerate() {
         let cold = found.journals.iter().filter(|journal| journal.file.kind == crate::journal::JournalKind::Cold);
         let cold = cold.map(|journal| Arc::clone(&journal.file)).collect();
+        let (id, path) = places.ids[index].clone();
         let mut directory = Directory {
             id,
             path,
@@ -307,20 +230,25 @@ fn build(
             files: None,
             cold: Mutex::new(cold),
             committer: Mutex::default(),
-            lock: Mutex::default(),
+            lock: Mutex::new(places.locks[index].take()),
         };
-        if let Some(locks) = &mut locks {
-            directory.lock = Mutex::new(locks.next());
+        if writable && places.is_writable(index) {
             let last_held = found.journals.last().map(|journal| journal.scan.last_held.clone()).unwrap_or_default();
-            start_journal(&mut directory, &options, (log_id, epoch), &change_number, predecessors, last_held)?;
+            let started =
+                start_journal(&mut directory, &options, (log_id, epoch), &change_number, predecessors, last_held);
+            if let Err(error) = started {
+                places.fail(index, error)?;
+            }
         }
+        directory.state = Mutex::new(places.states[index].clone());
         directories.push(directory);
     }
     let now = options.clock.monotonic();
     let mut collections = HashMap::with_capacity(examination.standings.len());
     for (name, standing) in examination.standings {
         let directory = standing.directory;
-        let home = Home { directory, journal: directories[directory].journal.clone() };
+        let journal = directories[directory].journal.clone();
+        let home = Home { directory, journal, epoch: standing.home_epoch, from: standing.home_from };
         let catalogued = standing.catalogued;
         budget.charge(0, standing.merged.unsealed.bytes());
         let opened = standing_of(standing);
@@ -333,6 +261,8 @@ fn build(
             collection.lower_durable(first.previous());
         }
     }
+    let lives = life::Lives::default();
+    life::load(&*opened.catalog, &collections, &lives, companion.is_none())?;
     Ok(Inner {
         placement: super::assign::Placement::of(directories.len(), &collections),
         fs: Arc::clone(&options.fs),
@@ -346,6 +276,9 @@ fn build(
         directories,
         collections: RwLock::new(collections),
         unintroduced: Mutex::default(),
+        lives,
+        moved: Mutex::default(),
+        newest_epoch: Mutex::new(epoch),
         budget,
         limits,
         mode: AtomicU8::new(options.sync as u8),
@@ -354,6 +287,7 @@ fn build(
         ended: AtomicBool::new(false),
         footers: super::read::Footers::default(),
         companion: companion.map(Mutex::new),
+        uncertain: examination.uncertain,
         appends: AtomicU64::new(0),
         looked_at_ms: AtomicU64::new(0),
         quiet: Arc::default(),

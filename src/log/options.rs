@@ -37,7 +37,7 @@ impl SyncMode {
         matches!(self, Self::Always | Self::PerBatch)
     }
 
-    const ALL: [Self; 4] = [Self::Always, Self::PerBatch, Self::Periodic, Self::Never];
+    pub(super) const ALL: [Self; 4] = [Self::Always, Self::PerBatch, Self::Periodic, Self::Never];
 }
 
 impl std::fmt::Display for SyncMode {

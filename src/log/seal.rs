@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::collection::Collection;
-use super::recover::COMPONENT;
+use super::recover::act::recoveries;
 use super::recover::segments::segment_path;
+use super::recover::{self, COMPONENT};
 use crate::catalog::{Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{OpenMode, durable};
@@ -68,7 +69,7 @@ pub(super) struct Claim<'a> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        self.collection.state().sealing = false;
+        self.collection.end_claim();
     }
 }
 
@@ -104,7 +105,7 @@ impl Inner {
     /// Seals what is durable of a collection, in segments of at most the limit; returns how many were made.
     pub(super) fn seal_collection(&self, collection: &Collection) -> Result<u64> {
         let mut sealed = 0;
-        while let Some(claim) = Claim::take(collection, self.options.limits.segment_bytes) {
+        while let Some(claim) = Claim::take(collection, self.segment_bytes(collection)) {
             self.seal_claim(collection, &claim)?;
             sealed += 1;
         }
@@ -134,6 +135,42 @@ impl Inner {
         Ok(())
     }
 
+    /// Cuts segments from records that were on record as missing, and came back (A4). Order: the files, durable; then rows and
+    /// the losses, in one transaction; then the runs are let go. A crash between leaves files without rows, inside recorded losses, which
+    /// are adopted.
+    pub(super) fn fill(&self, found: recover::Found) -> Result<()> {
+        for (name, runs) in found {
+            let collection = self.collection(&name)?;
+            let mut rest = &runs[..];
+            while let Some(first) = rest.first() {
+                let mut bytes = 0;
+                let follows = |(index, run): (usize, &Run)| {
+                    bytes += run.len;
+                    index == 0
+                        || (rest[index - 1].last().next() == run.first && bytes <= self.options.limits.segment_bytes)
+                };
+                let count = rest.iter().enumerate().map(follows).take_while(|fits| *fits).count();
+                let (piece, behind) = rest.split_at(count);
+                rest = behind;
+                let last = piece[piece.len() - 1].last();
+                let key = SegmentKey { collection: name.clone(), first: first.first, last, generation: Generation(0) };
+                let directory = collection.directory();
+                let (footer, bytes, sha256) = self.write_segment(&collection, directory, piece, &key)?;
+                let id = &self.directories[directory].id;
+                let mut mutations = vec![Mutation::InsertSegment(row(id, &footer, bytes, sha256))];
+                let losses = self.catalog.losses(Some(&name))?;
+                let mut missing = losses.iter().map(|loss| (loss.first, loss.last)).collect();
+                mutations.extend(recoveries(&name, &mut missing, &[(key.first, last)]));
+                self.apply(&mutations, "recovery: came back")?;
+                tracing::info!(collection = %name, first = %key.first, %last, "records of a recorded loss came back");
+                for run in piece {
+                    run.file.drop_run(run.len);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A commit that failed with an unknown outcome, this one or an earlier one, may have been good: how far sealing has come
     /// by the catalog's word, where that is at or behind `first`.
     fn look_up_sealed(&self, collection: &Collection, first: Sequence) -> Option<Sequence> {
@@ -146,16 +183,15 @@ impl Inner {
         if collection.is_catalogued() {
             return Vec::new();
         }
-        vec![
-            Mutation::PutCollection { name: collection.name().clone(), settings: "{}".into() },
-            Mutation::Assign {
-                component: COMPONENT.into(),
-                collection: collection.name().clone(),
-                directory: self.directories[collection.directory()].id.clone(),
-                epoch: self.epoch,
-                from: Sequence::FIRST,
-            },
-        ]
+        // It makes the collection's row too, where there is none, and leaves the settings of one that is there alone.
+        let home = collection.state().home.clone();
+        vec![Mutation::Assign {
+            component: COMPONENT.into(),
+            collection: collection.name().clone(),
+            directory: self.directories[home.directory].id.clone(),
+            epoch: home.epoch,
+            from: home.from,
+        }]
     }
 
     fn drop_sealed(&self, collection: &Collection, last: Sequence) {
@@ -176,6 +212,7 @@ impl Inner {
         runs: &[Run],
         key: &SegmentKey,
     ) -> Result<(Footer, u64, [u8; 32])> {
+        let place = directory + 1;
         let directory = &self.directories[directory];
         let path = segment_path(&directory.path, key);
         let staging = directory.staging().join(format!("seal-{}.tmp", self.next_temporary()));
@@ -189,10 +226,10 @@ impl Inner {
             }
         };
         if let Some(folder) = path.parent()
-            && !collection.has_folder.load(std::sync::atomic::Ordering::Acquire)
+            && collection.has_folder.load(std::sync::atomic::Ordering::Acquire) != place
         {
             durable::create_dir_all(&*self.fs, folder)?;
-            collection.has_folder.store(true, std::sync::atomic::Ordering::Release);
+            collection.has_folder.store(place, std::sync::atomic::Ordering::Release);
         }
         match durable::publish(&*self.fs, &staging, &path) {
             Ok(()) => Ok((sealed.footer, sealed.bytes, sealed.sha256)),

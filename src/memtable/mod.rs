@@ -78,6 +78,12 @@ impl Run {
         Sequence(self.first.0 + self.count - 1)
     }
 
+    /// Whether another run lies in the same place.
+    #[must_use]
+    pub fn is_where(&self, other: &Self) -> bool {
+        self.file.file_id == other.file.file_id && self.offset == other.offset
+    }
+
     /// What it costs in memory.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
@@ -163,6 +169,25 @@ impl Run {
             file: Arc::clone(&self.file),
             offset: self.offset + skipped,
         })
+    }
+}
+
+impl Run {
+    /// The part of the run up to `last`, which must lie inside it.
+    ///
+    /// # Errors
+    /// The bytes are damaged or cannot be read.
+    pub fn until(&self, last: Sequence, seed: Seed) -> Result<Self, RunError> {
+        let bytes = self.load()?;
+        let mut rest = &bytes[..];
+        let count = last.0 - self.first.0 + 1;
+        for index in 0..count {
+            let view = self.checked(record::decode(rest), seed, self.first.0 + index)?;
+            rest = &rest[view.encoded.len()..];
+        }
+        let len = bytes.len() - rest.len();
+        let bytes = self.bytes.as_ref().map(|bytes| bytes.slice(..len));
+        Ok(Self { count, len: len as u64, bytes, file: Arc::clone(&self.file), ..*self })
     }
 }
 
@@ -267,6 +292,24 @@ impl Unsealed {
             self.records -= run.count;
         }
         taken
+    }
+
+    /// Whether these are the runs, each where it is.
+    #[must_use]
+    pub fn is_made_of(&self, runs: &[Run]) -> bool {
+        let same =
+            |(one, other): (&Run, &Run)| one.first == other.first && one.count == other.count && one.is_where(other);
+        self.runs.len() == runs.len() && self.runs.iter().zip(runs).all(same)
+    }
+
+    /// Puts a run in the place of the one with the same records, and returns that.
+    pub fn replace(&mut self, run: Run) -> Option<Run> {
+        let place = self.runs.partition_point(|known| known.last() < run.first);
+        let known = self.runs.get_mut(place).filter(|known| known.first == run.first && known.count == run.count)?;
+        let old = std::mem::replace(known, run);
+        self.memory_bytes = self.memory_bytes - old.memory_bytes() + self.runs[place].memory_bytes();
+        self.bytes = self.bytes - old.len + self.runs[place].len;
+        Some(old)
     }
 
     /// Puts runs in front again: those that replace the ones taken out.

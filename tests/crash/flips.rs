@@ -11,7 +11,7 @@ use icecore::clock::FakeClock;
 use icecore::fs::EntryKind;
 use icecore::{AppendOptions, Log, NewRecord, ReadOptions, Record, SyncMode};
 
-use crate::model::{Found, Promise, name};
+use crate::model::{FEW, Found, Promise, name};
 use crate::probe::panic_text;
 use crate::workload::{Broken, Setup, Step, World, read_all, told};
 
@@ -49,7 +49,7 @@ fn look(world: &World, path: &Path, offset: u64, expected: &Found) -> Result<boo
         Err(error) => return Err(told("the log does not open, and does not say because of which file", &error)),
     };
     let mut costly = false;
-    for (collection, expected) in expected.iter().enumerate() {
+    for (collection, expected) in expected.iter().enumerate().take(FEW) {
         costly |= read_and_append(&log, &catalog, collection, expected)?;
     }
     Ok(costly)
@@ -117,7 +117,7 @@ fn every_damaged_byte_is_harmless_or_told() {
         .collect();
     let has = |what: &str| files.iter().any(|(path, _)| path.to_string_lossy().contains(what));
     assert!(has("/.journal/cold-") && has("/.journal/0") && has("/audit/"), "{files:?}");
-    assert!(expected.iter().all(|found| !found.is_empty()));
+    assert!(expected.iter().take(FEW).all(|found| !found.is_empty()));
     let places: Vec<(&Path, u64)> =
         files.iter().flat_map(|(path, len)| (0..*len).map(move |offset| (&**path, offset))).collect();
     let (next, costly, broken) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(None));

@@ -7,6 +7,7 @@
 //! - `points`: the names of those places; each must have occurred
 //! - `kept`: the catalog, and what a killed process leaves of it; `engines`: the suite with each real one
 //! - `faults`: EIO, ENOSPC, EROFS at every operation
+//! - `disks`: several directories, one of which fails
 //! - `flips`: every byte of every file damaged, one at a time
 //! - `sabotage`: one rule broken at a time, to show that the suite can fail
 //!
@@ -15,6 +16,7 @@
 #![allow(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not the helpers beside them")]
 
 mod crashes;
+mod disks;
 mod engines;
 mod faults;
 mod flips;

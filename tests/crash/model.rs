@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use icecore::{CollectionName, NewRecord, Record};
 
-/// The collections of every workload; some need escaping.
-pub const COLLECTIONS: [&str; 5] = ["audit", "Orders/2024", ".hidden", "b", "quiet"];
+/// The collections of every workload; some need escaping. Those of a log with one or two directories are the first
+/// [`FEW`].
+pub const COLLECTIONS: [&str; 8] = ["audit", "Orders/2024", ".hidden", "b", "quiet", "CON", "ä", "seventh"];
+/// Enough for one or two directories.
+pub const FEW: usize = 5;
 
 /// How far the promise for a batch goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,17 +105,73 @@ impl Model {
         }
     }
 
+    /// How many records were tried of a collection, acknowledged or not.
+    pub fn tried(&self, collection: usize) -> u64 {
+        count(&self.streams[collection])
+    }
+
+    /// As [`settle`](Self::settle), for one collection that has so many records from now on; the rest of what was tried is not
+    /// there, and nothing of it may have been promised.
+    pub fn settle_at(&mut self, collection: usize, last: u64, least: Promise) -> Result<(), String> {
+        self.version += 1;
+        let stream = &mut self.streams[collection];
+        let mut end = 0;
+        let kept = stream
+            .iter()
+            .take_while(|batch| {
+                end + batch.records.len() as u64 <= last && {
+                    end += batch.records.len() as u64;
+                    true
+                }
+            })
+            .count();
+        let lost =
+            stream.drain(kept..).find(|batch| batch.promise != Promise::None && batch.promise as u8 >= least as u8);
+        stream.iter_mut().for_each(|batch| batch.promise = Promise::Durable);
+        match lost {
+            _ if end != last => Err(format!("the next sequence, `{}`, is behind no batch", last + 1)),
+            Some(lost) => {
+                Err(format!("a batch behind `{last}` was acknowledged ({:?}) and is passed over", lost.promise))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether what was found of one collection is all that was promised, as [`check`](Self::check).
+    pub fn check_one(&self, collection: usize, found: &[Record], least: Promise) -> Result<(), String> {
+        check_stream(&self.streams[collection], found, least).map_err(|what| described(collection, found, &what))
+    }
+
+    /// Whether what was found of a collection, a part of which is not there to be read, is as it was appended.
+    pub fn check_part(&self, collection: usize, found: &[Record]) -> Result<(), String> {
+        let expected: Vec<&NewRecord> = self.streams[collection].iter().flat_map(|batch| &*batch.records).collect();
+        let mut last = 0;
+        for record in found {
+            let sequence = record.sequence.0;
+            if sequence <= last {
+                return Err(described(collection, found, &format!("`{sequence}` is there twice, or not in order")));
+            }
+            last = sequence;
+            if !expected.get(sequence as usize - 1).is_some_and(|expected| is_same(record, expected)) {
+                return Err(described(collection, found, &format!("`{sequence}` was never appended there")));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether what was found is what was promised: everything up to `least`, nothing twice, nothing else, no hole, no batch
     /// in part.
     pub fn check(&self, found: &Found, least: Promise) -> Result<(), String> {
         for (collection, (stream, found)) in self.streams.iter().zip(found).enumerate() {
-            check_stream(stream, found, least).map_err(|what| {
-                let sequences: Vec<u64> = found.iter().map(|record| record.sequence.0).collect();
-                format!("collection `{}`: {what}; found {}", COLLECTIONS[collection], runs(&sequences))
-            })?;
+            check_stream(stream, found, least).map_err(|what| described(collection, found, &what))?;
         }
         Ok(())
     }
+}
+
+fn described(collection: usize, found: &[Record], what: &str) -> String {
+    let sequences: Vec<u64> = found.iter().map(|record| record.sequence.0).collect();
+    format!("collection `{}`: {what}; found {}", COLLECTIONS[collection], runs(&sequences))
 }
 
 fn check_stream(stream: &[Batch], found: &[Record], least: Promise) -> Result<(), String> {

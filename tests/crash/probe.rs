@@ -221,7 +221,7 @@ impl Probe {
         if number.is_multiple_of(self.0.effort.again_every * 2) {
             log.seal(None).map_err(|error| told("cannot seal after recovery", &error))?;
         }
-        for (collection, found) in found.iter().enumerate() {
+        for (collection, found) in found.iter().enumerate().take(self.0.setup.collections) {
             append_one(&log, collection, found.len() as u64 + 1)?;
         }
         let next = number.is_multiple_of(self.0.effort.again_every).then(|| fs.crash_image(Cut::DropAll));
@@ -229,7 +229,7 @@ impl Probe {
         if let Some(fs) = next {
             let (log, after) = self.open(&fs, &Arc::new(catalog.snapshot()))?;
             leave(&fs, log);
-            for (collection, (found, after)) in found.iter().zip(&after).enumerate() {
+            for (collection, (found, after)) in found.iter().zip(&after).enumerate().take(self.0.setup.collections) {
                 let new = after.last().filter(|_| after.len() == found.len() + 1);
                 let same = new.is_some_and(|new| *new.payload.as_deref().unwrap_or_default() == *b"one more")
                     && after[..found.len()] == found[..];

@@ -12,13 +12,17 @@ use icecore::testing::Sabotage;
 use icecore::{AppendOptions, Error, ErrorKind, Log, LogOptions, NewRecord, ReadOptions, Receipt, SyncMode, Timestamp};
 
 use crate::kept::Kept;
-use crate::model::{COLLECTIONS, Found, Model, Promise, name};
+use crate::model::{COLLECTIONS, FEW, Found, Model, Promise, name};
+
+/// Where directories are.
+pub const PLACES: [&str; 3] = ["/one", "/two", "/three"];
 
 /// What one run is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
     pub seed: u64,
     pub directories: usize,
+    pub collections: usize,
     pub sync: SyncMode,
     pub codec: Codec,
     pub sabotage: Sabotage,
@@ -34,12 +38,13 @@ impl Setup {
             _ => SyncMode::PerBatch,
         };
         let codec = if seed % 16 == 9 { Codec::DEFAULT } else { Codec::Null };
-        Self { seed, directories: 1 + usize::from(seed % 3 == 2), sync, codec, sabotage: Sabotage::default() }
+        let directories = 1 + usize::from(seed % 3 == 2);
+        Self { seed, directories, collections: FEW, sync, codec, sabotage: Sabotage::default() }
     }
 
     /// Limits so small that rotation, sealing, cooling and release come every few appends.
     pub fn options<C: Kept>(&self, fs: &SimulatedFileSystem, catalog: &Arc<C>, clock: Arc<FakeClock>) -> LogOptions {
-        let mut options = LogOptions::new(["/one", "/two"].into_iter().take(self.directories));
+        let mut options = LogOptions::new(PLACES.into_iter().take(self.directories));
         options.sync = self.sync;
         options.codec = self.codec;
         options.sabotage = self.sabotage;
@@ -63,7 +68,7 @@ impl Setup {
 }
 
 /// One thing that happens to the log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     Append {
         collection: usize,
@@ -98,7 +103,7 @@ pub fn steps(setup: &Setup, count: usize, crashes: bool) -> Vec<Step> {
     let mut random = fastrand::Rng::with_seed(setup.seed);
     let collection = |random: &mut fastrand::Rng| {
         // The last one is quiet: it keeps journals waiting.
-        if random.u8(0..20) == 0 { COLLECTIONS.len() - 1 } else { random.usize(0..COLLECTIONS.len() - 1) }
+        if random.u8(0..20) == 0 { setup.collections - 1 } else { random.usize(0..setup.collections - 1) }
     };
     (0..count)
         .map(|_| match random.u8(0..100) {
@@ -108,7 +113,7 @@ pub fn steps(setup: &Setup, count: usize, crashes: bool) -> Vec<Step> {
                 Step::Append { collection: collection(&mut random), lengths: lengths(&mut random), sync }
             }
             55..=62 => {
-                let mut each: Vec<usize> = (0..COLLECTIONS.len()).collect();
+                let mut each: Vec<usize> = (0..setup.collections).collect();
                 random.shuffle(&mut each);
                 each.truncate(random.usize(1..4));
                 Step::Many(each.into_iter().map(|collection| (collection, lengths(&mut random))).collect())

@@ -10,7 +10,10 @@ use crate::types::CollectionName;
 #[derive(Debug, Subcommand)]
 pub enum LsCommand {
     /// Named streams of records
-    Collections,
+    #[command(after_long_help = "Examples:
+  icecore --data /var/lib/log ls collections
+  icecore --data /var/lib/log ls collections --all --json")]
+    Collections(LsCollectionsArgs),
     /// Immutable files with a run of one collection each
     #[command(after_long_help = "Examples:
   icecore --data /var/lib/log ls segments --collection access
@@ -34,6 +37,14 @@ Oldest first. Numbers have no gap: to follow the history, give the last number t
     Changes(LsChangesArgs),
     /// Which directory each collection is kept in
     Assignments,
+}
+
+/// `icecore ls collections`
+#[derive(Debug, Args)]
+pub struct LsCollectionsArgs {
+    /// Also those that were deleted
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `icecore ls segments`

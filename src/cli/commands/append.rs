@@ -37,7 +37,7 @@ pub(in crate::cli) fn run(context: &Context, args: &AppendArgs) -> CommandResult
         );
         return Err(Failure::usage(what, "raise limits.headers_bytes, or give fewer or shorter headers"));
     }
-    let log = logs::open_or_make(context)?;
+    let log = logs::open_to_append(context)?;
     let resume = if args.resume { Some(Resume::begin(&log, &args.collection)?) } else { None };
     let batches = Batches::start(
         input,

@@ -2,12 +2,20 @@
 
 use crate::cli::human;
 use crate::cli::{CommandResult, Context, DeleteArgs, Exit, Stdout, logs};
+use crate::{Error, ErrorKind};
 
 pub(in crate::cli) fn run(context: &Context, args: &DeleteArgs) -> CommandResult {
     let log = logs::open_existing(context)?;
     let deleted = log.delete(&args.collection, args.keys.iter().cloned());
     let closed = log.close();
-    let receipt = deleted.map_err(logs::explain)?;
+    // What would make the collection is of no help to who wants to delete from it.
+    let receipt = deleted.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => {
+            let message = format!("no such collection: collection=`{}`", args.collection);
+            Error::new(ErrorKind::NotFound, message).with_hint("`ls collections` lists them").into()
+        }
+        _ => logs::explain(error),
+    })?;
     closed.map_err(logs::explain)?;
     let (first, last) = (receipt.first, receipt.last);
     if context.json {

@@ -25,7 +25,7 @@ pub(in crate::cli) fn run(context: &Context, command: &LsCommand) -> CommandResu
     let mut list = Listing::new(context.json);
     let mut add = |facts: Facts| Ok(list.add(&mut stdout, &facts)?);
     match command {
-        LsCommand::Collections => collections(&logs::open_read_only(context)?, &mut add)?,
+        LsCommand::Collections(args) => collections(&logs::open_read_only(context)?, args.all, &mut add)?,
         LsCommand::Segments(args) => segments(&logs::look_at_catalog(context)?, args, &mut add)?,
         LsCommand::Journals => journals(&logs::open_read_only(context)?, &mut add)?,
         LsCommand::Changes(args) => changes(&*logs::look_at_catalog(context)?.catalog, args, &mut add)?,
@@ -59,9 +59,14 @@ impl Places {
     }
 }
 
-fn collections(log: &Log, add: &mut Add<'_>) -> Result<(), Failure> {
+fn collections(log: &Log, all: bool, add: &mut Add<'_>) -> Result<(), Failure> {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string();
-    for info in log.collections().map_err(logs::explain)? {
+    let mut infos = log.collections().map_err(logs::explain)?;
+    if all {
+        infos.extend(log.deleted_collections().map_err(logs::explain)?);
+        infos.sort_by(|one, other| one.collection.cmp(&other.collection));
+    }
+    for info in infos {
         let facts = Facts::default()
             .text("collection", &info.collection)
             .text("directory", absolute(&info.directory))
@@ -74,7 +79,7 @@ fn collections(log: &Log, add: &mut Add<'_>) -> Result<(), Failure> {
             .hidden("floor", info.floor.get())
             .count("unsealed_records", info.unsealed_records)
             .bytes("unsealed_bytes", info.unsealed_bytes);
-        add(facts)?;
+        add(if all { facts.time("deleted_at", info.deleted) } else { facts })?;
     }
     Ok(())
 }

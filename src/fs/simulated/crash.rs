@@ -49,6 +49,7 @@ impl Tree {
         let mut after = Self::new();
         after.windows = self.windows;
         after.next_id = self.next_id;
+        after.away.clone_from(&self.away);
         let mut named = self.nodes.clone();
         for (change, keep) in self.pending.iter().zip(&keeps) {
             if let (Change::Names(edits), Keep::Whole) = (change, keep) {

@@ -94,7 +94,10 @@ impl SimulatedFileSystem {
     }
 
     /// Bytes that still fit, where there is a limit.
-    fn room(&self, tree: &Tree) -> u64 {
+    fn room(&self, tree: &Tree, path: &Path) -> u64 {
+        if locked(&self.0.places).is_full(path) {
+            return 0;
+        }
         locked(&self.0.capacity).map_or(u64::MAX / 4, |capacity| capacity.saturating_sub(tree.used_bytes()))
     }
 }
@@ -135,7 +138,7 @@ impl FileSystem for SimulatedFileSystem {
     fn copy_new(&self, from: &Path, to: &Path) -> FsResult<u64> {
         self.act(OperationKind::Copy, from, Some(to), |tree| {
             let content = tree.file(tree.find(from)?)?.current.clone();
-            if content.len() > self.room(tree) {
+            if content.len() > self.room(tree, to) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             let place = tree.place(to)?;
@@ -238,7 +241,7 @@ impl FileSystem for SimulatedFileSystem {
     fn free_bytes(&self, directory: &Path) -> FsResult<u64> {
         self.act(OperationKind::FreeBytes, directory, None, |tree| {
             tree.directory(tree.find(directory)?)?;
-            Ok(self.room(tree))
+            Ok(self.room(tree, directory))
         })
     }
 }
@@ -248,16 +251,23 @@ impl SimulatedFile {
         if self.writable { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
     }
 
+    /// As that of the file system, on this file.
+    fn act<T>(&self, kind: OperationKind, name: &Path, act: impl FnOnce(&mut Tree) -> io::Result<T>) -> FsResult<T> {
+        self.fs.begin_open(kind, name, self.id)?;
+        self.fs.tree(act).map_err(|error| FsError::new(kind.label(), name, error))
+    }
+
     /// What the file is called now.
     fn name(&self) -> PathBuf {
         locked(&self.fs.0.renamed).get(&self.id).unwrap_or(&self.path).clone()
     }
 
     fn set(&self, kind: OperationKind, len: u64, only_longer: bool) -> FsResult<()> {
-        self.fs.act(kind, &self.name(), None, |tree| {
+        let name = self.name();
+        self.act(kind, &name, |tree| {
             self.check_writable()?;
             let now = tree.file(self.id)?.current.len();
-            if len > now && len - now > self.fs.room(tree) {
+            if len > now && len - now > self.fs.room(tree, &name) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             if len > now || (len < now && !only_longer) { tree.set_len(self.id, len) } else { Ok(()) }
@@ -265,7 +275,7 @@ impl SimulatedFile {
     }
 
     fn sync(&self, kind: OperationKind) -> FsResult<()> {
-        let outcome = self.fs.begin(kind, &self.name(), None);
+        let outcome = self.fs.begin_open(kind, &self.name(), self.id);
         let index = self.fs.changes();
         self.fs.tree(|tree| {
             if outcome.is_err() {
@@ -302,7 +312,7 @@ impl File for SimulatedFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> FsResult<usize> {
-        let passage = self.fs.begin(OperationKind::Read, &self.path, None)?;
+        let passage = self.fs.begin_open(OperationKind::Read, &self.name(), self.id)?;
         let want = if passage == Passage::Short { buffer.len().div_ceil(2) } else { buffer.len() };
         self.fs
             .tree(|tree| Ok(tree.file(self.id)?.current.read(&mut buffer[..want], offset)))
@@ -311,7 +321,8 @@ impl File for SimulatedFile {
 
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> FsResult<usize> {
         let len = buffers.iter().map(|buffer| buffer.len()).sum();
-        let passage = self.fs.begin_write(OperationKind::Write, &self.name(), None, Some((offset, len)))?;
+        let name = self.name();
+        let passage = self.fs.begin_on(OperationKind::Write, &name, None, Some((offset, len)), Some(self.id))?;
         self.fs
             .tree(|tree| {
                 self.check_writable()?;
@@ -322,7 +333,7 @@ impl File for SimulatedFile {
                 }
                 let now = tree.file(self.id)?.current.len();
                 let longer = (offset + bytes.len() as u64).saturating_sub(now);
-                if longer > 0 && longer > self.fs.room(tree) {
+                if longer > 0 && longer > self.fs.room(tree, &name) {
                     return Err(io::ErrorKind::StorageFull.into());
                 }
                 if !bytes.is_empty() {
@@ -350,6 +361,6 @@ impl File for SimulatedFile {
     }
 
     fn len(&self) -> FsResult<u64> {
-        self.fs.act(OperationKind::Len, &self.path, None, |tree| Ok(tree.file(self.id)?.current.len()))
+        self.act(OperationKind::Len, &self.name(), |tree| Ok(tree.file(self.id)?.current.len()))
     }
 }

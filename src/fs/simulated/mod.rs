@@ -4,6 +4,7 @@
 //! - `tree`: what is visible, what is durable, and the list of changes between the two
 //! - `crash`: what a power cut leaves ([`Cut`])
 //! - `faults`: errors, short reads and writes, a process that ends
+//! - `places`: one disk of several that fails, goes away, comes back
 //! - `files`: the seam itself
 //!
 //! It promises what [`fs`](crate::fs) says and nothing more: a created and synced file has no durable name before its
@@ -14,8 +15,11 @@ mod content;
 mod crash;
 mod faults;
 mod files;
+mod places;
 mod tree;
 
+#[cfg(test)]
+mod place_tests;
 #[cfg(test)]
 mod tests;
 
@@ -26,9 +30,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use crash::{Cut, SECTOR_BYTES};
 pub use faults::{Errno, Failure, Fault, Operation, OperationKind};
+pub use places::{Ailment, Counted, PlaceFault};
 
 use self::faults::{Gate, Passage};
-use self::tree::{Node, Tree};
+use self::places::Places;
+use self::tree::{Id, Node, Tree};
 use super::{EntryKind, FsError, FsResult};
 
 /// Called before each operation that changes the disk or syncs, with the disk as it is before it.
@@ -42,6 +48,7 @@ pub struct SimulatedFileSystem(Arc<Shared>);
 struct Shared {
     tree: Mutex<Option<Tree>>,
     gate: Mutex<Gate>,
+    places: Mutex<Places>,
     observer: Mutex<Option<Observer>>,
     /// The newest names of files that were renamed while open.
     renamed: Mutex<HashMap<tree::Id, PathBuf>>,
@@ -133,6 +140,7 @@ impl SimulatedFileSystem {
 
     /// From now on nothing goes wrong any more.
     pub fn heal(&self) {
+        self.heal_places();
         let mut gate = locked(&self.0.gate);
         gate.faults.clear();
         gate.read_only = false;
@@ -158,6 +166,13 @@ impl SimulatedFileSystem {
     #[must_use]
     pub fn reads(&self) -> u64 {
         locked(&self.0.gate).reads()
+    }
+
+    /// How many operations of either kind were asked for so far: the number of the next one.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        let gate = locked(&self.0.gate);
+        gate.changes() + gate.reads()
     }
 
     /// How often each operation was asked for.
@@ -214,17 +229,27 @@ impl SimulatedFileSystem {
 
     /// Counts an operation, tells the observer, and says whether it may go on.
     fn begin(&self, kind: OperationKind, path: &Path, to: Option<&Path>) -> FsResult<Passage> {
-        self.begin_write(kind, path, to, None)
+        self.begin_on(kind, path, to, None, None)
     }
 
-    fn begin_write(
+    /// As [`begin`](Self::begin), on an open file.
+    fn begin_open(&self, kind: OperationKind, path: &Path, file: Id) -> FsResult<Passage> {
+        self.begin_on(kind, path, None, None, Some(file))
+    }
+
+    fn begin_on(
         &self,
         kind: OperationKind,
         path: &Path,
         to: Option<&Path>,
         range: Option<(u64, usize)>,
+        file: Option<Id>,
     ) -> FsResult<Passage> {
-        let index = locked(&self.0.gate).number(kind);
+        let (index, changes, operations) = {
+            let mut gate = locked(&self.0.gate);
+            let (changes, operations) = (gate.changes(), gate.changes() + gate.reads());
+            (gate.number(kind), changes, operations)
+        };
         if kind.is_change() {
             // Called without any lock held: the observer may take images, and open logs on them.
             let observer = locked(&self.0.observer).clone();
@@ -234,6 +259,11 @@ impl SimulatedFileSystem {
                 observer(&operation, self);
             }
         }
-        locked(&self.0.gate).pass(kind, index).map_err(|error| FsError::new(kind.label(), path, error))
+        self.advance_places(changes, operations);
+        let passage = locked(&self.0.gate).pass(kind, index).and_then(|passage| {
+            locked(&self.0.places).pass(kind, [Some(path), to], file)?;
+            Ok(passage)
+        });
+        passage.map_err(|error| FsError::new(kind.label(), path, error))
     }
 }

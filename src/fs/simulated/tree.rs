@@ -8,6 +8,7 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 
 use super::content::{Content, hash_bytes, mix};
+use super::places::Away;
 use crate::fs::EntryKind;
 
 /// Names a file or directory, whatever paths lead to it.
@@ -76,6 +77,8 @@ pub(super) struct Tree {
     /// Handles by file, for Windows' rules.
     pub open: HashMap<Id, usize>,
     pub locked: HashSet<Id>,
+    /// Disks that are not mounted now.
+    pub away: Vec<Away>,
     pub windows: bool,
 }
 
@@ -89,6 +92,7 @@ impl Tree {
             lost: Vec::new(),
             open: HashMap::new(),
             locked: HashSet::new(),
+            away: Vec::new(),
             windows: false,
         }
     }
@@ -246,18 +250,24 @@ impl Tree {
         taken
     }
 
-    /// Every file and directory that durable names lead to, with its path.
+    /// Every file and directory that durable names lead to, with its path; on disks that are away too.
     pub fn walk_durable(&self, mut each: impl FnMut(&str, Id, &Node)) {
-        self.walk(|directory| &directory.durable, &mut each);
+        let away = self.away.iter().map(|away| (format!("//away{}", away.place.display()), away.root));
+        self.walk(away.collect(), |directory| &directory.durable, &mut each);
     }
 
     /// Every file and directory that can be seen, with its path.
     pub fn walk_current(&self, mut each: impl FnMut(&str, Id, &Node)) {
-        self.walk(|directory| &directory.current, &mut each);
+        self.walk(Vec::new(), |directory| &directory.current, &mut each);
     }
 
-    fn walk(&self, names: impl Fn(&DirectoryNode) -> &Names, each: &mut impl FnMut(&str, Id, &Node)) {
-        let mut waiting = vec![(String::new(), ROOT)];
+    fn walk(
+        &self,
+        mut waiting: Vec<(String, Id)>,
+        names: impl Fn(&DirectoryNode) -> &Names,
+        each: &mut impl FnMut(&str, Id, &Node),
+    ) {
+        waiting.push((String::new(), ROOT));
         while let Some((path, id)) = waiting.pop() {
             let Some(node) = self.nodes.get(&id) else { continue };
             each(&path, id, node);

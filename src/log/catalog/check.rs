@@ -15,11 +15,12 @@ use crate::catalog::{
 };
 use crate::error::{ErrorKind, Result};
 use crate::fs::FileSystem;
-use crate::log::open::existing_directories;
+use crate::log::identity::Identity;
 use crate::log::options::LogOptions;
-use crate::log::recover::segments::{self, segment_path};
-use crate::log::recover::table::FileState;
-use crate::log::recover::{COMPONENT, find_journals, newest_change};
+use crate::log::places;
+use crate::log::recover::journals::{self, chain};
+use crate::log::recover::segments::{self, Judgement, segment_path};
+use crate::log::recover::{COMPONENT, newest_change};
 use crate::log::verify::segments::judge;
 use crate::segment::{FileKind, SegmentName};
 use crate::types::{ChangeNumber, CollectionName, LogId, Sequence};
@@ -31,6 +32,7 @@ const LOOKS: usize = 3;
 
 const REBUILD: &str = "`catalog rebuild` makes the catalog anew";
 const OPEN: &str = "the next opening for writing (`recover`) puts it right";
+const MOUNT: &str = "check the disk and mount it; what it holds is not lost";
 const VERIFY: &str = "`verify --deep` reads every byte; docs/recovery.md says what can be done";
 
 /// A difference between the catalog and the directories.
@@ -79,18 +81,20 @@ impl CatalogReport {
     /// Compares the catalog of a log with its directories.
     ///
     /// # Errors
-    /// A directory cannot be listed, or the catalog cannot be read now. That it is damaged or gone is a finding.
+    /// The catalog cannot be read now. That it is damaged or gone is a finding, and that a directory is.
     pub fn of(options: &LogOptions) -> Result<Self> {
-        let (directories, identities) = existing_directories(options)?;
-        let log = identities[0].log_id(&directories[0].1)?;
+        let places = places::existing(options)?;
+        places.first_there(options)?;
+        let directories = &places.ids;
+        let log = places.newest.log_id(&directories[0].1)?;
         match CatalogLook::open(options) {
             Ok(look) => {
-                let mut report = check(&*options.fs, &directories, log, &look.path, &*look.catalog)?;
+                let mut report = check(&*options.fs, directories, log, &look.path, &*look.catalog)?;
                 report.note_mirror(look.mirror());
                 Ok(report)
             }
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
-                let path = catalog_file(options, &directories[0].1, log, identities[0].catalog);
+                let path = catalog_file(options, &directories[0].1, log, places.first_identity().catalog);
                 let kind = if error.kind() == ErrorKind::NotFound { "no-catalog" } else { "catalog" };
                 let what = error.to_string();
                 let finding =
@@ -127,6 +131,7 @@ pub(super) fn check(
         let mut check = Check {
             fs,
             directories,
+            missing: why_missing(fs, directories),
             log,
             catalog,
             report: CatalogReport { path: path.to_path_buf(), ..CatalogReport::default() },
@@ -162,11 +167,13 @@ fn identity(finding: &CatalogFinding) -> (&'static str, &str, &str) {
 struct Check<'a> {
     fs: &'a dyn FileSystem,
     directories: &'a [(String, PathBuf)],
+    /// Why a directory cannot be looked at, where it cannot (A1, A3).
+    missing: Vec<Option<String>>,
     log: LogId,
     catalog: &'a dyn Catalog,
     report: CatalogReport,
-    /// Segment files, and in which directory; those whose row was met are taken out.
-    files: BTreeMap<SegmentKey, usize>,
+    /// Segment files, and in which directories; those whose row was met are taken out.
+    files: BTreeMap<SegmentKey, Vec<usize>>,
     stubs: Vec<(SegmentKey, usize)>,
     /// What live rows and losses answer for, by collection, neighbours merged.
     covered: BTreeMap<CollectionName, Vec<(Sequence, Sequence)>>,
@@ -181,7 +188,7 @@ impl Check<'_> {
         self.report.engine = self.catalog.engine();
         self.own()?;
         // Files before rows: a seal makes the file first, so that a file listed here has its row by then, or never.
-        self.list()?;
+        self.list();
         self.journals()?;
         self.rows()?;
         self.rowless()?;
@@ -213,29 +220,66 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn list(&mut self) -> Result<()> {
-        let (files, stubs, ends) = (&mut self.files, &mut self.stubs, &mut self.ends);
-        let mut unknown = Vec::new();
+    fn list(&mut self) {
         for (index, (_, directory)) in self.directories.iter().enumerate() {
-            unknown.extend(segments::list(self.fs, index, directory, &mut |listed| {
-                let end = ends.entry(listed.key.collection.clone()).or_default();
-                *end = (*end).max(listed.key.last);
-                match listed.kind {
-                    FileKind::Segment => drop(files.insert(listed.key, listed.directory)),
-                    FileKind::Stub => stubs.push((listed.key, listed.directory)),
+            if self.missing[index].is_none() {
+                let (files, stubs, ends) = (&mut self.files, &mut self.stubs, &mut self.ends);
+                let listed = segments::list(self.fs, index, directory, &mut |listed| {
+                    let end = ends.entry(listed.key.collection.clone()).or_default();
+                    *end = (*end).max(listed.key.last);
+                    match listed.kind {
+                        FileKind::Segment => files.entry(listed.key).or_default().push(listed.directory),
+                        FileKind::Stub => stubs.push((listed.key, listed.directory)),
+                    }
+                });
+                match listed {
+                    Ok(listing) => self.listing(listing),
+                    Err(error) => self.missing[index] = Some(chain(&error)),
                 }
-            })?);
+            }
+            if let Some(why) = self.missing[index].clone() {
+                let what = format!("the directory is not there, and nothing of it was judged: {why}");
+                self.note(true, "missing-directory", directory.display(), what, MOUNT);
+            }
         }
-        (self.report.files, self.report.stubs) = (self.files.len() as u64, self.stubs.len() as u64);
-        for folder in unknown {
+        let files = self.files.values().map(|holders| holders.len() as u64).sum();
+        (self.report.files, self.report.stubs) = (files, self.stubs.len() as u64);
+    }
+
+    fn listing(&mut self, listing: segments::Listing) {
+        for folder in listing.unknown {
             let what = "segments of a collection that nothing names".to_owned();
             self.note(true, "unknown-folder", folder.display(), what, VERIFY);
         }
-        Ok(())
+        for hidden in listing.unlistable {
+            let what = format!("the folder cannot be listed: {}", hidden.reason);
+            self.note(true, "unlistable-folder", hidden.path.display(), what, MOUNT);
+        }
+        for path in listing.foreign {
+            self.foreign(&path, "an Avro file under a name that is none of icecore's");
+        }
+    }
+
+    fn foreign(&mut self, path: &Path, what: &str) {
+        let what = format!("{what}: it is left alone");
+        let advice = "`append COLLECTION FILE --format avro` takes the records of an Avro file";
+        self.note(false, "foreign", path.display(), what, advice);
     }
 
     fn journals(&mut self) -> Result<()> {
-        let journals = find_journals(self.fs, self.directories, false)?;
+        let mut journals = Vec::new();
+        for (index, (_, directory)) in self.directories.iter().enumerate() {
+            if self.missing[index].is_some() {
+                continue;
+            }
+            match journals::find(self.fs, directory, false)? {
+                journals::FoundJournals { unlistable: Some(why), .. } => {
+                    let what = format!("its journals cannot be listed: {why}");
+                    self.note(true, "missing-directory", directory.display(), what, MOUNT);
+                }
+                found => journals.push(found),
+            }
+        }
         let mut names = BTreeMap::new();
         for journal in journals.iter().flat_map(|found| &found.journals) {
             self.report.journals += 1;
@@ -297,7 +341,7 @@ impl Check<'_> {
         }
     }
 
-    fn row(&mut self, row: &SegmentRow, listed: Option<usize>) {
+    fn row(&mut self, row: &SegmentRow, listed: Option<Vec<usize>>) {
         if row.status.is_live() {
             let covered = self.covered.entry(row.key.collection.clone()).or_default();
             match covered.last_mut().filter(|before| before.1.next() == row.key.first) {
@@ -315,17 +359,26 @@ impl Check<'_> {
                 let what = format!("its row names a directory that is not of this log: directory=`{}`", row.directory);
                 return self.note(true, "row-directory", &about, what, REBUILD);
             };
-            let path = segment_path(&self.directories[home].1, &row.key);
-            for fault in judge(self.fs, self.log, &path, row, false).faults {
-                let what = format!("{} of {}: {}", about, row.status, fault.reason);
-                self.note(true, "file", path.display(), what, VERIFY);
+            // Of a directory that is missing, one finding tells.
+            if self.missing[home].is_none() {
+                let path = segment_path(&self.directories[home].1, &row.key);
+                for fault in judge(self.fs, self.log, &path, row, false).faults {
+                    let what = format!("{} of {}: {}", about, row.status, fault.reason);
+                    self.note(true, "file", path.display(), what, VERIFY);
+                }
             }
-        } else if let Some(directory) = listed
-            && row.status != SegmentStatus::Quarantined
-        {
-            let path = segment_path(&self.directories[directory].1, &row.key);
-            let what = format!("the row says {}, and the file is still here", row.status);
-            self.note(false, "leftover", path.display(), what, OPEN);
+            for copy in listed.into_iter().flatten().filter(|copy| *copy != home) {
+                let path = segment_path(&self.directories[copy].1, &row.key);
+                let what =
+                    format!("its row says that the file is in directory=`{}`", self.directories[home].1.display());
+                self.note(false, "copy", path.display(), what, OPEN);
+            }
+        } else if row.status != SegmentStatus::Quarantined {
+            for directory in listed.into_iter().flatten() {
+                let path = segment_path(&self.directories[directory].1, &row.key);
+                let what = format!("the row says {}, and the file is still here", row.status);
+                self.note(false, "leftover", path.display(), what, OPEN);
+            }
         }
         if matches!(row.status, SegmentStatus::Archived | SegmentStatus::Evicted) && row.archive_key.is_none() {
             let what = format!("its row says {} and names no archived object", row.status);
@@ -335,13 +388,13 @@ impl Check<'_> {
 
     /// Files whose row was not met.
     fn rowless(&mut self) -> Result<()> {
-        for (key, directory) in std::mem::take(&mut self.files) {
-            let path = segment_path(&self.directories[directory].1, &key);
+        for (key, holders) in std::mem::take(&mut self.files) {
+            let path = segment_path(&self.directories[holders[0]].1, &key);
             match self.catalog.segment(&key) {
                 Ok(None) => {}
                 // Sealed meanwhile, or behind a row that stopped the paging.
                 Ok(Some(row)) => {
-                    self.row(&row, Some(directory));
+                    self.row(&row, Some(holders));
                     continue;
                 }
                 Err(CatalogError::Damaged { what, .. }) => {
@@ -350,36 +403,42 @@ impl Check<'_> {
                 }
                 Err(error) => return Err(error.into()),
             }
-            match segments::judge_file(self.fs, &path) {
-                (FileState::Absent, _) => {}
-                (FileState::Present, _) => {
-                    let what = match segments::row_overlapping(self.catalog, &key) {
-                        Ok(Some(other)) => {
-                            format!("a whole segment without a row, whose records segment `{other}` has")
-                        }
-                        _ => {
-                            "a whole segment without a row: a crash came before its row, or a seal is under way".into()
-                        }
-                    };
-                    self.note(false, "file-without-row", path.display(), what, OPEN);
-                }
-                (FileState::Damaged, reason) => {
-                    let what = format!("a damaged segment without a row: {reason}");
-                    self.note(true, "file-without-row", path.display(), what, OPEN);
-                }
-                (FileState::Unreadable, reason) => {
-                    let what = format!("a segment without a row, which cannot be read: {reason}");
-                    self.note(true, "file-without-row", path.display(), what, VERIFY);
-                }
+            for directory in holders {
+                self.rowless_file(&key, directory);
             }
         }
         Ok(())
+    }
+
+    fn rowless_file(&mut self, key: &SegmentKey, directory: usize) {
+        let path = segment_path(&self.directories[directory].1, key);
+        match segments::judge(self.fs, &path, (Some(self.log), key, None)) {
+            Judgement::Absent => {}
+            Judgement::Foreign(what) => self.foreign(&path, &what),
+            Judgement::Whole(_) => {
+                let what = match segments::row_overlapping(self.catalog, key) {
+                    Ok(Some(other)) => format!("a whole segment without a row, whose records segment `{other}` has"),
+                    _ => "a whole segment without a row: a crash came before its row, or a seal is under way".into(),
+                };
+                self.note(false, "file-without-row", path.display(), what, OPEN);
+            }
+            Judgement::Broken(reason) | Judgement::Flawed { reason, .. } => {
+                let what = format!("a damaged segment without a row: {reason}");
+                self.note(true, "file-without-row", path.display(), what, OPEN);
+            }
+            Judgement::Unreadable(reason) => {
+                let what = format!("a segment without a row, which cannot be read: {reason}");
+                self.note(true, "file-without-row", path.display(), what, VERIFY);
+            }
+        }
     }
 
     fn stubs(&mut self) -> Result<()> {
         for (key, directory) in std::mem::take(&mut self.stubs) {
             match self.catalog.segment(&key) {
                 Ok(Some(_)) | Err(CatalogError::Damaged { .. }) => {}
+                // It tells of what was deleted.
+                Ok(None) if self.is_below_floor(&key)? => {}
                 Ok(None) => {
                     let name = SegmentName::stub(
                         crate::segment::SequenceRange { first: key.first, last: key.last },
@@ -393,6 +452,14 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    fn is_below_floor(&self, key: &SegmentKey) -> Result<bool> {
+        match self.catalog.collection(&key.collection) {
+            Ok(row) => Ok(row.is_some_and(|row| key.last < row.floor)),
+            Err(CatalogError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Each collection against what its rows, its files and its journals say.
@@ -456,7 +523,8 @@ impl Check<'_> {
         }
         for cursor in self.catalog.cursors(&row.name)? {
             let end = self.ends.get(&row.name).copied().unwrap_or_default().max(last);
-            if cursor.sequence > end {
+            // The end may be in a directory that is missing.
+            if cursor.sequence > end && self.missing.iter().all(Option::is_none) {
                 let what =
                     format!("sink `{}` has sequence {}, and the log ends with {end}", cursor.sink, cursor.sequence);
                 let advice = "records that the sink has are gone here: find the right copy of the directories";
@@ -465,6 +533,17 @@ impl Check<'_> {
         }
         Ok(())
     }
+}
+
+/// By directory, why it cannot be looked at: its identity is gone, or another one's, or cannot be read (A1).
+pub(super) fn why_missing(fs: &dyn FileSystem, directories: &[(String, PathBuf)]) -> Vec<Option<String>> {
+    let why = |(id, path): &(String, PathBuf)| match Identity::read(fs, path) {
+        Ok(Some(identity)) if identity.directory == *id => fs.list(path).err().map(|error| chain(&error)),
+        Ok(Some(identity)) => Some(format!("another directory is there: id=`{id}`, found=`{}`", identity.directory)),
+        Ok(None) => Some(format!("it has no identity: id=`{id}`")),
+        Err(error) => Some(chain(&error)),
+    };
+    directories.iter().map(why).collect()
 }
 
 /// What is damaged is told by the engine's own check.

@@ -11,8 +11,8 @@ use crate::catalog::{Catalog, Engine, MirrorStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, durable};
 use crate::log::identity;
-use crate::log::open::existing_directories;
 use crate::log::options::LogOptions;
+use crate::log::places;
 use crate::log::seal::STAGING;
 use crate::types::ids::hex;
 use crate::types::{ChangeNumber, LogId};
@@ -39,9 +39,11 @@ impl CatalogLook {
     /// # Errors
     /// `NotFound` where there is no log or no catalog, `Corrupt` where it is none, or what the disk or the catalog said.
     pub fn open(options: &LogOptions) -> Result<Self> {
-        let (directories, identities) = existing_directories(options)?;
-        let log = identities[0].log_id(&directories[0].1)?;
-        let opened = choose::open(options, &directories[0].1, &identities[0], false)?;
+        let places = places::existing(options)?;
+        places.first_there(options)?;
+        let log = places.newest.log_id(&places.ids[0].1)?;
+        let opened = choose::open(options, &places.ids[0].1, places.first_identity(), false)?;
+        let directories = places.ids;
         let path = opened.path.unwrap_or_else(|| PathBuf::from("catalog"));
         let (fs, clock) = (Arc::clone(&options.fs), Arc::clone(&options.clock));
         Ok(Self { log, directories, path, catalog: opened.catalog, mirror: opened.mirror, fs, clock })

@@ -29,7 +29,7 @@ use crate::catalog::mirror::chain;
 use crate::catalog::{Catalog, CatalogError, CatalogMode, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::durable;
-use crate::log::open::{existing_directories, lock};
+use crate::log::places::{existing_directories, lock};
 use crate::log::{Log, LogOptions};
 use crate::types::ChangeNumber;
 

@@ -13,6 +13,9 @@
 //! 6. It takes the old one's place (`place`, which says why a crash between any two steps is safe). Nothing is deleted or
 //!    overwritten, and no file of a segment or journal is touched.
 //!
+//! A directory of the log that is not there (A3) may hold what no other directory tells of. Then the old catalog is needed, all of it:
+//! its rows of that directory are kept, and nothing of the collections that live there is called lost. Without it nothing is made.
+//!
 //! Memory grows with the number of segments, about 1 KiB for each, as when a log is opened.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +24,7 @@ use std::sync::Arc;
 
 use super::aside::{exists, set_aside};
 use super::carry::{self, History, Writer, is_unreadable};
-use super::check::{self, CatalogReport};
+use super::check::{self, CatalogReport, why_missing};
 use super::choose::{catalog_file, check_built};
 use super::look::Temporary;
 use super::place;
@@ -29,13 +32,14 @@ use crate::catalog::{Catalog, CatalogError, CatalogMode, Engine, Mutation, Segme
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, durable};
 use crate::log::Log;
-use crate::log::open::{existing_directories, lock};
 use crate::log::options::LogOptions;
+use crate::log::places;
 use crate::log::recover::act::row_of_file;
+use crate::log::recover::journals;
 use crate::log::recover::journals::FoundJournals;
-use crate::log::recover::segments::{self, Listed};
+use crate::log::recover::segments::{self, Claim, Contested, FoundSegments, Listed, recovered, strongest};
 use crate::log::recover::table::Action;
-use crate::log::recover::{CHANGES_SINCE_EPOCH, COMPONENT, LossReport, find_journals};
+use crate::log::recover::{CHANGES_SINCE_EPOCH, COMPONENT, LossReport};
 use crate::segment::FileKind;
 use crate::types::{CollectionName, Epoch, LogId, Sequence, Timestamp};
 
@@ -97,6 +101,10 @@ pub struct RebuildReport {
     pub assignments_made: u64,
     /// Losses that were not on record before.
     pub losses: Vec<LossReport>,
+    /// Directories that are missing, and why: what the old catalog says of them was kept.
+    pub missing_directories: Vec<String>,
+    /// Collections that were found in several directories and assigned to none, and where they belong now.
+    pub contested: Vec<Contested>,
     /// What could not be carried over from the old catalog.
     pub not_carried: Vec<NotCarried>,
     /// The new catalog against the directories.
@@ -109,20 +117,21 @@ impl Log {
     ///
     /// # Errors
     /// `NotFound` where there is no log, `Locked` while a process writes to it, `Unsupported` for a catalog of a newer version,
-    /// or what the disk said. The old catalog is in its place then, or the next opening for writing puts the new one there.
+    /// `Unavailable` where a directory is missing and the old catalog cannot tell all of what is there, or what the disk said. The old catalog is in its place then, or the next opening for writing puts the new one there.
     pub fn rebuild_catalog(options: &LogOptions, dry_run: bool) -> Result<RebuildReport> {
         let fs = &*options.fs;
         if options.catalog.is_some() {
             let message = "a catalog that the options give is in no file, and is not made anew";
             return Err(Error::new(ErrorKind::Invalid, message));
         }
-        let (directories, _) = existing_directories(options)?;
-        let _locks = directories.iter().map(|(_, path)| lock(fs, path)).collect::<Result<Vec<_>>>()?;
+        let _locks = places::existing(options)?.lock_those_there(fs)?;
         // Again, under the lock.
-        let (directories, identities) = existing_directories(options)?;
-        let log = identities[0].log_id(&directories[0].1)?;
-        let epoch = Epoch(identities.iter().map(|identity| identity.epoch).max().unwrap_or(0));
-        let engine = identities[0].catalog;
+        let places = places::existing(options)?;
+        places.first_there(options)?;
+        let directories = &places.ids;
+        let log = places.newest.log_id(&directories[0].1)?;
+        let epoch = Epoch(places.newest.epoch);
+        let engine = places.first_identity().catalog;
         check_built(engine)?;
         let file_of = |engine| catalog_file(options, &directories[0].1, log, engine);
         let path = file_of(engine);
@@ -135,8 +144,7 @@ impl Log {
         let file = Temporary { fs: Arc::clone(&options.fs), engine, path: place::building(&path) };
         let others: Vec<(Engine, PathBuf)> =
             Engine::ALL.into_iter().filter(|other| *other != engine).map(|other| (other, file_of(other))).collect();
-        let place =
-            Place { fs, directories: &directories, log, epoch, engine, path: &path, others: &others, file: &file };
+        let place = Place { fs, directories, log, epoch, engine, path: &path, others: &others, file: &file };
         let (old, mirror) = place.open_old()?;
         let mut rebuild = Rebuild::new(&place, options.clock.now())?;
         rebuild.report.from_mirror = mirror;
@@ -208,7 +216,11 @@ struct Rebuild<'a> {
     place: &'a Place<'a>,
     now: Timestamp,
     new: Arc<dyn Catalog>,
+    /// By directory, whether it is there.
+    readable: Vec<bool>,
     journals: Vec<FoundJournals>,
+    /// What lies in the directories, compared with the new catalog.
+    found: FoundSegments,
     /// Segments and stubs, by their names.
     listed: Vec<Listed>,
     /// The highest sequence of each collection that the old catalog knew of.
@@ -218,7 +230,21 @@ struct Rebuild<'a> {
 
 impl<'a> Rebuild<'a> {
     fn new(place: &'a Place<'a>, now: Timestamp) -> Result<Self> {
-        let journals = find_journals(place.fs, place.directories, false)?;
+        let missing = why_missing(place.fs, place.directories);
+        let mut journals = Vec::new();
+        for ((_, directory), why) in place.directories.iter().zip(&missing) {
+            journals.push(match why {
+                None => journals::find(place.fs, directory, false)?,
+                Some(_) => FoundJournals::default(),
+            });
+        }
+        if let Some(why) = journals.iter().find_map(|found| found.unlistable.as_ref()) {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("the journals of a directory cannot be listed: {why}"),
+            )
+            .with_hint("check the disk, then try again"));
+        }
         if let Some(unreadable) = journals.iter().flat_map(|found| &found.unreadable).next() {
             // What it holds would be taken for lost.
             let message =
@@ -226,16 +252,53 @@ impl<'a> Rebuild<'a> {
             return Err(Error::new(ErrorKind::Unavailable, message).with_hint("check the disk, then try again"));
         }
         let mut listed = Vec::new();
-        for (index, (_, directory)) in place.directories.iter().enumerate() {
-            segments::list(place.fs, index, directory, &mut |found| listed.push(found))?;
+        for (index, (_, directory)) in
+            place.directories.iter().enumerate().filter(|(index, _)| missing[*index].is_none())
+        {
+            let listing = segments::list(place.fs, index, directory, &mut |found| listed.push(found))?;
+            if let Some(hidden) = listing.unlistable.first() {
+                // What it holds would be taken for lost.
+                let message = format!("a folder cannot be listed: path=`{}`, {}", hidden.path.display(), hidden.reason);
+                return Err(Error::new(ErrorKind::Unavailable, message).with_hint("check the disk, then try again"));
+            }
         }
         let (path, engine) = (place.path.to_path_buf(), Some(place.engine));
-        let report = RebuildReport { path, engine, ..RebuildReport::default() };
-        Ok(Self { place, now, new: place.new_catalog()?, journals, listed, old_ends: BTreeMap::new(), report })
+        let told = place.directories.iter().zip(&missing).filter_map(|((_, path), why)| Some((path, why.as_ref()?)));
+        let missing_directories = told.map(|(path, why)| format!("{}: {why}", path.display())).collect();
+        let report = RebuildReport { path, engine, missing_directories, ..RebuildReport::default() };
+        Ok(Self {
+            place,
+            now,
+            new: place.new_catalog()?,
+            readable: missing.iter().map(Option::is_none).collect(),
+            journals,
+            found: FoundSegments::default(),
+            listed,
+            old_ends: BTreeMap::new(),
+            report,
+        })
     }
 
     /// Step 2.
     fn carry(&mut self, old: Old) -> Result<()> {
+        self.carry_over(old)?;
+        let is_all_told = match self.report.source {
+            Source::History => true,
+            Source::Rows => self.report.not_carried.is_empty(),
+            Source::Absent | Source::Unreadable => false,
+        };
+        match self.report.missing_directories.first() {
+            Some(missing) if !is_all_told => {
+                let message = format!(
+                    "a directory of the log is missing, and no old catalog tells all of what it holds: directory=`{missing}`"
+                );
+                Err(Error::new(ErrorKind::Unavailable, message).with_hint("mount it, then try again"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn carry_over(&mut self, old: Old) -> Result<()> {
         let old = match old {
             Old::Absent => return Ok(()),
             Old::Unreadable(why) => {
@@ -284,17 +347,22 @@ impl<'a> Rebuild<'a> {
 
     /// Step 3, segments.
     fn adopt(&mut self) -> Result<()> {
-        let found = segments::find(self.place.fs, self.place.directories, &*self.new)?;
+        self.found = segments::find(self.place.fs, self.place.directories, &*self.new, &self.readable)?;
         let mut rows: Vec<SegmentRow> = Vec::new();
-        for finding in found.findings.iter().filter(|finding| finding.action == Action::Adopt) {
+        for finding in self.found.findings.iter().filter(|finding| finding.action == Action::Adopt) {
             rows.push(row_of_file(self.place.fs, &self.place.directories[finding.directory].0, &finding.path)?);
         }
         // As they were sealed: the oldest is archived first.
         rows.sort_by(|one, other| (one.sealed_at, &one.key).cmp(&(other.sealed_at, &other.key)));
         self.report.from_footers = rows.len() as u64;
+        let mut losses = self.new.losses(None)?;
         let mut writer = Writer::new(&*self.new);
         for row in rows {
+            let found = recovered(&mut losses, &row.key);
             writer.push(Mutation::InsertSegment(row), self.now, FROM_FOOTER)?;
+            for mutation in found {
+                writer.push(mutation, self.now, FROM_FOOTER)?;
+            }
         }
         writer.flush()?;
         self.report.from_footers -= writer.refused.len() as u64;
@@ -307,20 +375,38 @@ impl<'a> Rebuild<'a> {
         let new = Arc::clone(&self.new);
         let mut writer = Writer::new(&*new);
         let mut runs: BTreeMap<CollectionName, Vec<(Sequence, Sequence)>> = BTreeMap::new();
-        let mut homes: BTreeMap<CollectionName, usize> = BTreeMap::new();
+        // What speaks for each directory: journals and folders alike.
+        let mut claims: BTreeMap<CollectionName, Vec<Claim>> = BTreeMap::new();
         for (directory, found) in self.journals.iter().enumerate() {
-            for run in found.journals.iter().flat_map(|journal| &journal.scan.runs).filter(|run| run.count > 0) {
-                homes.entry(run.collection.clone()).or_insert(directory);
-                let last = Sequence(run.first.get() + run.count - 1);
-                runs.entry(run.collection.clone()).or_default().push((run.first, last));
+            for journal in &found.journals {
+                let epoch = journal.file.journal.epoch;
+                for run in journal.scan.runs.iter().filter(|run| run.count > 0) {
+                    let last = Sequence(run.first.get() + run.count - 1);
+                    claims.entry(run.collection.clone()).or_default().push(Claim { directory, epoch, last });
+                    runs.entry(run.collection.clone()).or_default().push((run.first, last));
+                }
             }
         }
+        for (name, files) in &self.found.collections {
+            let of = claims.entry(name.clone()).or_default();
+            of.extend(files.places.iter().map(|place| Claim {
+                directory: place.directory,
+                epoch: place.epoch.unwrap_or_default(),
+                last: place.newest.covers.last,
+            }));
+        }
+        if matches!(self.report.source, Source::Absent | Source::Unreadable) {
+            // Made, and not used yet.
+            for (name, directory) in &self.found.empty {
+                let claim = Claim { directory: *directory, epoch: Epoch(0), last: Sequence(0) };
+                claims.entry(name.clone()).or_default().push(claim);
+            }
+        }
+        self.report.contested = std::mem::take(&mut self.found.contested);
         let mut known: BTreeMap<CollectionName, Known> = BTreeMap::new();
         for found in &self.listed {
             let of = known.entry(found.key.collection.clone()).or_default();
-            if found.key.last >= of.end {
-                (of.end, of.directory) = (found.key.last, Some(found.directory));
-            }
+            of.end = of.end.max(found.key.last);
             if found.kind == FileKind::Stub {
                 of.stubs.push((found.key.first, found.key.last));
             }
@@ -334,15 +420,19 @@ impl<'a> Rebuild<'a> {
                 known.entry(row.name).or_default();
             }
         }
-        for name in homes.keys() {
+        for name in claims.keys() {
             known.entry(name.clone()).or_default();
         }
         self.report.collections = known.len() as u64;
         for (name, mut of) in known {
             of.end = of.end.max(self.old_ends.get(&name).copied().unwrap_or_default());
-            let home = homes.get(&name).copied().or(of.directory).unwrap_or(0);
+            let claims = claims.remove(&name).unwrap_or_default();
+            let home = strongest(claims).map_or(0, |claim| claim.directory);
             self.introduce(&mut writer, &name, home)?;
             let unsealed = runs.remove(&name).unwrap_or_default();
+            if self.may_be_away(&name)? {
+                continue;
+            }
             self.settle_collection(&mut writer, &name, &of, &unsealed)?;
         }
         if self.report.source != Source::History {
@@ -353,6 +443,24 @@ impl<'a> Rebuild<'a> {
         writer.flush()?;
         self.report.not_carried.append(&mut writer.refused);
         Ok(())
+    }
+
+    /// Whether records of the collection may be in a directory that is missing: then nothing of it is called lost.
+    fn may_be_away(&self, name: &CollectionName) -> Result<bool> {
+        let is_missing = |id: &str| {
+            let known = self.place.directories.iter().position(|(known, _)| known == id);
+            known.is_none_or(|index| !self.readable[index])
+        };
+        if self.readable.iter().all(|readable| *readable) {
+            return Ok(false);
+        }
+        let is_home = self.new.assignment(COMPONENT, name)?.is_some_and(|found| is_missing(&found.directory));
+        let has_files = self
+            .found
+            .collections
+            .get(name)
+            .is_some_and(|files| files.places.iter().any(|place| !self.readable[place.directory]));
+        Ok(is_home || has_files)
     }
 
     fn introduce(&mut self, writer: &mut Writer<'_>, name: &CollectionName, home: usize) -> Result<()> {
@@ -479,7 +587,5 @@ impl<'a> Rebuild<'a> {
 struct Known {
     /// The highest sequence of any name.
     end: Sequence,
-    /// Where the file of that name lies.
-    directory: Option<usize>,
     stubs: Vec<(Sequence, Sequence)>,
 }

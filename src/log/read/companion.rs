@@ -15,7 +15,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use super::super::collection::{Collection, Home, Standing};
 use super::super::recover::journals::{FoundJournals, chain};
 use super::super::recover::{self, Examination};
-use super::super::{Inner, Log, open};
+use super::super::{Inner, Log, life, open};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, FsResult, OpenMode};
 use crate::journal::file::{JOURNAL_FOLDER, file_name, parse_file_name};
@@ -297,7 +297,8 @@ impl Inner {
     fn look_anew(&self, companion: &mut Companion) -> Result<()> {
         let ids: Vec<_> =
             self.directories.iter().map(|directory| (directory.id.clone(), directory.path.clone())).collect();
-        let examination: Examination = open::examine_beside(&*self.fs, &ids, &*self.catalog)?;
+        let states: Vec<_> = self.directories.iter().map(super::super::Directory::state).collect();
+        let examination: Examination = open::examine_beside(&*self.fs, &ids, &states, &*self.catalog)?;
         *companion = Companion::of(&examination.journals, ids.into_iter().map(|(_, path)| path));
         let mut unproven = std::collections::HashMap::new();
         for (name, first) in companion.unproven() {
@@ -311,7 +312,7 @@ impl Inner {
             let durable = unproven.get(&name).map_or(last, |first| first.previous().min(last));
             collection.replace(standing, durable);
         }
-        Ok(())
+        life::load(&*self.catalog, &self.collections(), &self.lives, false)
     }
 
     fn foreign_collection(&self, name: &CollectionName, directory: usize) -> Arc<Collection> {
@@ -320,8 +321,13 @@ impl Inner {
         }
         let budget = Arc::clone(&self.budget);
         let now = self.clock.monotonic();
-        let made =
-            Arc::new(Collection::new(name.clone(), Home { directory, journal: None }, budget, Standing::empty(), now));
+        let made = Arc::new(Collection::new(
+            name.clone(),
+            Home { directory, journal: None, epoch: self.epoch, from: Sequence::FIRST },
+            budget,
+            Standing::empty(),
+            now,
+        ));
         let mut collections = self.collections.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(collections.entry(name.clone()).or_insert(made))
     }
@@ -342,6 +348,7 @@ pub(in crate::log) fn standing_of(found: recover::Standing) -> Standing {
         floor: found.known.floor,
         sealed_through: found.known.sealed_through,
         unsealed: found.merged.unsealed,
+        unknown_end: found.refuses.clone().filter(|_| found.is_end_unknown),
         refuses: found.refuses,
     }
 }

@@ -36,6 +36,8 @@ pub struct CollectionInfo {
     pub durable: Sequence,
     /// First sequence still promised.
     pub floor: Sequence,
+    /// Since when it is deleted, where it is.
+    pub deleted: Option<Timestamp>,
     /// Records, sealed or not.
     pub records: u64,
     /// Bytes of segments' files, and of unsealed records.
@@ -101,15 +103,13 @@ impl Sealed {
 }
 
 impl Log {
-    /// All collections, in order of name.
+    /// All collections, in order of name; without those that were deleted
+    /// ([`deleted_collections`](Self::deleted_collections)).
     ///
     /// # Errors
     /// The catalog cannot be read.
     pub fn collections(&self) -> Result<Vec<CollectionInfo>> {
-        let all = self.0.all_collections();
-        let mut sealed = self.0.sealed(None)?;
-        let none = Sealed::default;
-        Ok(all.iter().map(|known| self.0.info(known, &sealed.remove(known.name()).unwrap_or_else(none))).collect())
+        self.0.infos(|known| !known.life.is_hidden())
     }
 
     /// One collection.
@@ -202,6 +202,14 @@ impl JournalInfo {
 }
 
 impl Inner {
+    /// Those collections that are wanted, in order of name.
+    pub(in crate::log) fn infos(&self, wanted: impl Fn(&Collection) -> bool) -> Result<Vec<CollectionInfo>> {
+        let all: Vec<_> = self.all_collections().into_iter().filter(|known| wanted(known)).collect();
+        let mut sealed = if all.is_empty() { HashMap::new() } else { self.sealed(None)? };
+        let none = Sealed::default;
+        Ok(all.iter().map(|known| self.info(known, &sealed.remove(known.name()).unwrap_or_else(none))).collect())
+    }
+
     fn sealed(&self, collection: Option<&CollectionName>) -> Result<HashMap<CollectionName, Sealed>> {
         let mut sealed: HashMap<CollectionName, Sealed> = HashMap::new();
         let mut after = None;
@@ -241,6 +249,7 @@ impl Inner {
             written: state.written,
             durable: state.durable,
             floor: state.floor,
+            deleted: known.life.deleted(),
             records: sealed.records + unsealed_records,
             bytes: sealed.bytes + unsealed_bytes,
             segments: sealed.segments,

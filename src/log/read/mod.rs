@@ -82,6 +82,8 @@ pub struct Reader {
     waiter: Option<Arc<Waiter>>,
     /// Beside a writer: where everything was looked at anew, for want of a record, and how often.
     relooked: (Sequence, u32),
+    /// The last known record bounds it, and nothing that was asked for.
+    to_the_end: bool,
     ended: bool,
 }
 
@@ -170,6 +172,7 @@ impl Reader {
             None if options.follow => Sequence::MAX,
             None => mark,
         };
+        let to_the_end = options.until.is_none_or(|until| until > mark);
         let (at, end) = if options.reverse { (last, first) } else { (first, last) };
         Self {
             log,
@@ -186,6 +189,7 @@ impl Reader {
             key: None,
             waiter: None,
             relooked: (Sequence(0), 0),
+            to_the_end,
             ended: false,
         }
     }
@@ -229,7 +233,16 @@ impl Reader {
     /// # Errors
     /// As for the iterator.
     pub fn try_next(&mut self) -> Result<Option<Record>> {
-        let outcome = self.advance();
+        let outcome = if self.options.reverse && self.to_the_end {
+            // Only the first time: what lies before it is known.
+            self.to_the_end = false;
+            self.check_end().and_then(|()| self.advance())
+        } else {
+            match self.advance() {
+                Ok(None) if self.to_the_end && self.left > 0 => self.check_end().map(|()| None),
+                outcome => outcome,
+            }
+        };
         if let Err(error) = &outcome
             && error.kind() != ErrorKind::Corrupt
             && !self.options.follow
@@ -237,6 +250,16 @@ impl Reader {
             self.ended = true;
         }
         outcome
+    }
+
+    /// Refuses to call the last known record the last one, where records may lie behind it in a directory that is missing.
+    fn check_end(&self) -> Result<()> {
+        match &self.collection.state().unknown_end {
+            Some(why) if !self.ended => {
+                Err(Error::new(ErrorKind::Unavailable, why.clone()).with_hint("mount it, then open the log again"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn advance(&mut self) -> Result<Option<Record>> {

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::super::Inner;
 use super::super::recover::segments::segment_path;
+use super::super::{Directory, DirectoryState, Inner};
 use crate::catalog::SegmentRow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::OpenMode;
@@ -62,6 +62,8 @@ pub(super) enum NotOpened {
     Missing(PathBuf),
     /// Its bytes are in the archive only.
     Away,
+    /// Its directory is not there, or not readable: which, and why.
+    NoDirectory(PathBuf, String),
     /// It cannot be read.
     Failed(PathBuf, SegmentError),
     /// It is not the one that the row promises.
@@ -85,9 +87,22 @@ impl Inner {
         if !row.status.is_local() {
             return Err(NotOpened::Away);
         }
+        let directory = self.directories.iter().find(|directory| directory.id == row.directory);
+        let state = directory.map(Directory::state);
+        if let (Some(directory), Some(DirectoryState::Missing(why))) = (directory, &state) {
+            return Err(NotOpened::NoDirectory(directory.path.clone(), why.clone()));
+        }
         let file = match self.fs.open(&path, OpenMode::Read) {
             Ok(file) => file,
-            Err(error) if error.is_not_found() => return Err(NotOpened::Missing(path)),
+            Err(error) if error.is_not_found() => {
+                return Err(match (directory, state) {
+                    (Some(directory), Some(DirectoryState::Failed(why))) => {
+                        NotOpened::NoDirectory(directory.path.clone(), why)
+                    }
+                    (None, _) => NotOpened::NoDirectory((&row.directory).into(), "it is none of the log's".into()),
+                    _ => NotOpened::Missing(path),
+                });
+            }
             Err(error) => return Err(NotOpened::Failed(path, error.into())),
         };
         let source = Arc::new(FileRange(file));
@@ -132,6 +147,14 @@ impl NotOpened {
                     "records are in the archive only: collection=`{collection}`, first_sequence=`{first}`, last_sequence=`{last}`"
                 ),
             ),
+            Self::NoDirectory(path, why) => Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "records are in a directory that is not there: collection=`{collection}`, first_sequence=`{first}`, last_sequence=`{last}`, directory=`{}`, why=`{why}`",
+                    path.display()
+                ),
+            )
+            .with_hint("mount it, then open the log again"),
             Self::Failed(path, error) => unreadable(collection, first, last, &path, error),
         }
     }

@@ -2,26 +2,33 @@
 //!
 //! Owns: the order in which rows and files change. Every step can be repeated: a crash leaves the rest to be decided again.
 //!
-//! - Adopt: only a row is added, and `sealed_through` raised with it. Before, the file is there and whole, and its records are
-//!   still in the journals.
+//! - Adopt: only a row is added, and in the same transaction `sealed_through` raised and a loss that it fills recovered. Before, the
+//!   file is there and whole, and its records are still in the journals, or on record as lost.
+//! - Relocate, put back: the file and its name are synced, then one transaction changes the row (its directory, its status, its loss). A
+//!   crash before it decides the same again; one behind it leaves a damaged file in the old place, which is then a copy with other
+//!   bytes, and is set aside as one.
 //! - Set aside: the file moves to the quarantine. No row names it: it is damaged, or another segment has its records.
-//! - Quarantine: the row first, with the loss, then the file moves. A crash between leaves a Quarantined row with a file, which is kept.
+//! - Quarantine: the row first, with the loss, then the file moves. A crash between leaves a Quarantined row with a damaged file, which is
+//!   kept.
+//! - Remove a copy: last of what is done for its segment, and after the file that stays was read whole and synced, with its name: a power
+//!   cut may take neither. A crash before leaves the copy, which is decided again.
 //! - Remove: the row says already that the file is not wanted.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::journals::FoundJournal;
-use super::segments::SegmentFinding;
+use super::segments::{SegmentFinding, recovered};
 use super::table::Action;
 use super::{COMPONENT, Examination, Standing};
-use crate::catalog::{Catalog, Mutation, SegmentRow, SegmentStatus};
+use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::Result;
 use crate::fs::{FileSystem, OpenMode, durable};
 use crate::journal::JournalKind;
 use crate::log::identity;
 use crate::segment::{self, SegmentReader};
-use crate::types::{ChangeNumber, Epoch, Sequence, Timestamp};
+use crate::types::{ChangeNumber, CollectionName, Epoch, Sequence, Timestamp};
 
 /// Mutations given to the catalog at once.
 const GROUP: usize = 1000;
@@ -35,12 +42,27 @@ pub struct Context<'a> {
     pub fs: &'a dyn FileSystem,
     /// Ids and paths.
     pub directories: &'a [(String, PathBuf)],
+    /// Which of them are written to. In others nothing is done: it is decided again when they are.
+    pub writable: &'a [bool],
     /// The catalog.
     pub catalog: &'a dyn Catalog,
     /// This opening.
     pub epoch: Epoch,
     /// Now.
     pub now: Timestamp,
+    /// Which directory did not take what had to be written, where that is why acting failed.
+    pub at: &'a Cell<Option<usize>>,
+}
+
+impl Context<'_> {
+    /// Notes which directory it was, where a file operation failed.
+    fn in_directory<T>(&self, index: usize, outcome: Result<T>) -> Result<T> {
+        outcome.inspect_err(|error| {
+            if std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>) {
+                self.at.set(Some(index));
+            }
+        })
+    }
 }
 
 /// Does it.
@@ -48,10 +70,13 @@ pub struct Context<'a> {
 /// # Errors
 /// The catalog or the disk refuses something that cannot be done without.
 pub fn act(context: &Context<'_>, examination: &mut Examination) -> Result<()> {
-    sync_journals(examination)?;
+    sync_journals(context, examination)?;
     for finding in &examination.segments.findings {
+        if !context.writable[finding.directory] {
+            continue;
+        }
         let standing = examination.standings.get(&finding.key.collection);
-        act_on_segment(context, finding, standing)?;
+        context.in_directory(finding.directory, act_on_segment(context, finding, standing))?;
     }
     set_tails_aside(context, examination);
     note_collections(context, examination)
@@ -62,12 +87,19 @@ pub fn act(context: &Context<'_>, examination: &mut Examination) -> Result<()> {
 ///
 /// And it is written again before, as it is: where the process ended because of a failed sync, the system may show bytes
 /// that it gave up writing, and say "good" to any later sync.
-fn sync_journals(examination: &Examination) -> Result<()> {
-    for journal in examination.journals.iter().flat_map(|found| &found.journals) {
-        if journal.judged.is_none() && journal.file.kind == JournalKind::Hot {
-            write_unproven_again(journal)?;
+fn sync_journals(context: &Context<'_>, examination: &Examination) -> Result<()> {
+    let journals = examination.journals.iter().enumerate();
+    for (index, journal) in
+        journals.flat_map(|(index, found)| found.journals.iter().map(move |journal| (index, journal)))
+    {
+        if !context.writable[index] {
+            // Its collections move to another directory, with what it holds of them: there it is synced.
+            continue;
         }
-        journal.file.file().sync_data()?;
+        if journal.judged.is_none() && journal.file.kind == JournalKind::Hot {
+            context.in_directory(index, write_unproven_again(journal))?;
+        }
+        context.in_directory(index, journal.file.file().sync_data().map_err(Into::into))?;
         if !journal.scan.damage.is_empty() {
             journal.file.note_damage();
         }
@@ -111,9 +143,28 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, standing: Opt
                 for &(first, last) in holes.filter(|hole| on_record < hole.0 && hole.1 < finding.key.first) {
                     mutations.push(Mutation::RecordLoss { collection: collection.clone(), first, last });
                 }
-                mutations.push(Mutation::RaiseSealedThrough { collection, sequence });
+                mutations.push(Mutation::RaiseSealedThrough { collection: collection.clone(), sequence });
             }
+            mutations.extend(recovered(&mut context.catalog.losses(Some(&collection))?, &finding.key));
             apply(&mutations)?;
+        }
+        Action::Relocate => {
+            sync_file(context.fs, &finding.path)?;
+            let mut mutations = Vec::new();
+            if status == Some(SegmentStatus::Archiving) {
+                mutations.push(transition(SegmentStatus::Archiving, SegmentStatus::Sealed));
+            }
+            mutations.extend(relocation(context, finding));
+            apply(&mutations)?;
+            set_beside_aside(context, finding)?;
+        }
+        Action::PutBack => {
+            sync_file(context.fs, &finding.path)?;
+            let mut mutations: Vec<Mutation> = relocation(context, finding).into_iter().collect();
+            mutations.push(transition(SegmentStatus::Quarantined, SegmentStatus::Sealed));
+            mutations.extend(recovered(&mut context.catalog.losses(Some(&finding.key.collection))?, &finding.key));
+            apply(&mutations)?;
+            set_beside_aside(context, finding)?;
         }
         Action::SetAside => set_aside(context, finding.directory, &finding.path)?,
         Action::BackToSealed => {
@@ -131,13 +182,19 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, standing: Opt
             let from =
                 if status == Some(SegmentStatus::Archived) { SegmentStatus::Archived } else { SegmentStatus::Sealed };
             mutations.push(transition(from, SegmentStatus::Quarantined));
-            mutations.push(Mutation::RecordLoss {
-                collection: finding.key.collection.clone(),
-                first: finding.key.first,
-                last: finding.key.last,
-            });
+            let SegmentKey { collection, first, last, .. } = finding.key.clone();
+            let on_record = context.catalog.losses(Some(&collection))?;
+            if !on_record.iter().any(|loss| (loss.first, loss.last) == (first, last)) {
+                mutations.push(Mutation::RecordLoss { collection, first, last });
+            }
             apply(&mutations)?;
             set_aside(context, finding.directory, &finding.path)?;
+        }
+        Action::RemoveCopy => {
+            if let Some((_, kept)) = &finding.beside {
+                sync_file(context.fs, kept)?;
+            }
+            remove(context.fs, &finding.path)?;
         }
         Action::RemoveFile => remove(context.fs, &finding.path)?,
         Action::FinishPurge => {
@@ -148,6 +205,23 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, standing: Opt
         }
     }
     Ok(())
+}
+
+/// A file that somebody copied here may be in the page cache only, and so may its name.
+fn sync_file(fs: &dyn FileSystem, path: &Path) -> Result<()> {
+    fs.open(path, OpenMode::Read)?.sync_all()?;
+    Ok(durable::sync_parent(fs, path)?)
+}
+
+/// The row names the directory of the finding's file, where it does not yet.
+fn relocation(context: &Context<'_>, finding: &SegmentFinding) -> Option<Mutation> {
+    let from = finding.row.as_ref()?.directory.clone();
+    let to = context.directories[finding.directory].0.clone();
+    (from != to).then(|| Mutation::RelocateSegment { key: finding.key.clone(), from, to })
+}
+
+fn set_beside_aside(context: &Context<'_>, finding: &SegmentFinding) -> Result<()> {
+    finding.beside.as_ref().map_or(Ok(()), |(directory, path)| set_aside(context, *directory, path))
 }
 
 fn to_evicted(
@@ -217,7 +291,7 @@ fn set_tails_aside(context: &Context<'_>, examination: &Examination) {
     for (directory, found) in examination.journals.iter().enumerate() {
         for journal in &found.journals {
             let bytes = journal.unproven_bytes();
-            if bytes == 0 || journal.judged.is_some() {
+            if bytes == 0 || journal.judged.is_some() || !context.writable[directory] {
                 continue;
             }
             if let Err(error) = copy_tail(context, directory, journal, bytes) {
@@ -254,16 +328,17 @@ fn note_collections(context: &Context<'_>, examination: &mut Examination) -> Res
     let mut mutations = Vec::new();
     for (name, standing) in &mut examination.standings {
         if !standing.catalogued {
-            mutations.push(Mutation::PutCollection { name: name.clone(), settings: "{}".into() });
+            // Its row too, where there is none; settings stay as they are.
             mutations.push(Mutation::Assign {
                 component: COMPONENT.into(),
                 collection: name.clone(),
                 directory: context.directories[standing.directory].0.clone(),
-                epoch: context.epoch,
-                from: Sequence::FIRST,
+                epoch: if standing.home_epoch == Epoch(0) { context.epoch } else { standing.home_epoch },
+                from: standing.home_from,
             });
             standing.catalogued = true;
         }
+        mutations.extend(recoveries(name, &mut standing.known.on_record, &standing.merged.recovered));
         for &(first, last) in &standing.merged.losses {
             mutations.push(Mutation::RecordLoss { collection: name.clone(), first, last });
         }
@@ -272,6 +347,10 @@ fn note_collections(context: &Context<'_>, examination: &mut Examination) -> Res
         }
     }
     apply_group(context, &mut mutations)?;
+    if let Some(value) = examination.unknown_note.take() {
+        mutations.push(Mutation::SetMeta { name: super::UNKNOWN_DIRECTORIES.into(), value });
+        apply_group(context, &mut mutations)?;
+    }
     // Behind the losses: a crash before it leaves the same room to be found on record.
     if let Some(note) = examination.damage_note.take() {
         mutations.push(Mutation::SetMeta { name: super::DAMAGE_NOTE.into(), value: note });
@@ -284,6 +363,31 @@ fn note_collections(context: &Context<'_>, examination: &mut Examination) -> Res
         apply_group(context, &mut mutations)?;
     }
     Ok(())
+}
+
+/// Says of losses on record that parts of them are there after all. `missing`: the ranges on record, which are kept true.
+pub(in crate::log) fn recoveries(
+    collection: &CollectionName,
+    missing: &mut Vec<(Sequence, Sequence)>,
+    found: &[(Sequence, Sequence)],
+) -> Vec<Mutation> {
+    let mut mutations = Vec::new();
+    for &(found_first, found_last) in found {
+        while let Some(place) = missing.iter().position(|&(first, last)| first <= found_last && found_first <= last) {
+            let (first, last) = missing[place];
+            let (from, until) = (first.max(found_first), last.min(found_last));
+            mutations.push(Mutation::RecoverLoss {
+                collection: collection.clone(),
+                first,
+                last,
+                found_first: from,
+                found_last: until,
+            });
+            let left = [(first, from.previous()), (until.next(), last)];
+            missing.splice(place..=place, left.into_iter().filter(|(first, last)| first <= last));
+        }
+    }
+    mutations
 }
 
 fn apply_group(context: &Context<'_>, mutations: &mut Vec<Mutation>) -> Result<ChangeNumber> {

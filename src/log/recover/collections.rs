@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::avro::record::Seed;
 use crate::error::Result;
-use crate::journal::{JournalFile, JournalKind};
+use crate::journal::{FileId, JournalFile, JournalKind};
 use crate::memtable::{Run, Unsealed};
 use crate::types::{CollectionName, Sequence};
 
@@ -21,6 +21,19 @@ pub struct Pieces {
     pub lost_through: Sequence,
     /// Records that may have been there and of which no table tells.
     pub room: u64,
+    /// The runs are in order.
+    sorted: bool,
+}
+
+impl Pieces {
+    /// Puts the runs in order. Of equals those of the collection's own directory come first, so that they are kept (M1); then cold
+    /// journals: where a hot one holds the same, the cold one lets it go.
+    pub fn sort_home_first(&mut self, is_home: impl Fn(FileId) -> bool) {
+        self.runs.sort_by_cached_key(|run| {
+            (run.first, !is_home(run.file.file_id), run.file.kind != JournalKind::Cold, run.file.journal)
+        });
+        self.sorted = true;
+    }
 }
 
 /// What the catalog says of one collection.
@@ -32,8 +45,10 @@ pub struct Known {
     pub floor: Sequence,
     /// Highest sequence that the catalog knows of.
     pub last: Sequence,
-    /// Ranges that are on record as missing, in order.
+    /// Ranges that need not be found, in order: those on record as missing, and those that are accounted for elsewhere.
     pub missing: Vec<(Sequence, Sequence)>,
+    /// Ranges that are on record as missing, each as it is recorded, in order.
+    pub on_record: Vec<(Sequence, Sequence)>,
 }
 
 /// Where a collection stands after recovery.
@@ -45,6 +60,10 @@ pub struct Merged {
     pub last: Sequence,
     /// Ranges that are missing and not on record yet.
     pub losses: Vec<(Sequence, Sequence)>,
+    /// Runs below what is sealed of sequences that are on record as missing, in order: they are there after all.
+    pub found: Vec<Run>,
+    /// Ranges on record as missing that are in `unsealed`, in order.
+    pub recovered: Vec<(Sequence, Sequence)>,
     /// Runs of the same sequences with other bytes: which journals disagree, and on what.
     pub conflicts: Vec<String>,
 }
@@ -58,11 +77,15 @@ pub type AllPieces = BTreeMap<CollectionName, Pieces>;
 /// A journal that was readable a moment ago cannot be read.
 pub fn merge(name: &CollectionName, mut pieces: Pieces, known: &Known) -> Result<Merged> {
     let seed = Seed::of(name);
-    // Cold journals first: where a hot one holds the same, the cold one lets it go.
-    pieces.runs.sort_by_key(|run| (run.first, run.file.kind != JournalKind::Cold, run.file.journal));
+    if !pieces.sorted {
+        pieces.sort_home_first(|_| true);
+    }
     let mut merged = Merged::default();
     let mut expected = known.sealed_through.next().max(known.floor);
     for run in pieces.runs {
+        if run.first <= known.sealed_through && !known.on_record.is_empty() {
+            find_lost(&mut merged.found, &run, known, seed)?;
+        }
         if run.last() < expected {
             if let Some(kept) = merged.unsealed.at_or_after(run.first)
                 && let Some(conflict) = compare(kept, &run, seed)?
@@ -85,6 +108,11 @@ pub fn merge(name: &CollectionName, mut pieces: Pieces, known: &Known) -> Result
             run
         };
         expected = run.last().next();
+        for &(first, last) in &known.on_record {
+            if first <= run.last() && run.first <= last {
+                merged.recovered.push((first.max(run.first), last.min(run.last())));
+            }
+        }
         run.file.add_run(run.len);
         merged.unsealed.push(run);
     }
@@ -98,6 +126,29 @@ pub fn merge(name: &CollectionName, mut pieces: Pieces, known: &Known) -> Result
     }
     merged.last = last;
     Ok(merged)
+}
+
+/// Adds what of a run is on record as missing, below what is sealed.
+fn find_lost(found: &mut Vec<Run>, run: &Run, known: &Known, seed: Seed) -> Result<()> {
+    let sealed = run.last().min(known.sealed_through);
+    for &(first, last) in &known.on_record {
+        let from = first.max(run.first).max(found.last().map_or(Sequence::FIRST, |found| found.last().next()));
+        let until = last.min(sealed);
+        if from > until || from < known.floor {
+            continue;
+        }
+        let mut part = run.clone();
+        if run.first < from {
+            part = part.from(from, seed).map_err(damaged)?;
+        }
+        if until < part.last() {
+            part = part.until(until, seed).map_err(damaged)?;
+        }
+        // It counts until it is in a segment.
+        part.file.add_run(part.len);
+        found.push(part);
+    }
+    Ok(())
 }
 
 /// Adds what of `first..=last` is not on record yet.

@@ -45,6 +45,10 @@ pub struct FoundJournals {
     pub journals: Vec<FoundJournal>,
     /// Those that cannot be read now.
     pub unreadable: Vec<UnreadableJournal>,
+    /// Why its journals can only be read, where that was found.
+    pub unwritable: Option<String>,
+    /// Why the folder cannot be listed, where it cannot.
+    pub unlistable: Option<String>,
 }
 
 impl FoundJournal {
@@ -98,13 +102,13 @@ impl FoundJournal {
 /// Reads every journal below `directory`.
 ///
 /// # Errors
-/// The folder cannot be listed, or holds a journal of a newer format.
+/// The folder holds a journal of a newer format. One that cannot be listed is no error here, but part of the result.
 pub fn find(fs: &dyn FileSystem, directory: &Path, writable: bool) -> Result<FoundJournals> {
     let folder = directory.join(file::JOURNAL_FOLDER);
     let entries = match fs.list(&folder) {
         Ok(entries) => entries,
         Err(error) if error.is_not_found() => return Ok(FoundJournals::default()),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Ok(FoundJournals { unlistable: Some(chain(&error)), ..FoundJournals::default() }),
     };
     let mut names: Vec<(JournalNumber, JournalKind)> = entries
         .iter()
@@ -113,19 +117,26 @@ pub fn find(fs: &dyn FileSystem, directory: &Path, writable: bool) -> Result<Fou
         .collect();
     names.sort_unstable();
     let mode = if writable { OpenMode::ReadWrite } else { OpenMode::Read };
+    let mut unwritable = None;
     let opened: Vec<Opened> = names
         .iter()
         .rev()
         .map(|&(journal, kind)| {
             let path = folder.join(file::file_name(kind, journal));
-            let handle = fs.open(&path, mode).and_then(|file| Ok((file.len()?, file)));
+            let open = |mode| fs.open(&path, mode).and_then(|file| Ok((file.len()?, file)));
+            let handle = match open(mode) {
+                Err(error) if writable && error.is_read_only() => open(OpenMode::Read).inspect(|_| {
+                    unwritable = Some(chain(&error));
+                }),
+                handle => handle,
+            };
             Opened { journal, kind, path, handle }
         })
         .collect();
     let mut ahead = scan_ahead(&opened);
     let mut judged: HashMap<FileId, Predecessor> = HashMap::new();
     let mut judged_by_number: HashMap<JournalNumber, Predecessor> = HashMap::new();
-    let mut found = FoundJournals::default();
+    let mut found = FoundJournals { unwritable, ..FoundJournals::default() };
     for (index, Opened { journal, kind, path, handle }) in opened.into_iter().enumerate() {
         let (len, handle) = match handle {
             Ok(opened) => opened,

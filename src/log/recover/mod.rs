@@ -22,12 +22,14 @@ use std::path::PathBuf;
 use self::collections::{AllPieces, Known, Merged};
 use self::journals::FoundJournals;
 use self::segments::{CollectionFiles, FoundSegments};
+use super::DirectoryState;
 use super::damage::Damaged;
-use crate::catalog::{Catalog, CollectionRow};
+use crate::catalog::{Assignment, Catalog, CollectionRow};
 use crate::error::Result;
 use crate::fs::FileSystem;
+use crate::journal::FileId;
 use crate::memtable::Run;
-use crate::types::{ChangeNumber, CollectionName, Sequence};
+use crate::types::{ChangeNumber, CollectionName, Epoch, Sequence};
 
 /// The component whose assignments say where a collection is journalled and sealed.
 pub const COMPONENT: &str = "wal";
@@ -37,6 +39,9 @@ pub const DAMAGE_NOTE: &str = "journal_damage";
 /// Under this name the catalog keeps from which epoch on journals tell of its own changes. Earlier ones tell of those of a catalog
 /// that is gone: it was made anew, or an older copy was put back and reconciled (C3).
 pub const CHANGES_SINCE_EPOCH: &str = "changes_since_epoch";
+/// Under this name the catalog keeps the ids of directories that were missing when it was made anew, with a space between: which
+/// collections they have, nobody knows.
+pub const UNKNOWN_DIRECTORIES: &str = "unknown_directories";
 /// The smallest record: what lost bytes may have held at most is counted by it (J6).
 const RECORD_BYTES_MIN: u64 = 13;
 const PAGE_ROWS: usize = 4096;
@@ -109,8 +114,39 @@ pub struct Examination {
     pub standings: BTreeMap<CollectionName, Standing>,
     /// What must be kept under [`DAMAGE_NOTE`], where it is not there yet.
     pub damage_note: Option<String>,
+    /// Records of recorded losses that are there after all, below what is sealed: each collection's runs, in order.
+    pub found: Found,
+    /// Why no collection can be known to be new, where that is so.
+    pub uncertain: Option<String>,
+    /// Directories that were missing when the catalog was made anew, to be kept under [`UNKNOWN_DIRECTORIES`] where that is news.
+    pub unknown_note: Option<String>,
     /// For people.
     pub report: Report,
+}
+
+/// Runs by collection.
+pub type Found = Vec<(CollectionName, Vec<Run>)>;
+
+/// What is examined.
+#[derive(Clone, Copy, Debug)]
+pub struct Looked<'a> {
+    /// Ids and paths.
+    pub directories: &'a [(String, PathBuf)],
+    /// What each is good for. What is missing is not looked at.
+    pub states: &'a [DirectoryState],
+    /// Whether what is found will be acted on.
+    pub writable: bool,
+}
+
+impl Looked<'_> {
+    fn is_missing(&self, index: usize) -> bool {
+        matches!(self.states[index], DirectoryState::Missing(_))
+    }
+
+    /// Whether what is found in a directory can be acted on.
+    fn is_writable(&self, index: usize) -> bool {
+        self.writable && matches!(self.states[index], DirectoryState::Healthy | DirectoryState::Drained)
+    }
 }
 
 /// Where a collection stands.
@@ -128,13 +164,19 @@ pub struct Standing {
     pub merged: Merged,
     /// Why it takes no appends, where it takes none.
     pub refuses: Option<String>,
+    /// It refuses because its end may be in a directory that is missing.
+    pub is_end_unknown: bool,
+    /// The epoch that put it where it is, and the first sequence that went there.
+    pub home_epoch: Epoch,
+    /// See `home_epoch`.
+    pub home_from: Sequence,
 }
 
 /// The catalog's word on collections, read in bulk.
 #[derive(Default)]
 struct CatalogWord {
     rows: HashMap<CollectionName, CollectionRow>,
-    assigned: HashMap<CollectionName, String>,
+    assigned: HashMap<CollectionName, Assignment>,
     missing: HashMap<CollectionName, Vec<(Sequence, Sequence)>>,
 }
 
@@ -145,14 +187,12 @@ struct CatalogWord {
 ///
 /// # Errors
 /// A directory or the catalog cannot be read at all, or holds a newer format.
-pub fn examine(
-    fs: &dyn FileSystem,
-    directories: &[(String, PathBuf)],
-    catalog: &dyn Catalog,
-    writable: bool,
-) -> Result<Examination> {
-    let journals = find_journals(fs, directories, writable)?;
-    let segments = segments::find(fs, directories, catalog)?;
+pub fn examine(fs: &dyn FileSystem, looked: &Looked<'_>, catalog: &dyn Catalog) -> Result<Examination> {
+    let directories = looked.directories;
+    let readable: Vec<bool> = (0..directories.len()).map(|index| !looked.is_missing(index)).collect();
+    let writable: Vec<bool> = (0..directories.len()).map(|index| looked.is_writable(index)).collect();
+    let journals = find_journals(fs, directories, &readable, &writable)?;
+    let segments = segments::find(fs, directories, catalog, &readable)?;
     let word = read_catalog(catalog)?;
     let mut report = Report {
         segments: segments.rows,
@@ -163,24 +203,58 @@ pub fn examine(
     report_segments(&segments, &mut report);
     let note = catalog.meta(DAMAGE_NOTE)?.unwrap_or_default();
     let (rooms, new_note) = rooms(directories, &journals, &note);
-    let standings = stand(directories, &journals, &segments, &word, (rooms, writable, &mut report))?;
+    let unknown = unknown_directories(looked, catalog, &word, report.catalog_is_old)?;
+    let uncertain = looked.uncertain(&unknown);
+    let (standings, found) = stand(looked, &journals, &segments, &word, (rooms, uncertain.as_deref(), &mut report))?;
     report.collections = standings.len() as u64;
     let damage_note = (new_note != note).then_some(new_note);
-    Ok(Examination { journals, segments, standings, damage_note, report })
+    let unknown_before = catalog.meta(UNKNOWN_DIRECTORIES)?.unwrap_or_default();
+    let unknown_note = (unknown != unknown_before).then_some(unknown);
+    Ok(Examination { journals, segments, standings, damage_note, found, uncertain, unknown_note, report })
+}
+
+/// The missing directories of which the catalog cannot know what they held: it was made anew, or is an old copy, and they were missing
+/// then. By ids, with a space between.
+fn unknown_directories(looked: &Looked<'_>, catalog: &dyn Catalog, word: &CatalogWord, is_old: bool) -> Result<String> {
+    let before = catalog.meta(UNKNOWN_DIRECTORIES)?.unwrap_or_default();
+    let is_new = word.rows.is_empty() && word.assigned.is_empty();
+    let missing = (0..looked.directories.len()).filter(|&index| looked.is_missing(index));
+    let unknown = missing.map(|index| looked.directories[index].0.as_str());
+    let unknown = unknown.filter(|id| is_new || is_old || before.split(' ').any(|known| known == *id));
+    Ok(unknown.collect::<Vec<_>>().join(" "))
+}
+
+impl Looked<'_> {
+    fn uncertain(&self, unknown: &str) -> Option<String> {
+        let id = unknown.split(' ').next().filter(|id| !id.is_empty())?;
+        let path = self.directories.iter().find(|(known, _)| known == id).map(|(_, path)| path.display().to_string());
+        Some(format!(
+            "a directory was missing when the catalog was made anew: directory=`{}`, id=`{id}`",
+            path.unwrap_or_default()
+        ))
+    }
 }
 
 pub(in crate::log) fn find_journals(
     fs: &dyn FileSystem,
     directories: &[(String, PathBuf)],
-    writable: bool,
+    readable: &[bool],
+    writable: &[bool],
 ) -> Result<Vec<FoundJournals>> {
+    let find = move |index: usize| {
+        if readable[index] {
+            journals::find(fs, &directories[index].1, writable[index])
+        } else {
+            Ok(FoundJournals::default())
+        }
+    };
     // One thread a directory, each on its own disk.
     std::thread::scope(|scope| {
         let mut threads = Vec::new();
-        for (_, directory) in directories.iter().skip(1) {
-            threads.push(scope.spawn(move || journals::find(fs, directory, writable)));
+        for index in 1..directories.len() {
+            threads.push(scope.spawn(move || find(index)));
         }
-        let mut found = vec![journals::find(fs, &directories[0].1, writable)?];
+        let mut found = vec![find(0)?];
         for thread in threads {
             found.push(thread.join().map_err(|_| {
                 crate::Error::new(crate::ErrorKind::Internal, "reading the journals of a directory panicked")
@@ -213,7 +287,7 @@ fn read_catalog(catalog: &dyn Catalog) -> Result<CatalogWord> {
         let assignments = catalog.assignments(Some(COMPONENT), page, PAGE_ROWS)?;
         let Some(last) = assignments.last() else { break };
         after = Some(last.collection.clone());
-        word.assigned.extend(assignments.into_iter().map(|found| (found.collection, found.directory)));
+        word.assigned.extend(assignments.into_iter().map(|found| (found.collection.clone(), found)));
     }
     for loss in catalog.losses(None)? {
         word.missing.entry(loss.collection).or_default().push((loss.first, loss.last));
@@ -265,13 +339,9 @@ fn report_segments(segments: &FoundSegments, report: &mut Report) {
             last_sequence: finding.key.last,
             reason: finding.reason.clone(),
         });
-        // A whole file is set aside where another has its records: nothing is damaged.
-        let superseded = finding.action == table::Action::SetAside && finding.file == table::FileState::Present;
-        if !superseded
-            && matches!(finding.action, table::Action::Quarantine | table::Action::SetAside | table::Action::Report)
-        {
+        if finding.is_damage() {
             report.damaged.push(Damaged {
-                path: finding.path.clone(),
+                path: finding.damaged_path().to_path_buf(),
                 collection: Some(finding.key.collection.clone()),
                 first_sequence: Some(finding.key.first),
                 last_sequence: Some(finding.key.last),
@@ -281,62 +351,134 @@ fn report_segments(segments: &FoundSegments, report: &mut Report) {
     }
 }
 
-fn pieces_of(journals: &[FoundJournals]) -> (AllPieces, HashMap<CollectionName, usize>) {
-    let mut all = AllPieces::new();
-    let mut home = HashMap::new();
+/// Where journals say that a collection lives.
+#[derive(Clone, Copy, Debug, Default)]
+struct Homes {
+    /// By its newest records: of which epoch, up to which sequence, in which directory.
+    newest: Option<(Epoch, Sequence, usize)>,
+    /// By its newest MOVE: of which epoch, from which sequence on, in which directory.
+    moved: Option<(Epoch, Sequence, usize)>,
+}
+
+impl Homes {
+    fn note(&mut self, epoch: Epoch, last: Sequence, directory: usize) {
+        if self.newest.is_none_or(|(known, sequence, _)| (known, sequence) < (epoch, last)) {
+            self.newest = Some((epoch, last, directory));
+        }
+    }
+}
+
+/// What journals say, by collection; and in which directory each journal lies.
+struct Pieced {
+    all: AllPieces,
+    homes: HashMap<CollectionName, Homes>,
+    places: HashMap<FileId, usize>,
+}
+
+fn pieces_of(journals: &[FoundJournals]) -> Pieced {
+    let mut pieced = Pieced { all: AllPieces::new(), homes: HashMap::new(), places: HashMap::new() };
     for (directory, found) in journals.iter().enumerate() {
         for journal in &found.journals {
+            let epoch = journal.file.journal.epoch;
+            pieced.places.insert(journal.file.file_id, directory);
             for run in &journal.scan.runs {
-                let pieces = match all.get_mut(&run.collection) {
+                let last = Sequence(run.first.0 + run.count - 1);
+                let pieces = match pieced.all.get_mut(&run.collection) {
                     Some(pieces) => pieces,
-                    None => {
-                        home.insert(run.collection.clone(), directory);
-                        all.entry(run.collection.clone()).or_default()
-                    }
+                    None => pieced.all.entry(run.collection.clone()).or_default(),
                 };
                 let file = std::sync::Arc::clone(&journal.file);
                 pieces.runs.push(Run::on_disk(run.first, run.count, run.bytes, file, run.offset));
+                pieced.home_of(&run.collection).note(epoch, last, directory);
             }
             for lost in journal.scan.damage.iter().flat_map(|damage| &damage.lost) {
-                home.entry(lost.collection.clone()).or_insert(directory);
-                let pieces = all.entry(lost.collection.clone()).or_default();
+                pieced.home_of(&lost.collection).note(epoch, lost.last(), directory);
+                let pieces = pieced.all.entry(lost.collection.clone()).or_default();
                 pieces.lost_through = pieces.lost_through.max(lost.last());
+            }
+            for moved in &journal.scan.moves {
+                let home = pieced.home_of(&moved.collection);
+                if home.moved.is_none_or(|(known, ..)| known < moved.epoch) {
+                    home.moved = Some((moved.epoch, moved.next, directory));
+                }
+                pieced.all.entry(moved.collection.clone()).or_default();
             }
         }
     }
-    (all, home)
+    pieced
+}
+
+impl Pieced {
+    fn home_of(&mut self, collection: &CollectionName) -> &mut Homes {
+        match self.homes.get(collection) {
+            Some(_) => self.homes.get_mut(collection).expect("it was just there"),
+            None => self.homes.entry(collection.clone()).or_default(),
+        }
+    }
+}
+
+/// Where a collection lives, and since when; and whether the catalog says the same.
+struct Lives {
+    directory: usize,
+    epoch: Epoch,
+    from: Sequence,
+    on_record: bool,
+}
+
+/// The highest epoch of catalog and MOVEs decides. Without either, what lies there: records of the newest epoch, then the highest
+/// sequence.
+fn lives(looked: &Looked<'_>, assigned: Option<&Assignment>, homes: Option<&Homes>, files: &CollectionFiles) -> Lives {
+    let place = |id: &str| looked.directories.iter().position(|(known, _)| known == id);
+    let assigned = assigned.and_then(|assigned| Some((assigned.epoch, assigned.from, place(&assigned.directory)?)));
+    let moved = homes.and_then(|homes| homes.moved);
+    if let Some((epoch, from, directory)) = assigned
+        && moved.is_none_or(|(moved, ..)| moved <= epoch)
+    {
+        return Lives { directory, epoch, from, on_record: true };
+    }
+    if let Some((epoch, from, directory)) = moved {
+        return Lives { directory, epoch, from, on_record: false };
+    }
+    let newest = homes.and_then(|homes| homes.newest).map(|(.., directory)| directory);
+    let directory = newest
+        .or(files.directory)
+        .unwrap_or_else(|| (0..looked.directories.len()).find(|&index| looked.is_writable(index)).unwrap_or(0));
+    Lives { directory, epoch: Epoch(0), from: Sequence::FIRST, on_record: false }
 }
 
 fn stand(
-    directories: &[(String, PathBuf)],
+    looked: &Looked<'_>,
     journals: &[FoundJournals],
     segments: &FoundSegments,
     word: &CatalogWord,
-    (rooms, writable, report): (Vec<u64>, bool, &mut Report),
-) -> Result<BTreeMap<CollectionName, Standing>> {
-    let (mut pieces, home) = pieces_of(journals);
+    (rooms, uncertain, report): (Vec<u64>, Option<&str>, &mut Report),
+) -> Result<(BTreeMap<CollectionName, Standing>, Found)> {
+    let directories = looked.directories;
+    let Pieced { all: mut pieces, homes, places } = pieces_of(journals);
     let names = word.rows.keys().chain(segments.collections.keys()).chain(word.missing.keys());
-    for name in names {
+    for name in names.chain(word.assigned.keys()) {
         pieces.entry(name.clone()).or_default();
     }
-    let adopted = adoptable(segments);
+    let adopted = adoptable(looked, segments);
     let none = CollectionFiles::default();
     let mut standings = BTreeMap::new();
+    let mut all_found = Found::new();
     for (name, mut pieces) in pieces {
         let files = segments.collections.get(&name).unwrap_or(&none);
-        let assigned = word.assigned.get(&name).and_then(|id| directories.iter().position(|(known, _)| known == id));
-        let directory = assigned.or_else(|| home.get(&name).copied()).or(files.directory).unwrap_or(0);
+        let lives = lives(looked, word.assigned.get(&name), homes.get(&name), files);
+        let directory = lives.directory;
+        let is_missing = looked.is_missing(directory);
         let mut known = known(word, files, &name);
         let mut holes = Vec::new();
-        for &(first, last) in adopted.get(&name).into_iter().flatten() {
-            if !writable {
+        for &(first, last, acts) in adopted.get(&name).into_iter().flatten() {
+            if !acts {
                 // Nobody adopts it now: a writer beside us may be about to commit its row. Until then its records are read from
                 // the journals; where those are gone, they are not lost.
                 known.missing.push((first, last));
                 continue;
             }
             let at = known.sealed_through.next().max(known.floor);
-            if first > at {
+            if first > at && !is_missing {
                 // Where a catalog is made anew: what lies before a segment and is in no journal is lost, and the segment is not.
                 if pieces.runs.iter().any(|run| run.first < first && run.last() >= at) {
                     break;
@@ -347,8 +489,16 @@ fn stand(
         }
         known.missing.extend(&holes);
         known.missing.sort_unstable();
-        pieces.room = rooms[directory];
-        let merged = collections::merge(&name, pieces, &known)?;
+        pieces.room = if is_missing { 0 } else { rooms[directory] };
+        if directories.len() > 1 {
+            pieces.sort_home_first(|file| places.get(&file) == Some(&directory));
+        }
+        let mut merged = collections::merge(&name, pieces, &known)?;
+        if is_missing {
+            // What is not here is there, for all that is known.
+            merged.losses.clear();
+            holes.clear();
+        }
         for conflict in &merged.conflicts {
             report.damaged.push(Damaged {
                 path: directories[directory].1.clone(),
@@ -362,17 +512,44 @@ fn stand(
             report.losses.push(LossReport { collection: name.clone(), first_sequence, last_sequence });
         }
         report.unsealed_records += merged.unsealed.records();
-        // Where the end may be in a file that cannot be read now, no sequence can be given out (DESIGN section 8).
-        let refuses = journals[directory].unreadable.first().map(|unreadable| {
-            format!(
-                "the end of the collection may be in a journal that cannot be read: collection=`{name}`, path=`{}`",
-                unreadable.path.display()
-            )
-        });
-        let catalogued = word.rows.contains_key(&name) && assigned.is_some();
-        standings.insert(name, Standing { directory, catalogued, known, holes, merged, refuses });
+        if !merged.found.is_empty() {
+            all_found.push((name.clone(), std::mem::take(&mut merged.found)));
+        }
+        let refuses = refuses(looked, journals, directory, &name, uncertain);
+        let catalogued = word.rows.contains_key(&name) && lives.on_record;
+        let is_end_unknown = is_missing || uncertain.is_some();
+        let (home_epoch, home_from) = (lives.epoch, lives.from);
+        standings.insert(
+            name,
+            Standing { directory, catalogued, known, holes, merged, refuses, is_end_unknown, home_epoch, home_from },
+        );
     }
-    Ok(standings)
+    Ok((standings, all_found))
+}
+
+/// Why a collection takes no appends. Where its end may be in what cannot be read now, no sequence can be given out (DESIGN section 8).
+fn refuses(
+    looked: &Looked<'_>,
+    journals: &[FoundJournals],
+    directory: usize,
+    name: &CollectionName,
+    uncertain: Option<&str>,
+) -> Option<String> {
+    if let DirectoryState::Missing(why) = &looked.states[directory] {
+        let path = looked.directories[directory].1.display();
+        return Some(format!(
+            "the directory of the collection is missing: collection=`{name}`, directory=`{path}`, why=`{why}`"
+        ));
+    }
+    if let Some(unreadable) = journals[directory].unreadable.first() {
+        return Some(format!(
+            "the end of the collection may be in a journal that cannot be read: collection=`{name}`, path=`{}`",
+            unreadable.path.display()
+        ));
+    }
+    uncertain.map(|why| {
+        format!("the end of the collection may be in a directory that is missing: collection=`{name}`, {why}")
+    })
 }
 
 /// By directory, how many records may have been in bytes of which no table tells, and for which no room was left before.
@@ -400,12 +577,21 @@ fn rooms(directories: &[(String, PathBuf)], journals: &[FoundJournals], note: &s
     (rooms.collect(), new_note)
 }
 
-/// Ranges of whole files without a row, in order: they are sealed, though the catalog does not say so yet.
-fn adoptable(segments: &FoundSegments) -> HashMap<CollectionName, Vec<(Sequence, Sequence)>> {
+/// Ranges of whole files without a row, in order: they are sealed, though the catalog does not say so yet. The last says whether
+/// they are adopted now.
+fn adoptable(
+    looked: &Looked<'_>,
+    segments: &FoundSegments,
+) -> HashMap<CollectionName, Vec<(Sequence, Sequence, bool)>> {
     let mut adopted: HashMap<_, Vec<_>> = HashMap::new();
     for finding in &segments.findings {
         if finding.action == table::Action::Adopt {
-            adopted.entry(finding.key.collection.clone()).or_default().push((finding.key.first, finding.key.last));
+            let acts = looked.is_writable(finding.directory);
+            adopted.entry(finding.key.collection.clone()).or_default().push((
+                finding.key.first,
+                finding.key.last,
+                acts,
+            ));
         }
     }
     adopted
@@ -418,5 +604,6 @@ fn known(word: &CatalogWord, files: &CollectionFiles, name: &CollectionName) -> 
     let sealed_through = row.map_or(Sequence(0), |row| row.sealed_through);
     let floor = row.map_or(Sequence::FIRST, |row| row.floor.max(Sequence::FIRST));
     let lost = missing.iter().map(|&(_, last)| last).max().unwrap_or_default();
-    Known { sealed_through, floor, last: sealed_through.max(floor.previous()).max(files.last).max(lost), missing }
+    let last = sealed_through.max(floor.previous()).max(files.last).max(lost);
+    Known { sealed_through, floor, last, on_record: missing.clone(), missing }
 }

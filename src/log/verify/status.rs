@@ -137,7 +137,7 @@ impl Log {
             change_number: log.catalog.change_number()?,
             mirror: log.mirror.status(&*log.catalog),
             directories,
-            collections: all.len() as u64,
+            collections: all.iter().filter(|known| !known.life.is_hidden()).count() as u64,
             refusing,
             segments: counts.map(|(status, count)| (status.to_string(), count)).collect(),
             unsealed_records,

@@ -1,0 +1,33 @@
+//! The set of a log's directories: adding, draining, listing, forgetting, and homes in object stores (F6, A1, A3, A5).
+//!
+//! - `set`: which directories there are, by all identities that can be read; changing that
+//! - [`add`]: a directory joins, comes back, or is put back in service
+//! - [`drain`], `relocate`: everything goes elsewhere
+//! - [`forget`]: a directory is given up
+//! - [`list`]: what there is
+//! - [`home`], [`push`]: segments in object stores
+//!
+//! # How the set changes
+//!
+//! Only the creation of a log and what is here change it (F6), with every directory that is there locked. Each identity holds all of the
+//! set, and [`set`](super::identity::Identity::set) counts its changes. A change is made when the first of them is durable, and the
+//! others follow; where they differ, the highest number is right, so a crash between any two leaves the old set or the new one. Every
+//! directory that is there is asked: who is given any one of them reads its siblings' identities, and theirs.
+
+pub mod add;
+pub mod drain;
+pub mod forget;
+pub mod home;
+pub mod list;
+pub mod push;
+mod relocate;
+pub(super) mod set;
+#[cfg(test)]
+mod tests;
+
+pub use add::{Added, How};
+pub use drain::{DrainProgress, Drained};
+pub use forget::{ForgetPlan, GivenUp};
+pub use home::HOME;
+pub use list::DirectoryInfo;
+pub use push::{PushProgress, Pushed};

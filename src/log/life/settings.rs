@@ -1,0 +1,275 @@
+//! A collection's own settings, as the catalog keeps them: one JSON object, such as `{"seal.age":"1h","sync":"always"}`.
+//!
+//! Owns: which keys there are, what each may be, and that a key which this program does not understand is kept as it is: a newer
+//! program wrote it, and an older one must not lose it.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::super::options::SyncMode;
+use crate::config::{ByteSize, nearest, parse_duration, show_duration};
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::Timestamp;
+
+/// Which settings a collection may have.
+pub const COLLECTION_KEYS: [&str; 3] = [SYNC, SEAL_BYTES, SEAL_AGE];
+
+pub(super) const SYNC: &str = "sync";
+pub(super) const SEAL_BYTES: &str = "seal.bytes";
+pub(super) const SEAL_AGE: &str = "seal.age";
+/// The mark of a deleted collection, and since when. It stands for what is below the floor: a record at or behind it makes the
+/// collection live again, whether the mark is still there or not.
+const DELETED: &str = "deleted";
+
+const SEAL_BYTES_MIN: u64 = 64 << 10;
+const SEAL_BYTES_MAX: u64 = 4 << 30;
+const SEAL_AGE_MIN: Duration = Duration::from_secs(1);
+const SEAL_AGE_MAX: Duration = Duration::from_hours(24 * 365);
+
+/// What one collection has of its own; what is `None` is as the log has it.
+///
+/// ```
+/// use icecore::CollectionSettings;
+/// let mut settings = CollectionSettings::default();
+/// settings.set("seal.bytes", "1MiB")?;
+/// assert_eq!(settings.seal_bytes, Some(1 << 20));
+/// assert!(settings.set("seal.byts", "1MiB").is_err());
+/// # Ok::<(), icecore::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(from = "Map<String, Value>", into = "Map<String, Value>")]
+pub struct CollectionSettings {
+    /// When its appends return (`sync`). What an append asks for itself wins over it, and it wins over the log's mode.
+    pub sync: Option<SyncMode>,
+    /// From so many bytes of unsealed records on it is sealed, in segments of at most so many (`seal.bytes`).
+    pub seal_bytes: Option<u64>,
+    /// Records older than this are sealed (`seal.age`).
+    pub seal_age: Option<Duration>,
+    /// What the catalog has of this collection and this program does not understand, by key: it is kept.
+    pub others: Map<String, Value>,
+}
+
+impl From<Map<String, Value>> for CollectionSettings {
+    fn from(map: Map<String, Value>) -> Self {
+        let mut settings = Self::default();
+        for (key, value) in map {
+            let understood = match key.as_str() {
+                SYNC => {
+                    settings.sync = value.as_str().and_then(|word| word.parse().ok());
+                    settings.sync.is_some()
+                }
+                SEAL_BYTES => {
+                    settings.seal_bytes = value.as_u64().filter(|bytes| check_bytes(*bytes).is_ok());
+                    settings.seal_bytes.is_some()
+                }
+                SEAL_AGE => {
+                    let age = value.as_str().and_then(|text| parse_duration(text).ok());
+                    settings.seal_age = age.filter(|age| check_age(*age).is_ok());
+                    settings.seal_age.is_some()
+                }
+                DELETED => true,
+                _ => false,
+            };
+            if !understood {
+                settings.others.insert(key, value);
+            }
+        }
+        settings
+    }
+}
+
+impl From<CollectionSettings> for Map<String, Value> {
+    fn from(settings: CollectionSettings) -> Self {
+        let mut map = settings.others;
+        map.remove(DELETED);
+        let known = [
+            (SYNC, settings.sync.map(|mode| mode.to_string().into())),
+            (SEAL_BYTES, settings.seal_bytes.map(Value::from)),
+            (SEAL_AGE, settings.seal_age.map(|age| show_duration(age).into())),
+        ];
+        for (key, value) in known {
+            if let Some(value) = value {
+                map.insert(key.to_owned(), value);
+            }
+        }
+        map
+    }
+}
+
+impl CollectionSettings {
+    /// Gives a setting the value that people write: `1MiB`, `24h`, `always`; an empty text takes it away.
+    ///
+    /// # Errors
+    /// `Invalid` for a key that no collection has, with the one that was meant, or for a value that the key does not take.
+    pub fn set(&mut self, key: &str, text: &str) -> Result<()> {
+        if !COLLECTION_KEYS.contains(&key) {
+            let hint = match nearest(key, COLLECTION_KEYS) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("a collection has the settings {}", COLLECTION_KEYS.join(", ")),
+            };
+            return Err(
+                Error::new(ErrorKind::Invalid, format!("unknown setting of a collection: key=`{key}`")).with_hint(hint)
+            );
+        }
+        // Also a value that this program does not understand goes.
+        self.others.remove(key);
+        let wrong = |why: String| {
+            Error::new(
+                ErrorKind::Invalid,
+                format!("invalid setting of a collection: key=`{key}`, value=`{text}`; {why}"),
+            )
+        };
+        let given = (!text.is_empty()).then_some(text);
+        match key {
+            SYNC => {
+                let wanted = |_| wrong(format!("one of {} is wanted", SyncMode::WORDS.join(", ")));
+                self.sync = given.map(str::parse).transpose().map_err(wanted)?;
+            }
+            SEAL_BYTES => {
+                let read = |text: &str| {
+                    let bytes = text.parse::<ByteSize>().map_err(|error| error.to_string())?.bytes();
+                    check_bytes(bytes).map(|()| bytes)
+                };
+                self.seal_bytes = given.map(read).transpose().map_err(wrong)?;
+            }
+            _ => {
+                let read = |text: &str| {
+                    let age = parse_duration(text).map_err(|error| error.to_string())?;
+                    check_age(age).map(|()| age)
+                };
+                self.seal_age = given.map(read).transpose().map_err(wrong)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every value is one that its setting takes.
+    pub(super) fn check(&self) -> Result<()> {
+        let wrong = |key: &str, why: String| {
+            Err(Error::new(ErrorKind::Invalid, format!("invalid setting of a collection: key=`{key}`; {why}")))
+        };
+        match (self.seal_bytes.map(check_bytes), self.seal_age.map(check_age)) {
+            (Some(Err(why)), _) => wrong(SEAL_BYTES, why),
+            (_, Some(Err(why))) => wrong(SEAL_AGE, why),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a durability is asked for that this program does not know.
+    pub(super) fn asks_for_unknown_sync(&self) -> bool {
+        self.others.contains_key(SYNC)
+    }
+}
+
+fn check_bytes(bytes: u64) -> std::result::Result<(), String> {
+    if (SEAL_BYTES_MIN..=SEAL_BYTES_MAX).contains(&bytes) {
+        return Ok(());
+    }
+    Err(format!("it must be from {} to {}", ByteSize(SEAL_BYTES_MIN), ByteSize(SEAL_BYTES_MAX)))
+}
+
+fn check_age(age: Duration) -> std::result::Result<(), String> {
+    if (SEAL_AGE_MIN..=SEAL_AGE_MAX).contains(&age) {
+        return Ok(());
+    }
+    Err(format!("it must be from {} to {}", show_duration(SEAL_AGE_MIN), show_duration(SEAL_AGE_MAX)))
+}
+
+/// What stands in the column of a collection's row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Stored {
+    pub settings: CollectionSettings,
+    /// Since when it is deleted.
+    pub deleted: Option<Timestamp>,
+}
+
+impl Stored {
+    /// Reads the column. A text that is no object says nothing that this program understands.
+    pub fn read(text: &str) -> Self {
+        let map: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
+        let deleted = map.get(DELETED).map(|at| at.as_str().and_then(parse_time).unwrap_or_default());
+        Self { settings: map.into(), deleted }
+    }
+
+    /// As the column has it.
+    pub fn text(&self) -> String {
+        let mut map: Map<String, Value> = self.settings.clone().into();
+        if let Some(at) = self.deleted {
+            map.insert(DELETED.to_owned(), at.to_string().into());
+        }
+        Value::Object(map).to_string()
+    }
+}
+
+fn parse_time(text: &str) -> Option<Timestamp> {
+    match text.strip_prefix('@') {
+        Some(micros) => micros.parse().ok().map(Timestamp),
+        None => text.parse::<jiff::Timestamp>().ok().map(|at| Timestamp(at.as_microsecond())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_reads_back() {
+        let mut settings = CollectionSettings::default();
+        for (key, text) in [(SYNC, "periodic"), (SEAL_BYTES, "1MiB"), (SEAL_AGE, "90m")] {
+            settings.set(key, text).unwrap();
+        }
+        let stored = Stored { settings: settings.clone(), deleted: None };
+        assert_eq!(stored.text(), r#"{"seal.age":"1h30m","seal.bytes":1048576,"sync":"periodic"}"#);
+        assert_eq!(Stored::read(&stored.text()), stored);
+        for at in [Timestamp(0), Timestamp(1_700_000_000_123_456), Timestamp::MAX] {
+            let stored = Stored { deleted: Some(at), ..stored.clone() };
+            assert_eq!(Stored::read(&stored.text()), stored);
+        }
+        assert_eq!(serde_json::from_str::<CollectionSettings>(&stored.text()).unwrap(), settings);
+        settings.set(SYNC, "").unwrap();
+        assert_eq!((settings.sync, settings.seal_bytes), (None, Some(1 << 20)));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_kept_and_can_be_replaced() {
+        let text = r#"{"retention.age":"7d","seal.age":"1s","seal.bytes":1,"sync":"sometimes"}"#;
+        let mut stored = Stored::read(text);
+        assert!(stored.settings.asks_for_unknown_sync());
+        assert_eq!((stored.settings.seal_bytes, stored.settings.seal_age), (None, Some(Duration::from_secs(1))));
+        assert_eq!(stored.text(), text);
+        stored.settings.set(SYNC, "always").unwrap();
+        stored.settings.set(SEAL_BYTES, "").unwrap();
+        assert_eq!(stored.text(), r#"{"retention.age":"7d","seal.age":"1s","sync":"always"}"#);
+        let left: Vec<_> = stored.settings.others.keys().collect();
+        assert_eq!(left, ["retention.age"]);
+        assert_eq!(Stored::read("[]"), Stored::default());
+    }
+
+    #[test]
+    fn refuses_what_no_collection_has() {
+        let hint = |key: &str, text: &str| {
+            let error = CollectionSettings::default().set(key, text).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            (error.to_string(), error.hint().unwrap_or_default().to_owned())
+        };
+        assert_eq!(
+            hint("seal.byte", "1MiB"),
+            ("unknown setting of a collection: key=`seal.byte`".to_owned(), "did you mean `seal.bytes`?".to_owned())
+        );
+        assert_eq!(hint("retention", "7d").1, "a collection has the settings sync, seal.bytes, seal.age");
+        assert_eq!(hint("deleted", "now").1, "a collection has the settings sync, seal.bytes, seal.age");
+        for (key, text, why) in [
+            (SYNC, "sometimes", "one of always, per-batch, periodic, never is wanted"),
+            (SEAL_BYTES, "1", "it must be from 64KiB to 4GiB"),
+            (SEAL_BYTES, "many", "a size is a whole number and a unit"),
+            (SEAL_AGE, "1ms", "it must be from 1s to 365d"),
+            (SEAL_AGE, "90", "a span of time is whole numbers with units"),
+        ] {
+            let told = hint(key, text).0;
+            assert!(told.starts_with("invalid setting of a collection: key=") && told.contains(why), "{told}");
+        }
+        let settings = CollectionSettings { seal_bytes: Some(1), ..CollectionSettings::default() };
+        assert!(settings.check().is_err() && CollectionSettings::default().check().is_ok());
+    }
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::measure::rate;
+use super::measure::{median, rate};
 use super::{Bench, Figure, Target, Unit, memory_peak};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::{AppendOptions, Log, LogOptions};
@@ -24,18 +24,28 @@ const COLLECTIONS: usize = 100;
 const RECORDS: usize = 160;
 const BATCH: usize = 16;
 const WRITERS: usize = 16;
+/// The two loads take turns.
+const ROUNDS: usize = 3;
 const MANY: usize = 10_000;
 /// Says that the log is filled.
 const FILLED: &str = "filled";
 
 /// The load on one directory, then on four, then many collections.
 pub(super) fn run(bench: &Bench) -> Result<Vec<Figure>> {
-    let one = load(bench, "one", 1)?;
-    let four = load(bench, "four", DIRECTORIES)?;
+    let (mut one, mut four) = (Vec::new(), Vec::new());
+    for _ in 0..bench.scaled(ROUNDS) {
+        one.push(load(bench, "one", 1)?);
+        four.push(load(bench, "four", DIRECTORIES)?);
+    }
+    let beside = |what: &'static str, of: fn(&Load) -> f64| {
+        let (one, four) = (median(one.iter().map(of).collect()), median(four.iter().map(of).collect()));
+        figure(what, Unit::Bytes, four, Some(one))
+    };
     let mut figures = vec![
-        figure("appended, durable: 4 directories beside 1", Unit::Bytes, four.appended, Some(one.appended)),
-        figure("appended and sealed: 4 directories beside 1", Unit::Bytes, four.sealed, Some(one.sealed)),
+        beside("appended, durable: 4 directories beside 1", |load| load.appended),
+        beside("appended and sealed: 4 directories beside 1", |load| load.sealed),
     ];
+    let four = &four[0];
     for (bytes, what) in four.bytes.iter().zip(["first", "second", "third", "fourth"]) {
         figures.push(figure(format!("segments in the {what} directory"), Unit::Memory, *bytes, None));
     }
@@ -102,6 +112,8 @@ fn load(bench: &Bench, folder: &str, directories: usize) -> Result<Load> {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let bytes = log.directories_statistics()?.iter().map(|each| each.segment_bytes as f64).collect();
     log.close()?;
+    drop(log);
+    super::remove_all(&*bench.fs, &bench.folder.join(folder), true)?;
     Ok(Load { appended: rate(appended, append), sealed: rate(appended, append + seal), bytes })
 }
 

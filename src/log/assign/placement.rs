@@ -1,6 +1,7 @@
 //! What choosing goes by, counted ahead: how many collections live in each directory, and what `least-used` needs.
 //!
-//! Always: the counts of collections are those of the log's collections, as soon as who added, moved or removed one has said so.
+//! Always: the counts of collections are those of the log's collections, deleted ones too (they may come back), as soon as who
+//! added or moved one has said so.
 //! Bytes and free space may be old; they are read again before a collection is placed, when enough has changed.
 
 use std::collections::HashMap;
@@ -72,7 +73,7 @@ impl Placement {
 
     /// A collection lives in another directory now.
     pub fn moved(&self, from: usize, to: usize) {
-        self.removed(from);
+        self.collections[from].fetch_sub(1, Ordering::AcqRel);
         self.added(to);
     }
 
@@ -92,7 +93,7 @@ impl Placement {
         let mut figures = Figures::clone(&self.figures());
         figures.directories.resize_with(log.directories.len(), Figure::default);
         for (figure, directory) in figures.directories.iter_mut().zip(&log.directories) {
-            if directory.is_open_to_new() {
+            if directory.takes_collections() {
                 figure.free_bytes = log.fs.free_bytes(&directory.path).ok();
             }
         }

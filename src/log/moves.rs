@@ -380,6 +380,10 @@ impl Inner {
                 }
             }
             state.home = Home { directory: to, journal: Some(journal.clone()), epoch: leaving.epoch, from: state.next };
+            // One that was deleted counts nowhere.
+            if collection.life.deleted().is_none() {
+                self.placement.moved(leaving.from, to);
+            }
         }
         // The new journal failed too, and there is no third.
         for (mut batch, error) in refused.into_iter().rev().map(|refused| *refused) {
@@ -388,7 +392,6 @@ impl Inner {
                 completion(Err(error.into_unknown()));
             }
         }
-        self.placement.moved(leaving.from, to);
         Some(tickets)
     }
 

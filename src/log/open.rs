@@ -49,7 +49,9 @@ impl Log {
         // Before the new epoch is noted.
         places.look_for_unknown(catalog)?;
         let epoch = places.raise_epoch(&*fs, catalog, options.clock.now())?;
-        life::delete::finish(&*fs, &places.ids, catalog, (log_id, epoch), &*options.clock)?;
+        let there = places.ids.iter().enumerate().filter(|(index, _)| !places.is_missing(*index));
+        let there: Vec<_> = there.map(|(_, place)| place.clone()).collect();
+        life::delete::finish(&*fs, &there, catalog, (log_id, epoch), &*options.clock)?;
         let mut examination = recover(&options, &mut places, catalog, epoch)?;
         examination.report.catalog_was_missing = opened.was_missing;
         let found = std::mem::take(&mut examination.found);

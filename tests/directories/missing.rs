@@ -35,7 +35,8 @@ fn missing_at_the_start() {
             nothing_is_lost(&log);
             let states = log.directory_states();
             assert!(matches!(states[away].2, DirectoryState::Missing(_)), "{states:?}");
-            let mut refused = append_to_all(&log, &acknowledged, &format!("{round}: one is missing"), &[&disk.point]);
+            let mut refused =
+                append_to_all(&log, &acknowledged, &format!("{round}: {away} is missing"), &[&disk.point]);
             let names = acknowledged.lock().unwrap().by_collection.keys().cloned().collect::<Vec<_>>();
             let lives_there = |name: &String| {
                 let name = CollectionName::new(name).unwrap();

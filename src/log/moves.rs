@@ -171,6 +171,11 @@ impl Inner {
             })
     }
 
+    /// The epoch of the newest move, or of the opening.
+    pub(super) fn newest_epoch(&self) -> Epoch {
+        *self.newest_epoch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Has the journals tell of failures.
     pub(super) fn watch_journals(self: &Arc<Self>) {
         for (index, directory) in self.directories.iter().enumerate() {

@@ -34,8 +34,6 @@ pub enum Rule {
     MoveBehindCopies,
     /// The catalog learns where a collection lives when its MOVE is durable (J7).
     AssignmentBehindMove,
-    /// A move has an epoch of its own (J7).
-    MoveRaisesEpoch,
 }
 
 macro_rules! questions {
@@ -74,8 +72,6 @@ questions! {
     moves_before_copies => MoveBehindCopies;
     /// Whether the catalog is told of a move before it is made.
     assigns_before_move => AssignmentBehindMove;
-    /// Whether a move has the epoch of what was there before.
-    moves_without_epoch => MoveRaisesEpoch;
 }
 
 #[cfg(any(test, feature = "testing"))]

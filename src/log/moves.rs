@@ -324,17 +324,6 @@ impl Inner {
             let Some(to) = self.choose_directory(collection.name(), &[leaving.from]) else {
                 return Err(self.stays(collection, leaving, "no other directory is healthy"));
             };
-            if self.options.sabotage.assigns_before_move() {
-                let next = collection.state().next;
-                let assign = Mutation::Assign {
-                    component: COMPONENT.into(),
-                    collection: collection.name().clone(),
-                    directory: self.directories[to].id.clone(),
-                    epoch: leaving.epoch,
-                    from: next,
-                };
-                let _ = self.apply(&[assign], "too early");
-            }
             if let Some(tickets) = self.change_home(collection, leaving, to, &runs, copies) {
                 for (ticket, bytes) in tickets {
                     waiting.bytes += bytes;
@@ -374,10 +363,7 @@ impl Inner {
             if !state.unsealed.is_made_of(runs) {
                 return None;
             }
-            let moved = self.move_batch(collection, leaving, to, state.next);
-            let is_early = self.options.sabotage.moves_before_copies();
-            let (early, behind) = if is_early { (Some(moved), None) } else { (None, Some(moved)) };
-            for batch in early.into_iter().chain(copies).chain(behind) {
+            for batch in copies.into_iter().chain([self.move_batch(collection, leaving, to, state.next)]) {
                 let bytes = batch.bytes.len() as u64;
                 tickets.push((journal.push(batch, false).ok()?, bytes));
             }
@@ -436,8 +422,7 @@ impl Inner {
             bytes,
             checksum: crc32c(&checksum.to_le_bytes()),
             sync: true,
-            // In a group with the copies, its place among them would not matter.
-            alone: self.options.sabotage.moves_before_copies(),
+            alone: false,
             completion: None,
         }
     }

@@ -43,13 +43,13 @@ impl State {
     /// One more record in every collection; how many refused.
     fn append_to_all(&mut self, log: &Log, what: &str, may_refuse: bool) -> Result<u64, Broken> {
         let mut refused = 0;
-        for collection in 0..COLLECTIONS.len() {
+        for (collection, shown) in COLLECTIONS.into_iter().enumerate() {
             let payload = format!("{what} {collection}");
             match append(log, collection, &NewRecord::payload(payload.clone())) {
                 Ok(receipt) => {
                     let records = self.acknowledged.entry(collection).or_default();
                     if let Some(last) = records.keys().next_back().filter(|last| **last >= receipt.first.0) {
-                        return Err(format!("`{}`: `{}` behind `{last}`", COLLECTIONS[collection], receipt.first));
+                        return Err(format!("`{shown}`: `{}` behind `{last}`", receipt.first));
                     }
                     records.insert(receipt.first.0, payload);
                 }
@@ -102,8 +102,7 @@ impl State {
         act(self);
         self.fs.observe_no_more();
         self.catalog.observe(|_| {});
-        let found = states.lock().unwrap().clone();
-        found
+        std::mem::take(&mut *states.lock().unwrap())
     }
 
     fn clock_now(&self) -> i64 {

@@ -444,6 +444,9 @@ impl Inner {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).stop();
         let mut outcome =
             if self.is_writable() { self.note_moves().and_then(|()| self.introduce_new()) } else { Ok(()) };
+        if self.is_writable() {
+            outcome = outcome.and_then(|()| self.note_all_known());
+        }
         let mut settled = vec![true; self.directories.len()];
         for (index, directory) in self.directories.iter().enumerate() {
             drop(directory.committer.lock().unwrap_or_else(PoisonError::into_inner).take());

@@ -20,7 +20,7 @@ use super::options::{LogOptions, SyncMode};
 use super::places::{self, Ids, Places};
 use super::read::{Companion, standing_of};
 use super::recover::act::{Context, act};
-use super::recover::{self, Examination, Looked, Report};
+use super::recover::{self, Examination, Looked, Report, Unknown};
 use super::{Directory, DirectoryState, Inner, Log, keeper, life, seal};
 use crate::catalog::Catalog;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,8 +46,12 @@ impl Log {
         let log_id = places.newest.log_id(&places.ids[0].1)?;
         let opened = choose::open(&options, &places.ids[0].1, places.first_identity(), true)?;
         let catalog = &*opened.catalog;
+        // Before the new epoch is noted.
+        places.look_for_unknown(catalog)?;
         let epoch = places.raise_epoch(&*fs, catalog, options.clock.now())?;
-        life::delete::finish(&*fs, &places.ids, catalog, (log_id, epoch), &*options.clock)?;
+        let there = places.ids.iter().enumerate().filter(|(index, _)| !places.is_missing(*index));
+        let there: Vec<_> = there.map(|(_, place)| place.clone()).collect();
+        life::delete::finish(&*fs, &there, catalog, (log_id, epoch), &*options.clock)?;
         let mut examination = recover(&options, &mut places, catalog, epoch)?;
         examination.report.catalog_was_missing = opened.was_missing;
         let found = std::mem::take(&mut examination.found);
@@ -145,7 +149,11 @@ pub(super) fn examine_beside(
 ) -> Result<Examination> {
     let mut tries = 0;
     loop {
-        let examination = recover::examine(fs, &Looked { directories, states, writable: false }, catalog)?;
+        let examination = recover::examine(
+            fs,
+            &Looked { directories, states, writable: false, unknown: Unknown::default() },
+            catalog,
+        )?;
         // Released, it is gone, or holds something else by now; what it held is in segments, or in a cold journal that
         // we did not list.
         let is_gone = |path: &Path| fs.metadata(path).is_err_and(|error| error.is_not_found());
@@ -165,7 +173,8 @@ pub(super) fn examine_beside(
 fn recover(options: &LogOptions, places: &mut Places, catalog: &dyn Catalog, epoch: Epoch) -> Result<Examination> {
     let fs = &*options.fs;
     loop {
-        let looked = Looked { directories: &places.ids, states: &places.states, writable: true };
+        let (directories, states, unknown) = (&places.ids, &places.states, places.unknown);
+        let looked = Looked { directories, states, writable: true, unknown };
         let mut examination = recover::examine(fs, &looked, catalog)?;
         if note_unreadable(fs, places, &examination)? {
             continue;
@@ -287,6 +296,8 @@ fn build(
         lives,
         moved: Mutex::default(),
         newest_epoch: Mutex::new(epoch),
+        noted_epoch: AtomicU64::new(epoch.0),
+        leaving: AtomicU64::new(0),
         budget,
         limits,
         mode: AtomicU8::new(options.sync as u8),

@@ -10,6 +10,7 @@ use super::catalog::choose;
 use super::directories::set::{Set, normal};
 use super::identity::{self, Identity, Sibling};
 use super::options::LogOptions;
+use super::recover::Unknown;
 use super::recover::journals::chain;
 use super::seal;
 use crate::catalog::{Catalog, Mutation};
@@ -32,6 +33,8 @@ pub(super) struct Places {
     pub locks: Vec<Option<Box<dyn LockGuard>>>,
     /// The identity of the highest epoch: its lists count.
     pub newest: Identity,
+    /// What the catalog cannot know of directories that are missing.
+    pub unknown: Unknown,
 }
 
 /// The directories of a log that must be there, with its identities; all of them.
@@ -78,7 +81,14 @@ fn find(fs: &dyn FileSystem, given: &[PathBuf]) -> Result<Option<Places>> {
         )
         .with_hint("an empty mount point? mount it; `directory add` takes a new directory into a log"));
     }
-    let mut places = Places { ids: Vec::new(), identities: Vec::new(), states: Vec::new(), locks: Vec::new(), newest };
+    let mut places = Places {
+        ids: Vec::new(),
+        identities: Vec::new(),
+        states: Vec::new(),
+        locks: Vec::new(),
+        newest,
+        unknown: Unknown::default(),
+    };
     for member in set.members {
         let (identity, state) = match member.identity {
             Ok(identity) if member.is_drained => (Some(identity), DirectoryState::Drained),
@@ -160,6 +170,7 @@ pub(super) fn take(fs: &dyn FileSystem, options: &LogOptions) -> Result<Places> 
         states: vec![DirectoryState::Healthy; identities.len()],
         locks: locks.into_iter().map(Some).collect(),
         newest: identities[0].clone(),
+        unknown: Unknown::default(),
         identities: identities.into_iter().map(Some).collect(),
     })
 }
@@ -273,6 +284,17 @@ impl Places {
             .with_hint("mount it, or give its new place by --data")
     }
 
+    /// What the catalog, as the last run left it, cannot know. To be asked before [`raise_epoch`](Self::raise_epoch).
+    pub fn look_for_unknown(&mut self, catalog: &dyn Catalog) -> Result<()> {
+        let in_catalog = catalog.meta(super::moves::EPOCH)?.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let newest = self.identities.iter().flatten().map(|identity| identity.epoch).max().unwrap_or(0);
+        self.unknown = Unknown {
+            collections: catalog.meta(super::moves::KNOWS_ALL)?.is_some_and(|known| known != "yes"),
+            moves: self.ids.len() > 1 && in_catalog < newest,
+        };
+        Ok(())
+    }
+
     /// A new epoch, higher than any that an identity or the catalog knows, durable wherever that is possible before it is used.
     pub fn raise_epoch(&mut self, fs: &dyn FileSystem, catalog: &dyn Catalog, now: Timestamp) -> Result<Epoch> {
         let in_catalog = catalog.meta(super::moves::EPOCH)?.and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -297,7 +319,10 @@ impl Places {
         // A directory may be away when the next epoch is chosen: the catalog then knows of this one.
         if self.ids.len() > 1 {
             let value = epoch.to_string();
-            catalog.apply(&[Mutation::SetMeta { name: super::moves::EPOCH.into(), value }], now, "opened")?;
+            let set = |name: &str, value: String| Mutation::SetMeta { name: name.into(), value };
+            // In one step: from now on collections are made of which the catalog learns later.
+            let mutations = [set(super::moves::EPOCH, value), set(super::moves::KNOWS_ALL, "no".into())];
+            catalog.apply(&mutations, now, "opened")?;
         }
         Ok(Epoch(epoch))
     }

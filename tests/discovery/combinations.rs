@@ -200,7 +200,9 @@ fn opening_does_what_the_table_says_and_doing_it_twice_changes_nothing() {
         match action {
             Action::Adopt | Action::PutBack | Action::BackToSealed => {
                 assert_eq!(row_after, Some((SegmentStatus::Sealed, home)), "{line}");
-                assert_eq!((read, world.losses()), (Ok(all), vec![]), "{line}");
+                assert_eq!(world.losses(), [], "{line}");
+                // Damage where nobody looked is told by those who read.
+                assert!(read == Ok(all) || seen != file, "{line}: {read:?}");
             }
             Action::Relocate => {
                 let status = row.map(|row| if row == SegmentStatus::Archiving { SegmentStatus::Sealed } else { row });

@@ -44,6 +44,8 @@ pub const CHANGES_SINCE_EPOCH: &str = "changes_since_epoch";
 pub const UNKNOWN_DIRECTORIES: &str = "unknown_directories";
 /// The smallest record: what lost bytes may have held at most is counted by it (J6).
 const RECORD_BYTES_MIN: u64 = 13;
+/// Behind the id of a directory that may have collections that the catalog does not know, and no news of those that it does.
+const NEW_ONLY: &str = ":new";
 const PAGE_ROWS: usize = 4096;
 
 /// Sequences that are missing and were not on record.
@@ -123,7 +125,7 @@ pub struct Examination {
     /// Records of recorded losses that are there after all, below what is sealed: each collection's runs, in order.
     pub found: Found,
     /// Why no collection can be known to be new, where that is so.
-    pub uncertain: Option<String>,
+    pub uncertain: Option<Uncertain>,
     /// Directories that were missing when the catalog was made anew, to be kept under [`UNKNOWN_DIRECTORIES`] where that is news.
     pub unknown_note: Option<String>,
     /// For people.
@@ -142,6 +144,26 @@ pub struct Looked<'a> {
     pub states: &'a [DirectoryState],
     /// Whether what is found will be acted on.
     pub writable: bool,
+    /// What the catalog cannot know of directories that are missing.
+    pub unknown: Unknown,
+}
+
+/// What the catalog may not know, because the run before ended before it was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unknown {
+    /// Collections that were new.
+    pub collections: bool,
+    /// Collections that were moved.
+    pub moves: bool,
+}
+
+/// Why something may be in a directory that is missing, and of what that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uncertain {
+    /// Which directory.
+    pub why: String,
+    /// Of every collection; else only of those that the catalog does not know.
+    pub of_all: bool,
 }
 
 impl Looked<'_> {
@@ -209,35 +231,46 @@ pub fn examine(fs: &dyn FileSystem, looked: &Looked<'_>, catalog: &dyn Catalog) 
     report_segments(looked, &segments, &mut report);
     let note = catalog.meta(DAMAGE_NOTE)?.unwrap_or_default();
     let (rooms, new_note) = rooms(directories, &journals, &note);
-    let unknown = unknown_directories(looked, catalog, &word, report.catalog_is_old)?;
+    let unknown_before = catalog.meta(UNKNOWN_DIRECTORIES)?.unwrap_or_default();
+    let unknown = unknown_directories(looked, &unknown_before, &word, report.catalog_is_old);
     let uncertain = looked.uncertain(&unknown);
-    let (standings, found) = stand(looked, &journals, &segments, &word, (rooms, uncertain.as_deref(), &mut report))?;
+    let of_all = uncertain.as_ref().filter(|uncertain| uncertain.of_all).map(|uncertain| uncertain.why.as_str());
+    let (standings, found) = stand(looked, &journals, &segments, &word, (rooms, of_all, &mut report))?;
     report.collections = standings.len() as u64;
     let damage_note = (new_note != note).then_some(new_note);
-    let unknown_before = catalog.meta(UNKNOWN_DIRECTORIES)?.unwrap_or_default();
     let unknown_note = (unknown != unknown_before).then_some(unknown);
     Ok(Examination { journals, segments, standings, damage_note, found, uncertain, unknown_note, report })
 }
 
-/// The missing directories of which the catalog cannot know what they held: it was made anew, or is an old copy, and they were missing
-/// then. By ids, with a space between.
-fn unknown_directories(looked: &Looked<'_>, catalog: &dyn Catalog, word: &CatalogWord, is_old: bool) -> Result<String> {
-    let before = catalog.meta(UNKNOWN_DIRECTORIES)?.unwrap_or_default();
-    let is_new = word.rows.is_empty() && word.assigned.is_empty();
+/// The missing directories of which the catalog cannot know all that they hold, and whether that may concern collections that it knows:
+/// because it was made anew, or is an old copy, or because the run before ended before it was told. As it is kept under
+/// [`UNKNOWN_DIRECTORIES`].
+fn unknown_directories(looked: &Looked<'_>, before: &str, word: &CatalogWord, is_old: bool) -> String {
+    let is_anew = is_old || word.rows.is_empty() && word.assigned.is_empty();
     let missing = (0..looked.directories.len()).filter(|&index| looked.is_missing(index));
-    let unknown = missing.map(|index| looked.directories[index].0.as_str());
-    let unknown = unknown.filter(|id| is_new || is_old || before.split(' ').any(|known| known == *id));
-    Ok(unknown.collect::<Vec<_>>().join(" "))
+    let unknown = missing.filter_map(|index| {
+        let id = looked.directories[index].0.as_str();
+        let known = before.split(' ').find(|known| known.strip_suffix(NEW_ONLY).unwrap_or(known) == id);
+        if is_anew || looked.unknown.moves || known == Some(id) {
+            Some(id.to_owned())
+        } else {
+            (looked.unknown.collections || known.is_some()).then(|| format!("{id}{NEW_ONLY}"))
+        }
+    });
+    unknown.collect::<Vec<_>>().join(" ")
 }
 
 impl Looked<'_> {
-    fn uncertain(&self, unknown: &str) -> Option<String> {
-        let id = unknown.split(' ').next().filter(|id| !id.is_empty())?;
+    fn uncertain(&self, unknown: &str) -> Option<Uncertain> {
+        let of_all = unknown.split(' ').find(|id| !id.is_empty() && !id.ends_with(NEW_ONLY));
+        let one = of_all.or_else(|| unknown.split(' ').find(|id| !id.is_empty()))?;
+        let id = one.strip_suffix(NEW_ONLY).unwrap_or(one);
         let path = self.directories.iter().find(|(known, _)| known == id).map(|(_, path)| path.display().to_string());
-        Some(format!(
-            "a directory was missing when the catalog was made anew: directory=`{}`, id=`{id}`",
+        let why = format!(
+            "a directory is missing of which the catalog does not know all: directory=`{}`, id=`{id}`",
             path.unwrap_or_default()
-        ))
+        );
+        Some(Uncertain { why, of_all: of_all.is_some() })
     }
 }
 

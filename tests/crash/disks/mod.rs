@@ -10,6 +10,7 @@
 //! - `moments`: killed, or the power cut, at every change while collections move
 //! - `cases`: which runs are made, and how many
 //! - `drain`: a directory that nothing is wrong with is drained
+//! - `sabotage`: one rule of moving broken at a time, to show that this would be seen
 //!
 //! `ICECORE_CRASH_DISKS` sets how many runs there are at most, `ICECORE_CRASH_CASE` runs a single one, as it was printed.
 
@@ -18,5 +19,6 @@ mod drain;
 mod look;
 mod moments;
 mod run;
+mod sabotage;
 
 pub use run::{Case, End, Outcome, run};

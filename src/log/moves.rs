@@ -162,6 +162,15 @@ impl Inner {
         self.directories.iter().enumerate().any(|(index, other)| index != from && other.takes_collections())
     }
 
+    /// Whether a directory is being left, or is about to be.
+    pub(super) fn is_leaving(&self) -> bool {
+        let is_poisoned = |journal: &Journal| journal.is_poisoned();
+        self.leaving.load(Ordering::Acquire) > 0
+            || self.directories.iter().enumerate().any(|(index, directory)| {
+                directory.working_journal().is_some_and(is_poisoned) && self.is_elsewhere(index)
+            })
+    }
+
     /// Has the journals tell of failures.
     pub(super) fn watch_journals(self: &Arc<Self>) {
         for (index, directory) in self.directories.iter().enumerate() {

@@ -262,6 +262,7 @@ impl Run {
             End::PowerCut => Step::PowerCut,
         };
         self.reopen(&how, moments).map_err(|what| format!("opened with {:?}: {what}", self.ailing))?;
+        moments.stop(&self.world);
         if self.ailing.is_empty() {
             // It never came to it.
             self.world.fs.heal();

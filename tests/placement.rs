@@ -267,3 +267,56 @@ fn changed(before: &BTreeMap<PathBuf, Vec<u8>>, after: &BTreeMap<PathBuf, Vec<u8
     let all: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     format!("{:?}", all.into_iter().filter(|path| before.get(*path) != after.get(*path)).collect::<Vec<_>>())
 }
+
+/// What the program was told in its settings decides.
+#[cfg(feature = "cli")]
+#[test]
+fn the_setting_decides() {
+    let place = Place::new(Policy::RoundRobin);
+    let file = place.folder.path().join("record");
+    std::fs::write(&file, "x").unwrap();
+    for number in 0..16 {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_icecore"));
+        for directory in 0..4 {
+            program.arg("--data").arg(place.directory(directory));
+        }
+        program.args(["--set", "placement.policy=hash", "append", name(number).as_str()]).arg(&file);
+        let ended = program.env_clear().current_dir(place.folder.path()).output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    }
+    let log = Log::open(LogOptions::new((0..4).map(|number| place.directory(number)))).unwrap();
+    let directories = log.directories();
+    let candidates: Vec<_> =
+        directories.iter().map(|(id, _)| icecore::assignment::Candidate { id, ..Default::default() }).collect();
+    let chosen: Vec<_> =
+        (0..16).map(|number| icecore::assignment::choose(Policy::Hash, &name(number), &candidates).unwrap()).collect();
+    let lives: Vec<_> = (0..16)
+        .map(|number| directories.iter().position(|(_, path)| *path == places(&log)[&name(number)]).unwrap())
+        .collect();
+    assert_eq!(lives, chosen);
+    assert_ne!(lives, (0..16).map(|number| number % 4).collect::<Vec<_>>(), "seen to differ from the default");
+}
+
+/// A hundredth of the bench: every figure is there, load is even, and nothing is left behind.
+#[cfg(feature = "cli")]
+#[test]
+fn the_bench_of_directories_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_icecore"));
+    program.args(["bench", "--json", "--scale", "1", "directories", "--dir"]).arg(folder.path());
+    let ended = program.env_clear().current_dir(folder.path()).output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let lines = String::from_utf8(ended.stdout).unwrap();
+    let figures: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |what: &str| -> Vec<&serde_json::Value> {
+        figures.iter().filter(|figure| figure["what"].as_str().unwrap().contains(what)).collect()
+    };
+    assert_eq!(of("segments in the").len(), 4);
+    assert!(of("segments in the").iter().all(|figure| figure["icecore"].as_f64().unwrap() > 1e6), "{lines}");
+    assert_eq!(of("the fullest directory")[0]["target_reached"], true, "{lines}");
+    assert_eq!(of("4 directories beside 1").len(), 2);
+    for after in ["100 collections after a kill: open", "100 collections after it was closed: open"] {
+        assert!(of(after)[0]["icecore"].as_f64().unwrap() > 0.0, "{lines}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "what was measured with is gone");
+}

@@ -4,11 +4,12 @@
 //! the ratio holds on a noisy machine too. Nothing is asserted: who runs it reads the ratios.
 //!
 //! - [`raw`]: the limit
-//! - `appending`, `reopening`, `memory`, `catalog`: what is measured
+//! - `appending`, `reopening`, `memory`, `catalog`, `directories`: what is measured
 //! - [`measure`]: medians and quantiles
 
 mod appending;
 mod catalog;
+mod directories;
 pub mod measure;
 mod memory;
 pub mod raw;
@@ -36,7 +37,7 @@ pub enum Unit {
     Records,
     /// Bytes a second.
     Bytes,
-    /// Bytes of memory.
+    /// Bytes, of memory or on disk.
     Memory,
     /// How many.
     Count,
@@ -103,7 +104,7 @@ pub struct Scenario {
 }
 
 /// Every scenario, in the order in which they run.
-pub const SCENARIOS: [Scenario; 8] = [
+pub const SCENARIOS: [Scenario; 9] = [
     Scenario {
         name: "one-writer",
         help: "one writer, one 256-byte record per durable append: latency",
@@ -144,6 +145,17 @@ pub const SCENARIOS: [Scenario; 8] = [
         help: "1,000,000 segments in each catalog engine: open, look up, change, size",
         run: catalog::run,
     },
+    Scenario {
+        name: "directories",
+        help: "100 collections of 10 MB over 4 directories, beside 1; 10,000 collections: open and recover, time and memory",
+        run: directories::run,
+    },
+];
+
+/// What a scenario has a process of its own do.
+const PARTS: [Scenario; 2] = [
+    Scenario { name: directories::FILL, help: "a part of `directories`", run: directories::fill },
+    Scenario { name: directories::OPEN, help: "a part of `directories`", run: directories::open },
 ];
 
 /// Where to measure.
@@ -154,6 +166,8 @@ pub struct Bench {
     pub clock: Arc<dyn Clock>,
     /// A folder of its own, removed afterwards.
     pub folder: PathBuf,
+    /// How much of the work is done, in percent, by the scenarios that can do less.
+    pub scale: u32,
 }
 
 impl Bench {
@@ -165,7 +179,12 @@ impl Bench {
         let unique = crate::types::ids::hex(&clock.random()[..4]);
         let folder = dir.join(format!("icecore-bench-{unique}"));
         crate::fs::durable::create_dir_all(&*fs, &folder)?;
-        Ok(Self { fs, clock, folder })
+        Ok(Self { fs, clock, folder, scale: 100 })
+    }
+
+    /// This many, by the scale; at least one.
+    fn scaled(&self, full: usize) -> usize {
+        (full * self.scale as usize / 100).max(1)
     }
 
     /// Runs one scenario in an empty folder.
@@ -251,12 +270,13 @@ pub fn memory_peak(fs: &dyn FileSystem, process: u32) -> Option<u64> {
 /// # Errors
 /// `Invalid` for a name that there is not.
 pub fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
-    static ALL: [Scenario; 8] = SCENARIOS;
+    static ALL: [Scenario; 9] = SCENARIOS;
+    static PARTS_OF_ALL: [Scenario; 2] = PARTS;
     if names.is_empty() {
         return Ok(ALL.iter().collect());
     }
     let find = |name: &String| {
-        ALL.iter().find(|scenario| scenario.name == name).ok_or_else(|| {
+        ALL.iter().chain(&PARTS_OF_ALL).find(|scenario| scenario.name == name).ok_or_else(|| {
             let known: Vec<_> = ALL.iter().map(|scenario| scenario.name).collect();
             Error::new(ErrorKind::Invalid, format!("no such scenario: scenario=`{name}`"))
                 .with_hint(format!("one of {}", known.join(", ")))

@@ -96,7 +96,8 @@ fn read_all(log: &Log, collection: &CollectionName, expected: u64) -> Result<()>
 pub(super) fn collections(bench: &Bench) -> Result<Vec<Figure>> {
     const COLLECTIONS: usize = 100_000;
     let log = bench.open("log")?;
-    let names: Vec<_> = (0..COLLECTIONS).map(|number| name(&format!("collection-{number}"))).collect();
+    let count = bench.scaled(COLLECTIONS);
+    let names: Vec<_> = (0..count).map(|number| name(&format!("collection-{number}"))).collect();
     let payload = bytes::Bytes::from(vec![7; 256]);
     let (_, append) = bench.timed(|| {
         for _ in 0..10 {
@@ -124,7 +125,7 @@ pub(super) fn collections(bench: &Bench) -> Result<Vec<Figure>> {
     };
     #[expect(clippy::cast_precision_loss, reason = "few")]
     let mut figures = vec![
-        figure("appended, all durable", Unit::Records, rate(10 * COLLECTIONS as u64, append)),
+        figure("appended, all durable", Unit::Records, rate(10 * count as u64, append)),
         figure("opened again in", Unit::Seconds, open.as_secs_f64()),
         figure("journals left", Unit::Count, journals as f64),
     ];

@@ -411,6 +411,9 @@ pub struct BenchArgs {
     /// A directory on the disk to measure; what is written there is removed again
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// Do only this share of the work, in `collections` and `directories`
+    #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub scale: u32,
     /// Only these scenarios; all when none is named
     #[arg(value_name = "SCENARIO")]
     pub scenarios: Vec<String>,
@@ -539,6 +542,7 @@ mod tests {
             "icecore ls nothing",
             "icecore ls segments --status good",
             "icecore ls collections --since 1",
+            "icecore ls assignments --history",
             "icecore collection",
             "icecore collection create",
             "icecore collection create c sync",

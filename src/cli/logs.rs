@@ -66,6 +66,7 @@ pub(super) fn options(context: &Context) -> Result<LogOptions, Failure> {
     options.block_bytes = settings.segment.block_bytes.as_len();
     options.cold_bytes = settings.seal.cold_bytes.0;
     options.seal_age = settings.seal.age;
+    options.placement = settings.placement.policy;
     options.auto_create = settings.collections.auto_create;
     options.clock = Arc::clone(&context.clock);
     Ok(options)

@@ -28,8 +28,8 @@ use std::path::{Path, PathBuf};
 pub use keys::{KEYS, Key, variable};
 pub(crate) use nearest::nearest;
 pub use settings::{
-    CatalogSettings, CollectionsSettings, FlushSettings, JournalSettings, LimitSettings, LogSettings, SealSettings,
-    SegmentSettings, Settings, SyncSettings,
+    CatalogSettings, CollectionsSettings, FlushSettings, JournalSettings, LimitSettings, LogSettings,
+    PlacementSettings, SealSettings, SegmentSettings, Settings, SyncSettings,
 };
 pub use source::{SettingsFile, Sources};
 pub use units::{ByteSize, InvalidUnit, parse_duration, show_duration};

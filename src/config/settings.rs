@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::units::ByteSize;
 use super::value::{CatalogEngines, LogLevel, SegmentCodec, SyncMode};
+use crate::assignment::Policy;
 
 /// Everything that can be set. `Settings::default()` is what holds when nothing is.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -23,6 +24,8 @@ pub struct Settings {
     pub seal: SealSettings,
     /// When a collection is flushed to its sinks.
     pub flush: FlushSettings,
+    /// Where new collections go.
+    pub placement: PlacementSettings,
     /// How collections come to be.
     pub collections: CollectionsSettings,
     /// What keeps the catalog, and where.
@@ -99,6 +102,13 @@ pub struct FlushSettings {
     pub total_bytes: ByteSize,
     /// The oldest that a record may become that its sinks have not yet.
     pub age: Duration,
+}
+
+/// Where new collections go.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PlacementSettings {
+    /// How a directory is chosen.
+    pub policy: Policy,
 }
 
 /// How collections come to be.

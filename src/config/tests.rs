@@ -86,6 +86,12 @@ fn a_bad_value_names_setting_value_limit_and_origin() {
             "invalid setting: key=`catalog.engine`, value=`sqlite,oracle`, from=`/etc/icecore.toml:2`; one of sqlite, mdbx, lmdb is wanted",
         ),
         (
+            "placement.policy = \"least_used\"",
+            &[],
+            &[],
+            "invalid setting: key=`placement.policy`, value=`least_used`, from=`/etc/icecore.toml:1`; one of round-robin, hash, least-used is wanted",
+        ),
+        (
             "log.level = true",
             &[],
             &[],

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::units::{ByteSize, parse_duration, show_duration};
+use crate::assignment::Policy;
 use crate::catalog::Engine;
 
 /// A value as a source gave it, before its setting reads it.
@@ -298,6 +299,17 @@ words! {
 pub struct CatalogEngines(pub Vec<Engine>);
 
 impl SettingValue for Engine {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let wanted = || format!("one of {} is wanted", Self::WORDS.join(", "));
+        raw.as_text().map_err(|_| wanted())?.parse().map_err(|_| wanted())
+    }
+
+    fn show(&self) -> Option<Shown> {
+        Some(Shown::One(self.to_string()))
+    }
+}
+
+impl SettingValue for Policy {
     fn read(raw: &Raw) -> Result<Self, String> {
         let wanted = || format!("one of {} is wanted", Self::WORDS.join(", "));
         raw.as_text().map_err(|_| wanted())?.parse().map_err(|_| wanted())

@@ -22,6 +22,7 @@ use std::sync::{Arc, PoisonError};
 
 pub(super) use placement::Placement;
 
+use super::append::read_only;
 use super::collection::Collection;
 use super::recover::COMPONENT;
 use super::{Directory, DirectoryState, Inner, Log};
@@ -125,10 +126,9 @@ impl Log {
     pub fn assign(&self, component: &str, collection: &CollectionName) -> Result<Assignment> {
         let log = &self.0;
         if log.companion.is_some() {
-            return Err(Error::new(ErrorKind::Invalid, "the log was opened to read only")
-                .with_hint("`assignment` tells those that there are"));
+            return Err(read_only());
         }
-        let known = log.collection_for_append(collection)?;
+        let known = log.must_be_there(collection, Some(log.collection_for_append(collection)?))?;
         if component == COMPONENT {
             let news = log.introduce(&known);
             if !news.is_empty() {
@@ -149,7 +149,7 @@ impl Log {
     /// What the catalog said.
     pub fn assignment(&self, component: &str, collection: &CollectionName) -> Result<Option<Assignment>> {
         if component == COMPONENT {
-            let known = self.0.collections().get(collection).map(Arc::clone);
+            let known = self.0.collections().get(collection).filter(|known| !known.life.is_hidden()).map(Arc::clone);
             return known.map(|known| self.0.wal_assignment(&known)).transpose();
         }
         Ok(self.0.catalog.assignment(component, collection)?)
@@ -158,10 +158,11 @@ impl Log {
     /// All assignments of a component, or of all components.
     ///
     /// # Errors
-    /// What the catalog said when it was told of new collections. The iterator's items: what it said when it was read.
+    /// What the catalog said when it was told of new collections and moves. The iterator's items: what it said when it was read.
     pub fn assignments(&self, component: Option<&str>) -> Result<Assignments> {
         if self.0.companion.is_none() {
             self.0.introduce_new()?;
+            self.0.note_moves()?;
         }
         Ok(Assignments {
             catalog: Arc::clone(&self.0.catalog),
@@ -210,10 +211,12 @@ impl Log {
     pub fn directories_statistics(&self) -> Result<Vec<DirectoryStatistics>> {
         let log = &self.0;
         let mut all: Vec<_> = log.directories.iter().map(|directory| log.statistics_of(directory)).collect();
-        for collection in log.collections().values() {
+        for collection in log.collections().values().filter(|collection| !collection.life.is_hidden()) {
             let state = collection.state();
             let place = &mut all[state.home.directory];
-            *place.collections.entry(COMPONENT.to_owned()).or_default() += 1;
+            if !collection.life.is_hidden() {
+                *place.collections.entry(COMPONENT.to_owned()).or_default() += 1;
+            }
             place.unsealed_bytes += state.unsealed.bytes();
         }
         for assignment in self.assignments(None)? {
@@ -236,7 +239,7 @@ impl Inner {
     /// Which directory a collection that is new, or must leave those in `except`, goes to; `None` where none is healthy.
     ///
     /// Makes no I/O, and waits for nothing but other calls: it may be called under any lock. Who acts on the answer says so, by
-    /// [`Placement::added`] or [`Placement::moved`], before the next call.
+    /// [`Placement::added`] or [`Placement::moved`], before the next call. A deleted collection keeps its place, and counts.
     pub(super) fn choose_directory(&self, name: &CollectionName, except: &[usize]) -> Option<usize> {
         let figures = self.placement.figures();
         self.choose_among(name, except, |index| {
@@ -258,7 +261,7 @@ impl Inner {
         candidate: impl Fn(usize) -> Candidate<'a>,
     ) -> Option<usize> {
         let open: Vec<usize> = (0..self.directories.len())
-            .filter(|index| !except.contains(index) && self.directories[*index].is_open_to_new())
+            .filter(|index| !except.contains(index) && self.directories[*index].takes_collections())
             .collect();
         let candidates: Vec<_> = open.iter().map(|&index| candidate(index)).collect();
         assignment::choose(self.options.placement, name, &candidates).map(|at| open[at])
@@ -327,10 +330,8 @@ impl Inner {
     /// Where a collection lives: by the catalog's row, where that has followed already.
     fn wal_assignment(&self, collection: &Collection) -> Result<Assignment> {
         let row = self.catalog.assignment(COMPONENT, collection.name())?;
-        let (directory, next) = {
-            let state = collection.state();
-            (self.directories[state.home.directory].id.clone(), state.next)
-        };
+        let home = collection.state().home.clone();
+        let directory = self.directories[home.directory].id.clone();
         if let Some(row) = row.filter(|row| row.directory == directory) {
             return Ok(row);
         }
@@ -338,8 +339,8 @@ impl Inner {
             component: COMPONENT.to_owned(),
             collection: collection.name().clone(),
             directory,
-            epoch: self.epoch,
-            from: next,
+            epoch: home.epoch,
+            from: home.from,
             since: self.clock.now(),
         })
     }
@@ -377,12 +378,5 @@ impl Inner {
             unsealed_bytes: 0,
             free_bytes: self.fs.free_bytes(&directory.path).ok(),
         }
-    }
-}
-
-impl Directory {
-    /// Whether collections may be put there.
-    fn is_open_to_new(&self) -> bool {
-        self.journal.is_some() && self.state() == DirectoryState::Healthy
     }
 }

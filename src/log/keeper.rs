@@ -55,7 +55,10 @@ impl Workers {
                 Err(error) => {
                     let why = recover::journals::chain(&error);
                     tracing::warn!(error = why, "sealing or releasing failed");
-                    log.budget.stick(why);
+                    // What lives in a directory that is being left is sealed where it goes: the next look finds it there.
+                    if !log.is_leaving() {
+                        log.budget.stick(why);
+                    }
                 }
             }
             log.budget.is_pressing()

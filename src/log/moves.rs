@@ -162,6 +162,15 @@ impl Inner {
         self.directories.iter().enumerate().any(|(index, other)| index != from && other.takes_collections())
     }
 
+    /// Whether a directory is being left, or is about to be.
+    pub(super) fn is_leaving(&self) -> bool {
+        let is_poisoned = |journal: &Journal| journal.is_poisoned();
+        self.leaving.load(Ordering::Acquire) > 0
+            || self.directories.iter().enumerate().any(|(index, directory)| {
+                directory.working_journal().is_some_and(is_poisoned) && self.is_elsewhere(index)
+            })
+    }
+
     /// Has the journals tell of failures.
     pub(super) fn watch_journals(self: &Arc<Self>) {
         for (index, directory) in self.directories.iter().enumerate() {
@@ -271,6 +280,9 @@ impl Inner {
     /// A higher epoch than any before, durable in every healthy directory.
     fn next_epoch(&self) -> Epoch {
         let mut newest = self.newest_epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.options.sabotage.moves_without_epoch() {
+            return *newest;
+        }
         newest.0 += 1;
         for directory in self.directories.iter().filter(|directory| directory.is_working()) {
             let written = Identity::read(&*self.fs, &directory.path).and_then(|identity| match identity {
@@ -310,6 +322,17 @@ impl Inner {
             let Some(to) = self.choose_directory(collection.name(), &[leaving.from]) else {
                 return Err(self.stays(collection, leaving, "no other directory is healthy"));
             };
+            if self.options.sabotage.assigns_before_move() {
+                let next = collection.state().next;
+                let assign = Mutation::Assign {
+                    component: COMPONENT.into(),
+                    collection: collection.name().clone(),
+                    directory: self.directories[to].id.clone(),
+                    epoch: leaving.epoch,
+                    from: next,
+                };
+                let _ = self.apply(&[assign], "too early");
+            }
             if let Some(tickets) = self.change_home(collection, leaving, to, &runs, copies) {
                 for (ticket, bytes) in tickets {
                     waiting.bytes += bytes;
@@ -349,11 +372,13 @@ impl Inner {
             if !state.unsealed.is_made_of(runs) {
                 return None;
             }
-            for batch in copies {
+            let moved = self.move_batch(collection, leaving, to, state.next);
+            let is_early = self.options.sabotage.moves_before_copies();
+            let (early, behind) = if is_early { (Some(moved), None) } else { (None, Some(moved)) };
+            for batch in early.into_iter().chain(copies).chain(behind) {
                 let bytes = batch.bytes.len() as u64;
                 tickets.push((journal.push(batch, false).ok()?, bytes));
             }
-            tickets.push((journal.push(self.move_batch(collection, leaving, to, state.next), false).ok()?, 0));
             if let Some(old) = &state.home.journal {
                 for batch in old.take_of(collection.name()) {
                     let bytes = batch.bytes.len() as u64;
@@ -364,6 +389,10 @@ impl Inner {
                 }
             }
             state.home = Home { directory: to, journal: Some(journal.clone()), epoch: leaving.epoch, from: state.next };
+            // One that was deleted counts nowhere.
+            if collection.life.deleted().is_none() {
+                self.placement.moved(leaving.from, to);
+            }
         }
         // The new journal failed too, and there is no third.
         for (mut batch, error) in refused.into_iter().rev().map(|refused| *refused) {
@@ -372,7 +401,6 @@ impl Inner {
                 completion(Err(error.into_unknown()));
             }
         }
-        self.placement.moved(leaving.from, to);
         Some(tickets)
     }
 
@@ -406,7 +434,8 @@ impl Inner {
             bytes,
             checksum: crc32c(&checksum.to_le_bytes()),
             sync: true,
-            alone: false,
+            // In a group with the copies, its place among them would not matter.
+            alone: self.options.sabotage.moves_before_copies(),
             completion: None,
         }
     }

@@ -11,7 +11,8 @@ use crate::fs::OsFileSystem;
 pub(in crate::cli) fn run(context: &Context, args: &BenchArgs) -> CommandResult {
     let scenarios = chosen(&args.scenarios)?;
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
-    let bench = Bench::begin(Arc::new(OsFileSystem::new()), Arc::clone(&context.clock), &dir)?;
+    let mut bench = Bench::begin(Arc::new(OsFileSystem::new()), Arc::clone(&context.clock), &dir)?;
+    bench.scale = args.scale;
     let sync = bench.bare_sync()?;
     if sync < SYNC_PLAUSIBLE_MIN {
         context.say(&format!(

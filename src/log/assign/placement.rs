@@ -1,6 +1,7 @@
 //! What choosing goes by, counted ahead: how many collections live in each directory, and what `least-used` needs.
 //!
-//! Always: the counts of collections are those of the log's collections, as soon as who added, moved or removed one has said so.
+//! Always: the counts of collections are those of the log's collections, deleted ones too (they may come back), as soon as who
+//! added or moved one has said so.
 //! Bytes and free space may be old; they are read again before a collection is placed, when enough has changed.
 
 use std::collections::HashMap;
@@ -54,7 +55,7 @@ impl Placement {
             counting: Mutex::default(),
             tallies: Mutex::default(),
         };
-        for collection in collections.values() {
+        for collection in collections.values().filter(|collection| collection.life.deleted().is_none()) {
             placement.added(collection.directory());
         }
         placement
@@ -66,15 +67,13 @@ impl Placement {
     }
 
     /// A collection that lived in this directory is no more.
-    #[allow(dead_code, reason = "who deletes collections has a room of its own")]
     pub fn removed(&self, directory: usize) {
         self.collections[directory].fetch_sub(1, Ordering::AcqRel);
     }
 
     /// A collection lives in another directory now.
-    #[allow(dead_code, reason = "who moves collections has a room of its own")]
     pub fn moved(&self, from: usize, to: usize) {
-        self.removed(from);
+        self.collections[from].fetch_sub(1, Ordering::AcqRel);
         self.added(to);
     }
 
@@ -94,7 +93,7 @@ impl Placement {
         let mut figures = Figures::clone(&self.figures());
         figures.directories.resize_with(log.directories.len(), Figure::default);
         for (figure, directory) in figures.directories.iter_mut().zip(&log.directories) {
-            if directory.is_open_to_new() {
+            if directory.takes_collections() {
                 figure.free_bytes = log.fs.free_bytes(&directory.path).ok();
             }
         }

@@ -94,14 +94,13 @@ fn without_a_healthy_directory_the_error_names_each() {
 }
 
 #[test]
-fn moves_and_removals_count() {
+fn moves_count() {
     let log = Log::open(options()).unwrap();
     append(&log, 0..8);
     log.0.placement.moved(0, 3);
     log.0.placement.moved(0, 3);
-    log.0.placement.removed(1);
-    assert_eq!(counts(&log), [0, 1, 2, 4]);
-    assert_eq!(append(&log, 8..12), [0, 0, 1, 0]);
+    assert_eq!(counts(&log), [0, 2, 2, 4]);
+    assert_eq!(append(&log, 8..12), [0, 0, 0, 1]);
 }
 
 #[test]
@@ -123,8 +122,8 @@ fn a_collection_that_cannot_be_made_has_no_assignment() {
 fn assignments_made_elsewhere_are_followed() {
     let log = Log::open(options()).unwrap();
     let ids: Vec<String> = log.directories().into_iter().map(|(id, _)| id).collect();
-    for number in 0..4 {
-        assert_eq!(log.assign("index", &name(number)).unwrap().directory, ids[number]);
+    for (number, id) in ids.iter().enumerate() {
+        assert_eq!(log.assign("index", &name(number)).unwrap().directory, *id);
     }
     let assign = |number, directory: &str| Mutation::Assign {
         component: "index".to_owned(),
@@ -149,6 +148,21 @@ fn assignments_made_elsewhere_are_followed() {
     let owners: Vec<_> = all.iter().map(|each| &*each.component).collect();
     assert_eq!(owners, ["wal", "index", "index", "index"]);
     assert_eq!(log.assignment_history(Some("storage"), &name(0)).unwrap(), []);
+}
+
+#[test]
+fn a_deleted_collection_keeps_its_place_and_is_not_shown() {
+    let log = Log::open(options()).unwrap();
+    append(&log, 0..3);
+    log.delete_collection(&name(1)).unwrap();
+    assert_eq!(log.assignment("wal", &name(1)).unwrap(), None);
+    assert_eq!(log.assign("storage", &name(1)).unwrap_err().kind(), ErrorKind::NotFound);
+    let shown: Vec<_> =
+        log.directories_statistics().unwrap().iter().map(|each| each.collections.get("wal").copied()).collect();
+    assert_eq!(shown, [Some(1), None, Some(1), None]);
+    assert_eq!(append(&log, 3..5), [3, 0]);
+    assert_eq!(append(&log, 1..2), [1], "it comes back where it was");
+    assert_eq!(counts(&log), [2, 1, 1, 1]);
 }
 
 #[test]

@@ -135,7 +135,7 @@ impl Log {
         for collection in &all {
             let state = collection.state();
             unsealed_records += state.unsealed.records();
-            if let Some(reason) = &state.refuses {
+            if let Some(reason) = state.refuses.as_ref().filter(|_| !collection.life.is_hidden()) {
                 refusing.push(CollectionRefusing { collection: collection.name().clone(), reason: reason.clone() });
             }
         }

@@ -141,9 +141,12 @@ impl Run {
             return Err(told("a healthy disk is there, and the outcome is unknown", &error));
         }
         if matches!(step, Step::Append { .. } | Step::Many(_) | Step::Delete { .. }) {
-            if self.may_refuse() && names(&error.to_string(), &self.ailing) {
+            // What lies only on the failing disk can go nowhere, takes up memory, and its group fails with it.
+            let is_of_it = names(&error.to_string(), &self.ailing)
+                || matches!(error.kind(), ErrorKind::OutcomeUnknown | ErrorKind::Full);
+            if self.may_refuse() && is_of_it {
                 self.outcome.refused += 1;
-                return self.look();
+                return self.settle_unknown();
             }
             self.outcome.retried += 1;
             let again = self.world.act(step)?;
@@ -157,9 +160,25 @@ impl Run {
         self.look()
     }
 
+    /// Finds out what came of appends whose outcome is unknown.
+    fn settle_unknown(&mut self) -> Result<(), Broken> {
+        let Some(log) = self.world.log.clone() else { return Ok(()) };
+        let whole = self.look_at(&log, Promise::Written).map_err(|what| format!("in the open log: {what}"))?;
+        for collection in (0..whole.len()).filter(|&collection| whole[collection]) {
+            let last = look::see(&log, collection)?.records.len() as u64;
+            self.world.model().cut_at(collection, last, Promise::Written)?;
+        }
+        Ok(())
+    }
+
     /// What lies only on a disk that cannot be read keeps its collection there.
     fn may_refuse(&self) -> bool {
         self.reopened && self.ailing.iter().any(|ailing| !ailing.ailment.can_be_read())
+    }
+
+    /// Whether what was acknowledged and not synced may have gone with a disk.
+    fn loses_unsynced(&self) -> bool {
+        self.ailing.iter().any(|ailing| ailing.ailment.tears())
     }
 
     /// Where the disk begins to fail while we look, we look again.
@@ -181,8 +200,7 @@ impl Run {
     fn reopen(&mut self, how: &Step, moments: &Moments) -> Result<(), Broken> {
         let (fs, mut least, error) = self.world.end(how);
         self.note_ailing();
-        let torn = self.ailing.iter().any(|ailing| ailing.ailment.tears());
-        if torn && (error.is_some() || *how == Step::Kill) && !self.case.setup.sync.is_synced() {
+        if self.loses_unsynced() && (error.is_some() || *how == Step::Kill) {
             // What was not synced is lost with the disk, where nobody noticed in time that it went.
             self.world.model().power_was_cut();
             least = Promise::Durable;
@@ -216,10 +234,17 @@ impl Run {
             }
             opened => opened?,
         };
+        let before = self.ailing.len();
         self.note_ailing();
-        let whole = self.look_at(&log, least)?;
+        let whole = self.look_at(&log, least);
+        if self.ailing.len() > before && self.loses_unsynced() {
+            // What the process before did not sync went with the disk.
+            self.world.model().power_was_cut();
+            least = Promise::Durable;
+        }
+        let whole = if whole.is_err() && self.ailing.len() > before { self.look_at(&log, least) } else { whole }?;
         settle(&self.world, &log, &whole, least)?;
-        self.world.log = Some(log);
+        self.world.opened(log);
         Ok(())
     }
 
@@ -237,6 +262,7 @@ impl Run {
             End::PowerCut => Step::PowerCut,
         };
         self.reopen(&how, moments).map_err(|what| format!("opened with {:?}: {what}", self.ailing))?;
+        moments.stop(&self.world);
         if self.ailing.is_empty() {
             // It never came to it.
             self.world.fs.heal();
@@ -288,7 +314,7 @@ pub fn after(world: &mut World<MemoryCatalog>, ailing: &[Ailing]) -> Result<u64,
         let whole = look(&log, &world.model(), &[], Promise::Written)
             .map_err(|what| format!("with all disks well again ({round}): {what}"))?;
         settle(world, &log, &whole, Promise::Written)?;
-        world.log = Some(log);
+        world.opened(log);
     }
     // What recovery did is durable.
     let cut = world.fs.crash_image(Cut::DropAll);

@@ -187,7 +187,28 @@ fn segments_go_to_a_store() {
     // Nothing is at home there yet.
     let pushed = workspace.run("--data a directory push --json").expect_code(0).json_lines();
     assert_eq!((&pushed[0]["sent"], &pushed[0]["there"]), (&0.into(), &0.into()));
+    let error = error_of(workspace.run("--data a collection create far --home file:///nowhere"), 1);
+    assert!(error.contains("no directory of the log"), "{error}");
+    workspace.run(&format!("--data a collection create far --home {url}")).expect_code(0);
+    append(&workspace, "far", 20);
+    workspace.run("--data a seal far").expect_code(0);
+    let pushed = workspace.run("--data a directory push").expect_code(0);
+    assert!(pushed.stderr.starts_with("sent: 1 segment, "), "{}", pushed.stderr);
+    let objects: Vec<_> =
+        std::fs::read_dir(workspace.path("store/far")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(objects.len(), 1);
+    // Whoever has only the object reads it.
+    let object = objects[0].display().to_string();
+    let inspected = workspace.icecore(["inspect", &object, "--json"]).run().expect_code(0).json_lines();
+    assert_eq!(inspected[0]["collection"], "far");
+    let pushed = workspace.run("--data a directory push --json").expect_code(0).json_lines();
+    assert_eq!((&pushed[0]["sent"], &pushed[0]["there"]), (&0.into(), &1.into()));
+    let error = error_of(workspace.run(&format!("--data a directory forget {url}")), 1);
+    assert!(error.contains("is a collection's home") && error.contains("collection=`far`"), "{error}");
+    let other = format!("file://{}", workspace.path("other").display());
+    workspace.run(&format!("--data a directory add --remote {other}")).expect_code(0);
+    workspace.run(&format!("--data a collection create far --if-not-exists --home {other}")).expect_code(0);
     let forgotten = workspace.run(&format!("--data a directory forget {url}")).expect_code(0);
     assert!(forgotten.stderr.starts_with("forgotten: "), "{}", forgotten.stderr);
-    assert_eq!(list(&workspace, "a").len(), 2);
+    assert_eq!(list(&workspace, "a").len(), 3);
 }

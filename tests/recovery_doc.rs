@@ -5,12 +5,46 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use icecore::catalog::SegmentStatus;
 use icecore::log::recover::table::{Elsewhere, FileState, decide, decide_copy, rows};
 
 const BEGIN: &str = "<!-- table: begin (tests/recovery_doc.rs writes it with UPDATE_DOCS=1) -->\n";
 const END: &str = "<!-- table: end -->";
 const COPIES_BEGIN: &str = "<!-- copies: begin (tests/recovery_doc.rs writes it with UPDATE_DOCS=1) -->\n";
 const COPIES_END: &str = "<!-- copies: end -->";
+
+/// What decides, in the order in which it is asked; the first that holds counts.
+const CONDITIONS: [(&str, fn(Elsewhere, bool) -> bool); 4] = [
+    ("elsewhere same", |elsewhere, _| elsewhere == Elsewhere::Same),
+    ("archived copy known", |_, archived| archived),
+    ("elsewhere unreadable", |elsewhere, _| elsewhere == Elsewhere::Unreadable),
+    ("elsewhere other", |elsewhere, _| elsewhere == Elsewhere::Other),
+];
+
+/// The actions of one cell, with their conditions.
+fn cell(row: Option<SegmentStatus>, file: FileState) -> String {
+    let both = |elsewhere| [(elsewhere, false), (elsewhere, true)];
+    let mut left: Vec<(Elsewhere, bool)> = Elsewhere::ALL.into_iter().flat_map(both).collect();
+    let action = |&(elsewhere, archived): &(Elsewhere, bool)| decide(row, file, elsewhere, archived);
+    let mut cell = String::new();
+    for (words, holds) in CONDITIONS {
+        if left.iter().all(|combination| action(combination) == action(&left[0])) {
+            break;
+        }
+        let (these, others): (Vec<_>, Vec<_>) =
+            left.iter().partition(|(elsewhere, archived)| holds(*elsewhere, *archived));
+        if these.iter().all(|combination| action(combination) == action(&these[0])) {
+            let _ = write!(cell, "{words}: {}; ", action(&these[0]).label());
+            left = others;
+        }
+    }
+    let last = action(&left[0]);
+    assert!(left.iter().all(|combination| action(combination) == last), "no list of conditions tells {row:?} {file:?}");
+    match cell.is_empty() {
+        true => last.label().to_owned(),
+        false => format!("{cell}else: {}", last.label()),
+    }
+}
 
 /// A line for each row state, a column for each state of the file; several actions where it depends on copies in other directories
 /// and in the archive.
@@ -28,21 +62,7 @@ fn rendered() -> String {
         let name = row.map_or_else(|| "none".to_owned(), |status| format!("{status:?}"));
         let _ = write!(table, "| {name} ");
         for file in FileState::ALL {
-            let actions = |elsewhere| [false, true].map(|archived| decide(row, file, elsewhere, archived).label());
-            let shown = |elsewhere| match actions(elsewhere) {
-                [without, with] if without == with => without.to_owned(),
-                [without, with] => format!("archived copy known: {with}; else: {without}"),
-            };
-            let mut cell = String::new();
-            for elsewhere in [Elsewhere::Same, Elsewhere::Other, Elsewhere::Unreadable] {
-                if actions(elsewhere) != actions(Elsewhere::None) {
-                    let _ = write!(cell, "elsewhere {}: {}; ", elsewhere.label(), shown(elsewhere));
-                }
-            }
-            let _ = match cell.is_empty() {
-                true => write!(table, "| {} ", shown(Elsewhere::None)),
-                false => write!(table, "| {cell}otherwise: {} ", shown(Elsewhere::None)),
-            };
+            let _ = write!(table, "| {} ", cell(row, file));
         }
         table.push_str("|\n");
     }

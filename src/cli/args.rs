@@ -542,6 +542,7 @@ mod tests {
             "icecore ls nothing",
             "icecore ls segments --status good",
             "icecore ls collections --since 1",
+            "icecore ls assignments --history",
             "icecore collection",
             "icecore collection create",
             "icecore collection create c sync",

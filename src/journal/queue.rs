@@ -99,16 +99,16 @@ pub(super) struct Forming {
 impl Forming {
     /// Tells everybody the outcome.
     pub fn finish(mut self, outcome: &Result<(), JournalError>) {
-        let mut left = 0;
         for batch in &mut self.batches {
-            left += 1;
             if let Some(completion) = batch.completion.take() {
                 completion(outcome.clone());
             }
         }
         match &self.outstanding {
             None => self.wait.finish(outcome.clone()),
-            Some(outstanding) => (0..left).for_each(|_| outstanding.one_done(outcome.clone())),
+            Some(outstanding) => {
+                self.batches.iter().for_each(|batch| outstanding.one_done(Whose::of(batch), outcome.clone()));
+            }
         }
     }
 }
@@ -127,6 +127,21 @@ enum Phase {
     /// The lead is free, and this group is next.
     Lead,
     Done(Result<(), JournalError>),
+    /// The outcome of each.
+    DoneEach(Vec<(Whose, Result<(), JournalError>)>),
+}
+
+impl Phase {
+    fn outcome(&self, whose: Whose) -> Option<Result<(), JournalError>> {
+        match self {
+            Self::Done(outcome) => Some(outcome.clone()),
+            Self::DoneEach(each) => {
+                let own = each.iter().find(|(known, _)| *known == whose);
+                Some(own.map_or(Err(JournalError::Closed), |(_, outcome)| outcome.clone()))
+            }
+            Self::Waiting | Self::Lead => None,
+        }
+    }
 }
 
 /// What a sleeping member wakes up to.
@@ -140,7 +155,7 @@ impl GroupWait {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn sleep(&self) -> Woken {
+    pub fn sleep(&self, whose: Whose) -> Woken {
         let mut phase = self.phase();
         loop {
             match &*phase {
@@ -149,16 +164,18 @@ impl GroupWait {
                     *phase = Phase::Waiting;
                     return Woken::Lead;
                 }
-                Phase::Done(outcome) => return Woken::Done(outcome.clone()),
+                done => return Woken::Done(done.outcome(whose).expect("it is done")),
             }
         }
     }
 
-    pub fn outcome(&self) -> Option<Result<(), JournalError>> {
-        match &*self.phase() {
-            Phase::Done(outcome) => Some(outcome.clone()),
-            _ => None,
-        }
+    pub fn outcome(&self, whose: Whose) -> Option<Result<(), JournalError>> {
+        self.phase().outcome(whose)
+    }
+
+    fn finish_each(&self, each: Vec<(Whose, Result<(), JournalError>)>) {
+        *self.phase() = Phase::DoneEach(each);
+        self.changed.notify_all();
     }
 
     pub fn finish(&self, outcome: Result<(), JournalError>) {
@@ -205,19 +222,36 @@ struct QueueState {
 /// The outcome of a group whose batches are written by other journals, one by one.
 struct Outstanding {
     wait: Arc<GroupWait>,
-    left: Mutex<(usize, Result<(), JournalError>)>,
+    outcomes: Mutex<(usize, Vec<(Whose, Result<(), JournalError>)>)>,
+}
+
+/// Whose batch it is, within a group: the member's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Whose(usize);
+
+impl Whose {
+    pub fn of(batch: &Batch) -> Self {
+        Self(Arc::as_ptr(&batch.member).cast::<()>() as usize)
+    }
 }
 
 impl Outstanding {
-    fn one_done(&self, outcome: Result<(), JournalError>) {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        left.0 -= 1;
-        if let (Ok(()), Err(error)) = (&left.1, outcome) {
-            left.1 = Err(error);
+    fn one_done(&self, whose: Whose, outcome: Result<(), JournalError>) {
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        outcomes.0 -= 1;
+        match outcomes.1.iter_mut().find(|(known, _)| *known == whose) {
+            // Two batches of one collection, and only one came through: neither is told that his did not.
+            Some((_, known)) if known.is_ok() != outcome.is_ok() => {
+                let failed = std::mem::replace(known, Ok(())).and(outcome);
+                *known = failed.map_err(JournalError::into_unknown);
+            }
+            Some(_) => {}
+            None => outcomes.1.push((whose, outcome)),
         }
-        if left.0 == 0 {
-            // Where some came through and others not, nobody in the group is told that his did not.
-            self.wait.finish(left.1.clone().map_err(JournalError::into_unknown));
+        if outcomes.0 == 0 {
+            let each = std::mem::take(&mut outcomes.1);
+            drop(outcomes);
+            self.wait.finish_each(each);
         }
     }
 }
@@ -320,17 +354,17 @@ impl Queue {
                 continue;
             }
             let outstanding = Arc::clone(forming.outstanding.get_or_insert_with(|| {
-                let left = Mutex::new((forming.batches.len(), Ok(())));
-                Arc::new(Outstanding { wait: Arc::clone(&forming.wait), left })
+                let outcomes = Mutex::new((forming.batches.len(), Vec::new()));
+                Arc::new(Outstanding { wait: Arc::clone(&forming.wait), outcomes })
             }));
             for mut batch in forming.batches.extract_if(.., |batch| batch.member.name() == name) {
-                let completion = batch.completion.take();
+                let (completion, whose) = (batch.completion.take(), Whose::of(&batch));
                 let outstanding = Arc::clone(&outstanding);
                 let completion: Completion = Box::new(move |outcome| {
                     if let Some(completion) = completion {
                         completion(outcome.clone());
                     }
-                    outstanding.one_done(outcome);
+                    outstanding.one_done(whose, outcome);
                 });
                 if batch.purpose == Purpose::Append {
                     batch.completion = Some(completion);

@@ -14,7 +14,7 @@ use super::error::JournalError;
 use super::file::JournalFile;
 use super::files::JournalFiles;
 use super::group::{HeldBefore, HeldTable, Predecessor};
-use super::queue::{Batch, GroupWait, Member, Queue, Refused, Woken};
+use super::queue::{Batch, GroupWait, Member, Queue, Refused, Whose, Woken};
 use crate::clock::Clock;
 use crate::fs::FsError;
 use crate::testing::Sabotage;
@@ -128,6 +128,7 @@ pub struct JournalOptions {
 /// A batch on its way.
 #[must_use = "an append is acknowledged only when its ticket says so"]
 pub struct Ticket {
+    whose: Whose,
     wait: Arc<GroupWait>,
     lead: bool,
 }
@@ -191,8 +192,9 @@ impl Journal {
     /// # Errors
     /// The journal takes no batches; the sequences are the caller's again.
     pub fn push(&self, batch: Batch, waits: bool) -> Result<Ticket, JournalError> {
+        let whose = Whose::of(&batch);
         let (wait, lead) = self.0.queue.push(batch, waits).map_err(|refused| refused.1)?;
-        Ok(Ticket { wait, lead })
+        Ok(Ticket { whose, wait, lead })
     }
 
     /// As [`push`](Self::push), without waiting.
@@ -200,8 +202,9 @@ impl Journal {
     /// # Errors
     /// As [`push`](Self::push), with the batch.
     pub fn push_or_return(&self, batch: Batch) -> Result<Ticket, Refused> {
+        let whose = Whose::of(&batch);
         let (wait, lead) = self.0.queue.push(batch, false)?;
-        Ok(Ticket { wait, lead })
+        Ok(Ticket { whose, wait, lead })
     }
 
     /// Returns when the batch is as durable as it asked to be; may write and sync the group, and does not return
@@ -214,7 +217,7 @@ impl Journal {
         loop {
             if lead {
                 lead = self.0.lead_one();
-                if let Some(outcome) = ticket.wait.outcome() {
+                if let Some(outcome) = ticket.wait.outcome(ticket.whose) {
                     if lead {
                         self.0.hand_over();
                     }
@@ -223,7 +226,7 @@ impl Journal {
                 // A group before ours was first, and the lead is still ours; or nobody leads, since batches are moved.
                 continue;
             }
-            match ticket.wait.sleep() {
+            match ticket.wait.sleep(ticket.whose) {
                 Woken::Done(outcome) => return outcome,
                 Woken::Lead => lead = true,
             }
@@ -241,7 +244,7 @@ impl Journal {
     /// As [`wait`](Self::wait).
     pub fn wait_passively(&self, ticket: &Ticket) -> Result<(), JournalError> {
         loop {
-            match ticket.wait.sleep() {
+            match ticket.wait.sleep(ticket.whose) {
                 Woken::Done(outcome) => return outcome,
                 Woken::Lead => {
                     if self.0.lead_one() {

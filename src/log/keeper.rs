@@ -55,7 +55,10 @@ impl Workers {
                 Err(error) => {
                     let why = recover::journals::chain(&error);
                     tracing::warn!(error = why, "sealing or releasing failed");
-                    log.budget.stick(why);
+                    // What lives in a directory that is being left is sealed where it goes: the next look finds it there.
+                    if !log.is_leaving() {
+                        log.budget.stick(why);
+                    }
                 }
             }
             log.budget.is_pressing()
@@ -444,6 +447,9 @@ impl Inner {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).stop();
         let mut outcome =
             if self.is_writable() { self.note_moves().and_then(|()| self.introduce_new()) } else { Ok(()) };
+        if self.is_writable() {
+            outcome = outcome.and_then(|()| self.note_all_known());
+        }
         let mut settled = vec![true; self.directories.len()];
         for (index, directory) in self.directories.iter().enumerate() {
             drop(directory.committer.lock().unwrap_or_else(PoisonError::into_inner).take());

@@ -93,6 +93,10 @@ pub(crate) struct Inner {
     moved: Mutex<Vec<moves::Moved>>,
     /// The newest epoch: of this opening, or of the last move.
     newest_epoch: Mutex<Epoch>,
+    /// Up to which epoch the catalog knows every move.
+    noted_epoch: AtomicU64,
+    /// How many directories are being left now.
+    leaving: AtomicU64,
     budget: Arc<Budget>,
     limits: Limits,
     mode: AtomicU8,
@@ -106,7 +110,7 @@ pub(crate) struct Inner {
     /// Follows the journals of a writer in another process; `None` where this log writes itself.
     companion: Option<Mutex<read::Companion>>,
     /// Why no collection can be known to be new, where that is so.
-    uncertain: Option<String>,
+    uncertain: Option<recover::Uncertain>,
     appends: AtomicU64,
     /// When every collection was last looked at, on the monotonic clock.
     looked_at_ms: AtomicU64,
@@ -338,7 +342,7 @@ impl Inner {
 
     /// Refuses a collection that may be in a directory of which nobody knows what it holds.
     fn may_be_new(&self, name: &CollectionName) -> Result<()> {
-        let Some(why) = &self.uncertain else { return Ok(()) };
+        let Some(recover::Uncertain { why, .. }) = &self.uncertain else { return Ok(()) };
         let message = format!("the collection may be in a directory that is missing: collection=`{name}`, {why}");
         Err(Error::new(ErrorKind::Unavailable, message).with_hint("mount the directory, or `directory forget` it"))
     }

@@ -46,8 +46,11 @@ use crate::types::{CollectionName, Epoch, Sequence};
 const WAITING_BYTES_MAX: u64 = 32 << 20;
 /// Assignments told to the catalog in one transaction.
 const GROUP: usize = 1000;
-/// Under this name the catalog keeps the newest epoch.
+/// Under this name the catalog keeps the newest epoch of which it knows every move.
 pub(super) const EPOCH: &str = "epoch";
+/// Under this name the catalog keeps whether it knows every collection: `yes`, from the closing of the log in good order until it is
+/// opened again.
+pub(super) const KNOWS_ALL: &str = "knows_all";
 
 /// What a move did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -159,6 +162,15 @@ impl Inner {
         self.directories.iter().enumerate().any(|(index, other)| index != from && other.takes_collections())
     }
 
+    /// Whether a directory is being left, or is about to be.
+    pub(super) fn is_leaving(&self) -> bool {
+        let is_poisoned = |journal: &Journal| journal.is_poisoned();
+        self.leaving.load(Ordering::Acquire) > 0
+            || self.directories.iter().enumerate().any(|(index, directory)| {
+                directory.working_journal().is_some_and(is_poisoned) && self.is_elsewhere(index)
+            })
+    }
+
     /// Has the journals tell of failures.
     pub(super) fn watch_journals(self: &Arc<Self>) {
         for (index, directory) in self.directories.iter().enumerate() {
@@ -241,6 +253,13 @@ impl Inner {
     /// Moves every collection from a directory whose journal is suspended, or that has none; returns when the moves are durable,
     /// or have failed.
     pub(super) fn leave(self: &Arc<Self>, from: usize, reason: &str, failed: bool) -> MoveReport {
+        self.leaving.fetch_add(1, Ordering::AcqRel);
+        let report = self.leave_now(from, reason, failed);
+        self.leaving.fetch_sub(1, Ordering::AcqRel);
+        report
+    }
+
+    fn leave_now(self: &Arc<Self>, from: usize, reason: &str, failed: bool) -> MoveReport {
         let leaving = Leaving { from, epoch: self.next_epoch(), reason: reason.into(), failed };
         let mut report = MoveReport::default();
         let mut waiting = Waiting::default();
@@ -261,6 +280,9 @@ impl Inner {
     /// A higher epoch than any before, durable in every healthy directory.
     fn next_epoch(&self) -> Epoch {
         let mut newest = self.newest_epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.options.sabotage.moves_without_epoch() {
+            return *newest;
+        }
         newest.0 += 1;
         for directory in self.directories.iter().filter(|directory| directory.is_working()) {
             let written = Identity::read(&*self.fs, &directory.path).and_then(|identity| match identity {
@@ -300,6 +322,17 @@ impl Inner {
             let Some(to) = self.choose_directory(collection.name(), &[leaving.from]) else {
                 return Err(self.stays(collection, leaving, "no other directory is healthy"));
             };
+            if self.options.sabotage.assigns_before_move() {
+                let next = collection.state().next;
+                let assign = Mutation::Assign {
+                    component: COMPONENT.into(),
+                    collection: collection.name().clone(),
+                    directory: self.directories[to].id.clone(),
+                    epoch: leaving.epoch,
+                    from: next,
+                };
+                let _ = self.apply(&[assign], "too early");
+            }
             if let Some(tickets) = self.change_home(collection, leaving, to, &runs, copies) {
                 for (ticket, bytes) in tickets {
                     waiting.bytes += bytes;
@@ -339,11 +372,13 @@ impl Inner {
             if !state.unsealed.is_made_of(runs) {
                 return None;
             }
-            for batch in copies {
+            let moved = self.move_batch(collection, leaving, to, state.next);
+            let is_early = self.options.sabotage.moves_before_copies();
+            let (early, behind) = if is_early { (Some(moved), None) } else { (None, Some(moved)) };
+            for batch in early.into_iter().chain(copies).chain(behind) {
                 let bytes = batch.bytes.len() as u64;
                 tickets.push((journal.push(batch, false).ok()?, bytes));
             }
-            tickets.push((journal.push(self.move_batch(collection, leaving, to, state.next), false).ok()?, 0));
             if let Some(old) = &state.home.journal {
                 for batch in old.take_of(collection.name()) {
                     let bytes = batch.bytes.len() as u64;
@@ -354,6 +389,10 @@ impl Inner {
                 }
             }
             state.home = Home { directory: to, journal: Some(journal.clone()), epoch: leaving.epoch, from: state.next };
+            // One that was deleted counts nowhere.
+            if collection.life.deleted().is_none() {
+                self.placement.moved(leaving.from, to);
+            }
         }
         // The new journal failed too, and there is no third.
         for (mut batch, error) in refused.into_iter().rev().map(|refused| *refused) {
@@ -362,7 +401,6 @@ impl Inner {
                 completion(Err(error.into_unknown()));
             }
         }
-        self.placement.moved(leaving.from, to);
         Some(tickets)
     }
 
@@ -396,7 +434,8 @@ impl Inner {
             bytes,
             checksum: crc32c(&checksum.to_le_bytes()),
             sync: true,
-            alone: false,
+            // In a group with the copies, its place among them would not matter.
+            alone: self.options.sabotage.moves_before_copies(),
             completion: None,
         }
     }
@@ -450,9 +489,8 @@ impl Inner {
                 let same = moved.iter().take(count).take_while(|next| Some(&next.reason) == reason.as_ref()).count();
                 moved.drain(..same).collect()
             };
-            let Some(first) = some.first() else { return Ok(()) };
-            let newest = some.iter().map(|moved| moved.epoch).max().unwrap_or(first.epoch);
-            let mut mutations = vec![Mutation::SetMeta { name: EPOCH.into(), value: newest.to_string() }];
+            let Some(first) = some.first() else { return self.note_epoch() };
+            let mut mutations = Vec::new();
             for moved in &some {
                 let collection = moved.collection.name().clone();
                 mutations.push(Mutation::Assign {
@@ -488,6 +526,33 @@ impl Inner {
                 moved.file.drop_run(moved.bytes);
             }
         }
+    }
+}
+
+impl Inner {
+    /// Tells the catalog that it knows every move of the newest epoch. Before, and where a directory is missing at the next opening,
+    /// nobody could tell whether a collection was moved there.
+    fn note_epoch(&self) -> Result<()> {
+        let newest = *self.newest_epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = self.noted_epoch.load(Ordering::Acquire) >= newest.0;
+        let settled = || {
+            self.leaving.load(Ordering::Acquire) == 0
+                && self.moved.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        };
+        if is_known || !settled() {
+            return Ok(());
+        }
+        self.apply(&[Mutation::SetMeta { name: EPOCH.into(), value: newest.to_string() }], "every move is known")?;
+        self.noted_epoch.fetch_max(newest.0, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Tells the catalog, when all of it is so, that it knows every collection.
+    pub(super) fn note_all_known(&self) -> Result<()> {
+        if self.directories.len() > 1 {
+            self.apply(&[Mutation::SetMeta { name: KNOWS_ALL.into(), value: "yes".into() }], "closed")?;
+        }
+        Ok(())
     }
 }
 

@@ -20,9 +20,9 @@ use super::options::{LogOptions, SyncMode};
 use super::places::{self, Ids, Places};
 use super::read::{Companion, standing_of};
 use super::recover::act::{Context, act};
-use super::recover::{self, Examination, Looked, Report};
+use super::recover::{self, Examination, Looked, Report, Unknown};
 use super::{Directory, DirectoryState, Inner, Log, keeper, life, seal};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Mutation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::FileSystem;
 use crate::journal::{Committer, Journal, JournalFiles, JournalOptions, PeriodicSync};
@@ -46,17 +46,28 @@ impl Log {
         let log_id = places.newest.log_id(&places.ids[0].1)?;
         let opened = choose::open(&options, &places.ids[0].1, places.first_identity(), true)?;
         let catalog = &*opened.catalog;
+        // Before the new epoch is noted.
+        places.look_for_unknown(catalog)?;
+        places.look_for_returned(catalog, options.clock.now())?;
         let epoch = places.raise_epoch(&*fs, catalog, options.clock.now())?;
-        life::delete::finish(&*fs, &places.ids, catalog, (log_id, epoch), &*options.clock)?;
+        let there = places.ids.iter().enumerate().filter(|(index, _)| !places.is_missing(*index));
+        let there: Vec<_> = there.map(|(_, place)| place.clone()).collect();
+        life::delete::finish(&*fs, &there, catalog, (log_id, epoch), &*options.clock)?;
         let mut examination = recover(&options, &mut places, catalog, epoch)?;
         examination.report.catalog_was_missing = opened.was_missing;
         let found = std::mem::take(&mut examination.found);
+        let is_return = places.returned.contains(&true);
         let inner = build(options, opened, (log_id, epoch), places, true, examination)?;
         let inner = Arc::new(inner);
         inner.watch_journals();
         inner.leave_failed()?;
         inner.bring_home()?;
         inner.fill(found)?;
+        if is_return {
+            // What it holds is copied, sealed, or set aside by now; or is found again, and needs no comparing then.
+            let merged = Mutation::SetMeta { name: recover::RETURNED_DIRECTORIES.into(), value: String::new() };
+            inner.apply(&[merged], "merged")?;
+        }
         inner.release_finished();
         inner.tell_journals_of_periodic(inner.sync_mode());
         if inner.options.background {
@@ -93,7 +104,7 @@ fn look(options: &LogOptions) -> Result<(Places, LogId, Examination, Opened)> {
     let opened = choose::open(options, &places.ids[0].1, places.first_identity(), false)?;
     loop {
         let examination = examine_beside(fs, &places.ids, &places.states, &*opened.catalog)?;
-        if note_unreadable(&mut places, &examination)? {
+        if note_unreadable(fs, &mut places, &examination)? {
             continue;
         }
         return Ok((places, log_id, examination, opened));
@@ -101,7 +112,7 @@ fn look(options: &LogOptions) -> Result<(Places, LogId, Examination, Opened)> {
 }
 
 /// Directories that turned out not to be readable, or not writable, though they are there; whether there are any.
-fn note_unreadable(places: &mut Places, examination: &Examination) -> Result<bool> {
+fn note_unreadable(fs: &dyn FileSystem, places: &mut Places, examination: &Examination) -> Result<bool> {
     let journals = examination.journals.iter().enumerate();
     let journals = journals.filter_map(|(index, found)| Some((index, found.unlistable.clone()?)));
     let segments = examination.segments.unjudged.iter();
@@ -125,6 +136,14 @@ fn note_unreadable(places: &mut Places, examination: &Examination) -> Result<boo
             any = true;
         }
     }
+    for index in 0..places.ids.len() {
+        if !places.is_missing(index)
+            && let Err(error) = places.still_there(fs, index)
+        {
+            places.miss(index, error)?;
+            any = true;
+        }
+    }
     Ok(any)
 }
 
@@ -137,7 +156,17 @@ pub(super) fn examine_beside(
 ) -> Result<Examination> {
     let mut tries = 0;
     loop {
-        let examination = recover::examine(fs, &Looked { directories, states, writable: false }, catalog)?;
+        let examination = recover::examine(
+            fs,
+            &Looked {
+                directories,
+                states,
+                writable: false,
+                unknown: Unknown::default(),
+                returned: &vec![false; directories.len()],
+            },
+            catalog,
+        )?;
         // Released, it is gone, or holds something else by now; what it held is in segments, or in a cold journal that
         // we did not list.
         let is_gone = |path: &Path| fs.metadata(path).is_err_and(|error| error.is_not_found());
@@ -157,16 +186,17 @@ pub(super) fn examine_beside(
 fn recover(options: &LogOptions, places: &mut Places, catalog: &dyn Catalog, epoch: Epoch) -> Result<Examination> {
     let fs = &*options.fs;
     loop {
-        let looked = Looked { directories: &places.ids, states: &places.states, writable: true };
+        let (directories, states, unknown) = (&places.ids, &places.states, places.unknown);
+        let looked = Looked { directories, states, writable: true, unknown, returned: &places.returned };
         let mut examination = recover::examine(fs, &looked, catalog)?;
-        if note_unreadable(places, &examination)? {
+        if note_unreadable(fs, places, &examination)? {
             continue;
         }
         for index in 0..places.ids.len() {
             if places.is_writable(index)
                 && let Err(error) = clear_staging(fs, &places.ids[index].1)
             {
-                places.fail(index, error)?;
+                places.blame(fs, index, error)?;
             }
         }
         let writable: Vec<bool> = (0..places.ids.len()).map(|index| places.is_writable(index)).collect();
@@ -175,7 +205,7 @@ fn recover(options: &LogOptions, places: &mut Places, catalog: &dyn Catalog, epo
         let context = Context { fs, directories: &places.ids, writable: &writable, catalog, epoch, now, at: &at };
         match (act(&context, &mut examination), at.take()) {
             (Ok(()), _) => return Ok(examination),
-            (Err(error), Some(index)) => places.fail(index, error)?,
+            (Err(error), Some(index)) => places.blame(fs, index, error)?,
             (Err(error), None) => return Err(error),
         }
     }
@@ -279,6 +309,8 @@ fn build(
         lives,
         moved: Mutex::default(),
         newest_epoch: Mutex::new(epoch),
+        noted_epoch: AtomicU64::new(epoch.0),
+        leaving: AtomicU64::new(0),
         budget,
         limits,
         mode: AtomicU8::new(options.sync as u8),

@@ -10,6 +10,7 @@ use super::catalog::choose;
 use super::directories::set::{Set, normal};
 use super::identity::{self, Identity, Sibling};
 use super::options::LogOptions;
+use super::recover::Unknown;
 use super::recover::journals::chain;
 use super::seal;
 use crate::catalog::{Catalog, Mutation};
@@ -32,6 +33,10 @@ pub(super) struct Places {
     pub locks: Vec<Option<Box<dyn LockGuard>>>,
     /// The identity of the highest epoch: its lists count.
     pub newest: Identity,
+    /// What the catalog cannot know of directories that are missing.
+    pub unknown: Unknown,
+    /// Which of them were away, or could not be written to, when the log was written before.
+    pub returned: Vec<bool>,
 }
 
 /// The directories of a log that must be there, with its identities; all of them.
@@ -78,7 +83,15 @@ fn find(fs: &dyn FileSystem, given: &[PathBuf]) -> Result<Option<Places>> {
         )
         .with_hint("an empty mount point? mount it; `directory add` takes a new directory into a log"));
     }
-    let mut places = Places { ids: Vec::new(), identities: Vec::new(), states: Vec::new(), locks: Vec::new(), newest };
+    let mut places = Places {
+        ids: Vec::new(),
+        identities: Vec::new(),
+        states: Vec::new(),
+        locks: Vec::new(),
+        newest,
+        unknown: Unknown::default(),
+        returned: Vec::new(),
+    };
     for member in set.members {
         let (identity, state) = match member.identity {
             Ok(identity) if member.is_drained => (Some(identity), DirectoryState::Drained),
@@ -126,10 +139,11 @@ pub(super) fn take(fs: &dyn FileSystem, options: &LogOptions) -> Result<Places> 
                 continue;
             }
             let path = places.ids[index].1.clone();
-            match lock(fs, &path).and_then(|lock| make_folders(fs, &path).map(|()| lock)) {
+            let is_new = places.identities[index].as_ref().is_some_and(|identity| identity.epoch == 0);
+            match lock(fs, &path).and_then(|lock| prepare(fs, &path, is_new).map(|()| lock)) {
                 Ok(lock) => places.locks[index] = Some(lock),
                 Err(error) if error.kind() == ErrorKind::Locked => return Err(error),
-                Err(error) => places.fail(index, error)?,
+                Err(error) => places.blame(fs, index, error)?,
             }
         }
         return Ok(places);
@@ -159,6 +173,8 @@ pub(super) fn take(fs: &dyn FileSystem, options: &LogOptions) -> Result<Places> 
         states: vec![DirectoryState::Healthy; identities.len()],
         locks: locks.into_iter().map(Some).collect(),
         newest: identities[0].clone(),
+        unknown: Unknown::default(),
+        returned: Vec::new(),
         identities: identities.into_iter().map(Some).collect(),
     })
 }
@@ -186,6 +202,30 @@ impl Places {
     pub fn lock_those_there(&self, fs: &dyn FileSystem) -> Result<Vec<Box<dyn LockGuard>>> {
         let there = (0..self.ids.len()).filter(|&index| !self.is_missing(index));
         there.map(|index| lock(fs, &self.ids[index].1)).collect()
+    }
+
+    /// Goes on without a directory in which something failed, where another is healthy: it failed, or it is gone.
+    ///
+    /// # Errors
+    /// `error`, where no other is healthy.
+    pub fn blame(&mut self, fs: &dyn FileSystem, index: usize, error: Error) -> Result<()> {
+        match self.still_there(fs, index) {
+            Ok(()) => self.fail(index, error),
+            Err(_) => self.miss(index, error),
+        }
+    }
+
+    /// Whether a directory still shows its identity. What was found in it before this says so counts; a disk that went away while it
+    /// was read looks empty.
+    pub fn still_there(&self, fs: &dyn FileSystem, index: usize) -> Result<()> {
+        let (id, path) = &self.ids[index];
+        match Identity::read(fs, path)? {
+            Some(identity) if identity.directory == *id => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("a directory went away while the log was opened: directory=`{}`, id=`{id}`", path.display()),
+            )),
+        }
     }
 
     /// Goes on without writing to a directory, where another is healthy.
@@ -248,6 +288,36 @@ impl Places {
             .with_hint("mount it, or give its new place by --data")
     }
 
+    /// What the catalog, as the last run left it, cannot know. To be asked before [`raise_epoch`](Self::raise_epoch).
+    pub fn look_for_unknown(&mut self, catalog: &dyn Catalog) -> Result<()> {
+        let in_catalog = catalog.meta(super::moves::EPOCH)?.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let newest = self.identities.iter().flatten().map(|identity| identity.epoch).max().unwrap_or(0);
+        self.unknown = Unknown {
+            collections: catalog.meta(super::moves::KNOWS_ALL)?.is_some_and(|known| known != "yes"),
+            moves: self.ids.len() > 1 && in_catalog < newest,
+        };
+        Ok(())
+    }
+
+    /// Which directories did not take part in the newest epoch, or did not when they were looked at before and are not merged yet. Kept in
+    /// the catalog before the identities get the new epoch, so that a crash before they are merged forgets none.
+    pub fn look_for_returned(&mut self, catalog: &dyn Catalog, now: Timestamp) -> Result<()> {
+        let newest = self.identities.iter().flatten().map(|identity| identity.epoch).max().unwrap_or(0);
+        let before = catalog.meta(super::recover::RETURNED_DIRECTORIES)?.unwrap_or_default();
+        let is_back = |((id, _), identity): (&(String, PathBuf), &Option<Identity>)| {
+            let is_behind = identity.as_ref().is_some_and(|identity| identity.epoch < newest);
+            is_behind || before.split(' ').any(|known| known == id)
+        };
+        self.returned = self.ids.iter().zip(&self.identities).map(is_back).collect();
+        let ids = self.ids.iter().zip(&self.returned).filter(|(_, is_back)| **is_back).map(|((id, _), _)| id.as_str());
+        let value = ids.collect::<Vec<_>>().join(" ");
+        if value != before {
+            let name = super::recover::RETURNED_DIRECTORIES.into();
+            catalog.apply(&[Mutation::SetMeta { name, value }], now, "a directory is back")?;
+        }
+        Ok(())
+    }
+
     /// A new epoch, higher than any that an identity or the catalog knows, durable wherever that is possible before it is used.
     pub fn raise_epoch(&mut self, fs: &dyn FileSystem, catalog: &dyn Catalog, now: Timestamp) -> Result<Epoch> {
         let in_catalog = catalog.meta(super::moves::EPOCH)?.and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -266,16 +336,33 @@ impl Places {
             identity.take_set(&self.newest);
             if let Err(error) = identity.write(fs, &path) {
                 self.identities[index] = Some(old);
-                self.fail(index, error)?;
+                self.blame(fs, index, error)?;
             }
         }
         // A directory may be away when the next epoch is chosen: the catalog then knows of this one.
         if self.ids.len() > 1 {
             let value = epoch.to_string();
-            catalog.apply(&[Mutation::SetMeta { name: super::moves::EPOCH.into(), value }], now, "opened")?;
+            let set = |name: &str, value: String| Mutation::SetMeta { name: name.into(), value };
+            // In one step: from now on collections are made of which the catalog learns later.
+            let mutations = [set(super::moves::EPOCH, value), set(super::moves::KNOWS_ALL, "no".into())];
+            catalog.apply(&mutations, now, "opened")?;
         }
         Ok(Epoch(epoch))
     }
+}
+
+/// Makes sure of the folders of a directory that has its identity. One that was used has its journals' folder: where that is not there, nor
+/// is the directory.
+fn prepare(fs: &dyn FileSystem, directory: &Path, is_new: bool) -> Result<()> {
+    if is_new {
+        return make_folders(fs, directory);
+    }
+    fs.metadata(&crate::journal::writer::folder(directory))?;
+    let staging = directory.join(identity::FOLDER).join(seal::STAGING);
+    if fs.metadata(&staging).is_err_and(|error| error.is_not_found()) {
+        durable::create_dir_all(fs, &staging)?;
+    }
+    Ok(())
 }
 
 pub(super) fn make_folders(fs: &dyn FileSystem, directory: &Path) -> Result<()> {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::Inner;
 use super::collection::Collection;
 use super::recover::act::recoveries;
-use super::recover::segments::segment_path;
+use super::recover::segments::{row_overlapping, segment_path};
 use super::recover::{self, COMPONENT};
 use crate::catalog::{Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
@@ -26,7 +26,7 @@ use crate::memtable::Run;
 use crate::segment::footer::Footer;
 use crate::segment::{self, SegmentReader};
 use crate::segment::{Sealed, SegmentMeta, SegmentWriter, WriteOptions};
-use crate::types::{ChangeNumber, Generation, Sequence};
+use crate::types::{ChangeNumber, CollectionName, Generation, Sequence};
 
 /// The folder of unfinished files below [`identity::FOLDER`](super::identity::FOLDER).
 pub const STAGING: &str = "staging";
@@ -141,6 +141,7 @@ impl Inner {
     pub(super) fn fill(&self, found: recover::Found) -> Result<()> {
         for (name, runs) in found {
             let collection = self.collection(&name)?;
+            let runs = self.still_missing(&name, runs)?;
             let mut rest = &runs[..];
             while let Some(first) = rest.first() {
                 let mut bytes = 0;
@@ -153,7 +154,12 @@ impl Inner {
                 let (piece, behind) = rest.split_at(count);
                 rest = behind;
                 let last = piece[piece.len() - 1].last();
-                let key = SegmentKey { collection: name.clone(), first: first.first, last, generation: Generation(0) };
+                let mut key =
+                    SegmentKey { collection: name.clone(), first: first.first, last, generation: Generation(0) };
+                // A quarantined one of that name keeps its row: its own file may come back yet.
+                while self.catalog.segment(&key)?.is_some() {
+                    key.generation = key.generation.next();
+                }
                 let directory = collection.directory();
                 let (footer, bytes, sha256) = self.write_segment(&collection, directory, piece, &key)?;
                 let id = &self.directories[directory].id;
@@ -169,6 +175,24 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// Those of the runs that no segment has: files that came back too were adopted or put back before.
+    fn still_missing(&self, name: &CollectionName, runs: Vec<Run>) -> Result<Vec<Run>> {
+        let mut missing = Vec::new();
+        for run in runs {
+            let key =
+                SegmentKey { collection: name.clone(), first: run.first, last: run.last(), generation: Generation(0) };
+            match row_overlapping(&*self.catalog, &key)? {
+                None => missing.push(run),
+                Some(row) if row.first <= run.first && run.last() <= row.last => drop(run.file.drop_run(run.len)),
+                // The next opening finds what of it is still missing.
+                Some(row) => {
+                    tracing::info!(run = %key, segment = %row, "records of a recorded loss are in part in a segment")
+                }
+            }
+        }
+        Ok(missing)
     }
 
     /// A commit that failed with an unknown outcome, this one or an earlier one, may have been good: how far sealing has come

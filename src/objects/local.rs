@@ -197,10 +197,20 @@ impl LocalObjectStore {
         let path = self.path(key);
         let failed = |error| self.failed("put", key.as_str(), error);
         let folder = path.parent().expect("a key is below the root");
-        durable::create_dir_all(&*self.fs, folder).map_err(failed)?;
+        // Each by itself: of one that a killed put made, this makes the name durable, and not of those above it.
+        let mut folders: Vec<&Path> = folder.ancestors().take_while(|above| *above != self.root).collect();
+        folders.reverse();
+        for folder in folders {
+            durable::create_dir_all(&*self.fs, folder).map_err(failed)?;
+        }
         match durable::publish(&*self.fs, staging, &path) {
             Ok(()) => Ok(Put::Created),
-            Err(error) if error.is_already_exists() => self.compare(key, upload),
+            Err(error) if error.is_already_exists() => self.compare(key, upload).map_err(|error| match error.kind {
+                ObjectErrorKind::NotFound => {
+                    self.error(ObjectErrorKind::Invalid, "put", key.as_str(), "other objects lie below this name")
+                }
+                _ => error,
+            }),
             Err(error) => {
                 let gone = self.fs.metadata(&path).is_err_and(|found| found.is_not_found());
                 let failed = self.failed("put", key.as_str(), error);
@@ -286,8 +296,8 @@ impl ObjectStore for LocalObjectStore {
         if is_own(key.as_str().split('/').next().unwrap_or("")) {
             return Err(self.error(ObjectErrorKind::Invalid, "put", key.as_str(), "the store's own name"));
         }
-        match self.open("put", key) {
-            Ok(_) => return self.compare(key, upload),
+        match self.open("put", key).map(drop) {
+            Ok(()) => return self.compare(key, upload),
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
         }
@@ -343,10 +353,11 @@ impl ObjectStore for LocalObjectStore {
     fn delete(&self, key: &ObjectKey) -> ObjectResult<()> {
         self.must_be_there("delete", key.as_str())?;
         let path = self.path(key);
-        match self.open("delete", key) {
+        // Nothing is open while it is removed: not every system lets that happen.
+        match self.open("delete", key).map(drop) {
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
-            Ok(_) => match self.fs.remove_file(&path) {
+            Ok(()) => match self.fs.remove_file(&path) {
                 Err(error) if !error.is_not_found() => return Err(self.failed("delete", key.as_str(), error)),
                 _ => {}
             },

@@ -49,7 +49,8 @@ use crate::fs::{File, FsResult};
 
 /// A store of objects. See the module for what each promises.
 ///
-/// Keys are relative to the store's place: a store of `s3://bucket/prefix` puts the prefix before them.
+/// Keys are relative to the store's place: a store of `s3://bucket/prefix` puts the prefix before them. No key is another one with `/` and more
+/// behind it: a store may refuse the second of such two, because a file is no folder.
 pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Where it is, for people: never with a secret.
     fn place(&self) -> String;

@@ -61,6 +61,9 @@ pub enum InvalidLocation {
     /// Nothing was given.
     #[error("a directory is empty text; it is a path or a url")]
     Empty,
+    /// No path has this byte.
+    #[error("a path holds a NUL byte")]
+    Nul,
     /// Nobody knows this scheme.
     #[error("unknown scheme of a directory: scheme=`{scheme}`, known=`{SCHEMES}`")]
     UnknownScheme {
@@ -145,7 +148,9 @@ impl FromStr for Location {
         if text.is_empty() {
             return Err(InvalidLocation::Empty);
         }
-        let Some((scheme, rest)) = split_scheme(text) else { return Ok(Self::Local(text.into())) };
+        let Some((scheme, rest)) = split_scheme(text) else {
+            return if text.contains('\0') { Err(InvalidLocation::Nul) } else { Ok(Self::Local(text.into())) };
+        };
         let scheme = scheme.to_ascii_lowercase();
         match scheme.as_str() {
             "file" => file(rest),
@@ -175,7 +180,7 @@ fn file(rest: &str) -> Result<Location, InvalidLocation> {
     }
     let path = percent_decoded(path).ok_or_else(|| wrong("a broken escape, or one that is no utf-8"))?;
     if path.contains('\0') {
-        return Err(wrong("a NUL byte"));
+        return Err(InvalidLocation::Nul);
     }
     Ok(Location::Local(path.into()))
 }

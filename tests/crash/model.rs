@@ -113,6 +113,13 @@ impl Model {
     /// As [`settle`](Self::settle), for one collection that has so many records from now on; the rest of what was tried is not
     /// there, and nothing of it may have been promised.
     pub fn settle_at(&mut self, collection: usize, last: u64, least: Promise) -> Result<(), String> {
+        self.cut_at(collection, last, least)?;
+        self.streams[collection].iter_mut().for_each(|batch| batch.promise = Promise::Durable);
+        Ok(())
+    }
+
+    /// What was tried of a collection behind that record is not there, as the open log shows; nothing of it may have been promised.
+    pub fn cut_at(&mut self, collection: usize, last: u64, least: Promise) -> Result<(), String> {
         self.version += 1;
         let stream = &mut self.streams[collection];
         let mut end = 0;
@@ -127,7 +134,6 @@ impl Model {
             .count();
         let lost =
             stream.drain(kept..).find(|batch| batch.promise != Promise::None && batch.promise as u8 >= least as u8);
-        stream.iter_mut().for_each(|batch| batch.promise = Promise::Durable);
         match lost {
             _ if end != last => Err(format!("the next sequence, `{}`, is behind no batch", last + 1)),
             Some(lost) => {

@@ -207,6 +207,12 @@ impl<C: Kept> World<C> {
         Ok(None)
     }
 
+    /// The log was opened otherwise than by [`open`](Self::open).
+    pub fn opened(&mut self, log: Log) {
+        self.mode = self.setup.sync;
+        self.log = Some(log);
+    }
+
     /// The disk and the catalog as the next process finds them; the log of this one is left behind.
     pub fn abandon(&mut self, fs: SimulatedFileSystem) {
         self.fs.observe_no_more();

@@ -62,6 +62,9 @@ pub struct CollectionCreateArgs {
     /// Succeed, and change nothing, where it is there already
     #[arg(long)]
     pub if_not_exists: bool,
+    /// The object store that its segments go to: a remote of `directory ls`, by its URL or id
+    #[arg(long, value_name = "URL|ID")]
+    pub home: Option<String>,
 }
 
 /// `icecore collection show`

@@ -36,7 +36,13 @@ With --json one object a line, printed as it is found: also millions of segments
 Oldest first. Numbers have no gap: to follow the history, give the last number that was seen.")]
     Changes(LsChangesArgs),
     /// Which directory each collection is kept in
-    Assignments,
+    #[command(after_long_help = "Examples:
+  icecore --data /var/lib/log ls assignments --component wal
+  icecore --data /var/lib/log ls assignments --collection access --history
+
+Each component (wal: journals and segments) has its own. With --history every assignment that the collection ever had, oldest first, with \
+the number of the change that made it, and why.")]
+    Assignments(LsAssignmentsArgs),
 }
 
 /// `icecore ls collections`
@@ -62,6 +68,20 @@ pub struct LsSegmentsArgs {
     /// At most so many
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+}
+
+/// `icecore ls assignments`
+#[derive(Debug, Args)]
+pub struct LsAssignmentsArgs {
+    /// Only of this component, such as wal
+    #[arg(long, value_name = "COMPONENT")]
+    pub component: Option<String>,
+    /// Only of this collection
+    #[arg(long, value_name = "COLLECTION")]
+    pub collection: Option<CollectionName>,
+    /// Also those before, of the collection
+    #[arg(long, requires = "collection")]
+    pub history: bool,
 }
 
 /// `icecore ls changes`

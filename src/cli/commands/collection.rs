@@ -39,6 +39,8 @@ fn create(context: &Context, args: &CollectionCreateArgs) -> CommandResult {
     let mut settings = CollectionSettings::default();
     change(&mut settings, &args.settings)?;
     let log = logs::open_or_make(context)?;
+    // Before anything is made: a slip in the name of its home leaves no collection without one.
+    let home = args.home.as_ref().map(|home| log.find_home(home)).transpose().map_err(logs::explain)?;
     let created = log.create_collection(&args.collection, &settings);
     let is_new = match &created {
         Err(error) if error.kind() == ErrorKind::Conflict && args.if_not_exists => false,
@@ -47,6 +49,10 @@ fn create(context: &Context, args: &CollectionCreateArgs) -> CommandResult {
             true
         }
     };
+    if let Some(home) = &home {
+        // Also of one that is there: an earlier try may have come no further.
+        log.assign_home(&args.collection, home).map_err(logs::explain)?;
+    }
     let info = log.collection_info(&args.collection).map_err(logs::explain)?;
     log.close().map_err(logs::explain)?;
     let next = info.written.next();

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use super::status;
 use crate::catalog::{Assignment, Catalog, CatalogResult, Change, SegmentKey, SegmentRow};
 use crate::cli::facts::{Facts, Listing};
-use crate::cli::{CommandResult, Context, Exit, Failure, LsChangesArgs, LsCommand, LsSegmentsArgs, Stdout, logs};
+use crate::cli::{
+    CommandResult, Context, Exit, Failure, LsAssignmentsArgs, LsChangesArgs, LsCommand, LsSegmentsArgs, Stdout, logs,
+};
 use crate::log::Log;
 use crate::log::catalog::CatalogLook;
 use crate::types::ids::hex;
@@ -29,7 +31,10 @@ pub(in crate::cli) fn run(context: &Context, command: &LsCommand) -> CommandResu
         LsCommand::Segments(args) => segments(&logs::look_at_catalog(context)?, args, &mut add)?,
         LsCommand::Journals => journals(&logs::open_read_only(context)?, &mut add)?,
         LsCommand::Changes(args) => changes(&*logs::look_at_catalog(context)?.catalog, args, &mut add)?,
-        LsCommand::Assignments => assignments(&logs::look_at_catalog(context)?, &mut add)?,
+        LsCommand::Assignments(args) => match &args.collection {
+            Some(name) if args.history => history(&logs::open_read_only(context)?, name, args, &mut add)?,
+            _ => assignments(&logs::look_at_catalog(context)?, args, &mut add)?,
+        },
     }
     if !list.finish(&mut stdout)? {
         context.say("none");
@@ -44,9 +49,9 @@ type Add<'a> = dyn FnMut(Facts) -> Result<(), Failure> + 'a;
 struct Places(HashMap<String, PathBuf>);
 
 impl Places {
-    fn of(look: &CatalogLook) -> Self {
+    fn of(directories: &[(String, PathBuf)]) -> Self {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        Self(look.directories.iter().map(|(id, path)| (id.clone(), absolute(path))).collect())
+        Self(directories.iter().map(|(id, path)| (id.clone(), absolute(path))).collect())
     }
 
     /// A directory that is not of this log any more is told by its id.
@@ -111,7 +116,7 @@ fn segments(look: &CatalogLook, args: &LsSegmentsArgs, add: &mut Add<'_>) -> Res
         let error = Error::new(ErrorKind::NotFound, format!("no such collection in the catalog: collection=`{name}`"));
         return Err(error.with_hint("`ls collections` lists them").into());
     }
-    let places = Places::of(look);
+    let places = Places::of(&look.directories);
     let mut left = args.limit.unwrap_or(usize::MAX);
     let mut after = None;
     while left > 0 {
@@ -190,16 +195,18 @@ fn change(change: &Change) -> Facts {
         .hidden("detail", detail)
 }
 
-fn assignments(look: &CatalogLook, add: &mut Add<'_>) -> Result<(), Failure> {
-    let places = Places::of(look);
+fn assignments(look: &CatalogLook, args: &LsAssignmentsArgs, add: &mut Add<'_>) -> Result<(), Failure> {
+    let places = Places::of(&look.directories);
     let mut last: Option<Assignment> = None;
     loop {
         let after = last.as_ref().map(|last| (last.component.as_str(), &last.collection));
-        let page = look.catalog.assignments(None, after, PAGE_ROWS).map_err(crate::Error::from)?;
+        let page = look.catalog.assignments(args.component.as_deref(), after, PAGE_ROWS).map_err(crate::Error::from)?;
         if page.is_empty() {
             return Ok(());
         }
-        for assignment in &page {
+        let is_wanted =
+            |assignment: &&Assignment| args.collection.as_ref().is_none_or(|name| *name == assignment.collection);
+        for assignment in page.iter().filter(is_wanted) {
             let facts = Facts::default()
                 .text("component", &assignment.component)
                 .text("collection", &assignment.collection)
@@ -212,4 +219,22 @@ fn assignments(look: &CatalogLook, add: &mut Add<'_>) -> Result<(), Failure> {
         }
         last = page.into_iter().next_back();
     }
+}
+
+fn history(log: &Log, name: &CollectionName, args: &LsAssignmentsArgs, add: &mut Add<'_>) -> Result<(), Failure> {
+    let places = Places::of(&log.directories());
+    for found in log.assignment_history(args.component.as_deref(), name).map_err(logs::explain)? {
+        let facts = Facts::default()
+            .text("component", &found.component)
+            .text("collection", &found.collection)
+            .text("directory", places.directory(&found.directory))
+            .hidden("directory_id", found.directory.clone())
+            .number("epoch", found.epoch.0)
+            .number("from_sequence", found.from.0)
+            .time("since", found.since)
+            .number("change", found.change.0)
+            .text("reason", &found.reason);
+        add(facts)?;
+    }
+    Ok(())
 }

@@ -73,6 +73,35 @@ fn render(report: &Report, dry_run: bool) -> String {
         }
         text.push_str(&table.render());
     }
+    if !report.missing_directories.is_empty() {
+        text.push_str("\nmissing, and not judged:\n");
+        for missing in &report.missing_directories {
+            let path =
+                missing.path.as_ref().map_or_else(|| missing.directory.clone(), |path| path.display().to_string());
+            let why = missing.reason.as_deref().unwrap_or("it is no local directory of this log");
+            let what = format!(
+                "{path}: {}, {}, {}: {why}",
+                human::plural(missing.collections, "collection"),
+                human::plural(missing.segments, "segment"),
+                human::size(missing.bytes)
+            );
+            text.push_str(&human::item(1, &what));
+        }
+    }
+    if !report.contested.is_empty() {
+        text.push_str("\nfound in several directories:\n");
+        for contested in &report.contested {
+            text.push_str(&human::item(1, &format!("{}: {}", contested.collection, contested.reason)));
+        }
+    }
+    if !report.foreign.is_empty() {
+        text.push_str(
+            "\nAvro files of others, left alone (`append COLLECTION FILE --format avro` takes their records):\n",
+        );
+        for path in &report.foreign {
+            text.push_str(&human::item(1, &path.display().to_string()));
+        }
+    }
     if !report.damaged.is_empty() {
         text.push_str("\ndamaged:\n");
         for damage in &report.damaged {

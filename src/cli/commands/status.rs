@@ -4,24 +4,39 @@ use super::verify::tails;
 use crate::cli::facts::Facts;
 use crate::cli::human::{self, Align, Table};
 use crate::cli::{CommandResult, Context, Exit, Stdout, logs};
+use crate::log::assign::DirectoryStatistics;
 use crate::log::read::{JournalInfo, JournalUse};
+use crate::log::recover::COMPONENT;
 use crate::log::verify::Status;
 
 pub(in crate::cli) fn run(context: &Context) -> CommandResult {
     let log = logs::open_read_only(context)?;
     let status = log.status().map_err(logs::explain)?;
+    let statistics = log.directories_statistics().map_err(logs::explain)?;
     let mut stdout = Stdout::lock();
     if context.json {
-        let object = serde_json::to_value(&status).expect("a status is plain text and numbers");
+        let mut object = serde_json::to_value(&status).expect("a status is plain text and numbers");
+        for directory in object["directories"].as_array_mut().into_iter().flatten() {
+            let held = statistics.iter().find(|held| directory["id"] == held.directory.as_str());
+            let (collections, bytes) = held.map(held_there).unzip();
+            directory["collections"] = collections.into();
+            directory["bytes"] = bytes.into();
+        }
         stdout.line(&object.to_string())?;
     } else {
-        stdout.write(render(&status).as_bytes())?;
+        stdout.write(render(&status, &statistics).as_bytes())?;
     }
     stdout.flush()?;
     Ok(Exit::Ok)
 }
 
-fn render(status: &Status) -> String {
+/// How many collections live in a directory, and how many bytes of segments and unsealed records.
+fn held_there(held: &DirectoryStatistics) -> (u64, u64) {
+    let collections = held.collections.get(COMPONENT).copied().unwrap_or(0);
+    (collections, held.segment_bytes + held.unsealed_bytes)
+}
+
+fn render(status: &Status, statistics: &[DirectoryStatistics]) -> String {
     let segments: Vec<String> =
         status.segments.iter().map(|(word, count)| format!("{} {word}", human::count(*count))).collect();
     let facts = Facts::default()
@@ -33,7 +48,7 @@ fn render(status: &Status) -> String {
         .text("segments", if segments.is_empty() { "0".to_owned() } else { segments.join(", ") })
         .text("unsealed", unsealed(status));
     let mut text = facts.lines();
-    text.push_str(&directories(status));
+    text.push_str(&directories(status, statistics));
     text.push_str(&journals(&status.journals));
     text.push_str(&tails(status.unproven_tail_bytes, status.dropped_tail_bytes));
     let attention = attention(status);
@@ -63,11 +78,27 @@ fn unsealed(status: &Status) -> String {
     format!("{}, {used} of {limit}", human::plural(status.unsealed_records, "record"))
 }
 
-fn directories(status: &Status) -> String {
-    let mut table = Table::new(&[("directory", Align::Left), ("id", Align::Left), ("free", Align::Right)]);
+fn directories(status: &Status, statistics: &[DirectoryStatistics]) -> String {
+    let mut table = Table::new(&[
+        ("directory", Align::Left),
+        ("id", Align::Left),
+        ("state", Align::Left),
+        ("collections", Align::Right),
+        ("bytes", Align::Right),
+        ("free", Align::Right),
+    ]);
     for directory in &status.directories {
         let free = directory.free_bytes.map_or_else(|| "?".to_owned(), human::size);
-        table.row([directory.path.display().to_string(), directory.id.clone(), free]);
+        let held = statistics.iter().find(|held| held.directory == directory.id).map(held_there);
+        let (collections, bytes) = held.unwrap_or_default();
+        table.row([
+            directory.path.display().to_string(),
+            directory.id.clone(),
+            directory.state.clone(),
+            human::count(collections),
+            human::size(bytes),
+            free,
+        ]);
     }
     format!("\n{}", table.render())
 }
@@ -117,6 +148,9 @@ fn attention(status: &Status) -> Vec<String> {
     let mut lines = Vec::new();
     for directory in &status.directories {
         let path = directory.path.display();
+        if let Some(reason) = &directory.reason {
+            lines.push(format!("{path}: {}: {reason}", directory.state));
+        }
         if directory.poisoned {
             lines.push(format!("{path}: a write or sync failed; check the disk, then reopen the log"));
         }

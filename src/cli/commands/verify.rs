@@ -29,7 +29,7 @@ pub(in crate::cli) fn run(context: &Context, args: &VerifyArgs) -> CommandResult
     stdout.flush()?;
     Ok(match report.verdict {
         Verified::Ok | Verified::OkWithGaps => Exit::Ok,
-        Verified::UnprovenTail => Exit::Partial,
+        Verified::UnprovenTail | Verified::Incomplete => Exit::Partial,
         Verified::Damaged => Exit::Damage,
     })
 }
@@ -43,6 +43,7 @@ fn facts(report: &VerifyReport) -> Facts {
         .count("journals", report.journals)
         .hidden("damaged", json!(report.damaged))
         .hidden("gaps", json!(report.gaps))
+        .hidden("missing_directories", json!(report.missing_directories))
         .hidden("without_row", json!(report.without_row))
         .hidden("unproven_tail_bytes", report.unproven_tail_bytes)
         .hidden("dropped_tail_bytes", report.dropped_tail_bytes)
@@ -61,6 +62,20 @@ fn render(report: &VerifyReport, deep: bool) -> String {
         text.push_str("\ndamaged or missing:\n");
         report.damaged.iter().for_each(|damaged| text.push_str(&line(damaged)));
         text.push_str("what is read of other files is unharmed; docs/recovery.md says what can be done\n");
+    }
+    if !report.missing_directories.is_empty() {
+        text.push_str("\nmissing, and not judged:\n");
+        for missing in &report.missing_directories {
+            let what = format!(
+                "{}: {}, {}, {}: {}",
+                missing.path.display(),
+                human::plural(missing.collections, "collection"),
+                human::plural(missing.segments, "segment"),
+                human::size(missing.bytes),
+                missing.reason
+            );
+            text.push_str(&human::item(1, &what));
+        }
     }
     if !report.gaps.is_empty() {
         text.push_str("\ngaps that were acknowledged:\n");

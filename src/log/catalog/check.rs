@@ -536,7 +536,7 @@ impl Check<'_> {
 }
 
 /// By directory, why it cannot be looked at: its identity is gone, or another one's, or cannot be read (A1).
-pub(super) fn why_missing(fs: &dyn FileSystem, directories: &[(String, PathBuf)]) -> Vec<Option<String>> {
+pub(in crate::log) fn why_missing(fs: &dyn FileSystem, directories: &[(String, PathBuf)]) -> Vec<Option<String>> {
     let why = |(id, path): &(String, PathBuf)| match Identity::read(fs, path) {
         Ok(Some(identity)) if identity.directory == *id => fs.list(path).err().map(|error| chain(&error)),
         Ok(Some(identity)) => Some(format!("another directory is there: id=`{id}`, found=`{}`", identity.directory)),

@@ -37,7 +37,7 @@ use crate::log::places;
 use crate::log::recover::act::row_of_file;
 use crate::log::recover::journals;
 use crate::log::recover::journals::FoundJournals;
-use crate::log::recover::segments::{self, Claim, Contested, FoundSegments, Listed, recovered, strongest};
+use crate::log::recover::segments::{self, Claim, Contested, FoundSegments, Listed, contest, recovered};
 use crate::log::recover::table::Action;
 use crate::log::recover::{CHANGES_SINCE_EPOCH, COMPONENT, LossReport};
 use crate::segment::FileKind;
@@ -389,11 +389,7 @@ impl<'a> Rebuild<'a> {
         }
         for (name, files) in &self.found.collections {
             let of = claims.entry(name.clone()).or_default();
-            of.extend(files.places.iter().map(|place| Claim {
-                directory: place.directory,
-                epoch: place.epoch.unwrap_or_default(),
-                last: place.newest.covers.last,
-            }));
+            of.extend(files.places.iter().map(segments::Place::claim));
         }
         if matches!(self.report.source, Source::Absent | Source::Unreadable) {
             // Made, and not used yet.
@@ -402,7 +398,6 @@ impl<'a> Rebuild<'a> {
                 claims.entry(name.clone()).or_default().push(claim);
             }
         }
-        self.report.contested = std::mem::take(&mut self.found.contested);
         let mut known: BTreeMap<CollectionName, Known> = BTreeMap::new();
         for found in &self.listed {
             let of = known.entry(found.key.collection.clone()).or_default();
@@ -427,8 +422,10 @@ impl<'a> Rebuild<'a> {
         for (name, mut of) in known {
             of.end = of.end.max(self.old_ends.get(&name).copied().unwrap_or_default());
             let claims = claims.remove(&name).unwrap_or_default();
-            let home = strongest(claims).map_or(0, |claim| claim.directory);
-            self.introduce(&mut writer, &name, home)?;
+            let (home, told) = contest(&name, self.place.directories, &claims);
+            if self.introduce(&mut writer, &name, home.map_or(0, |claim| claim.directory))? {
+                self.report.contested.extend(told);
+            }
             let unsealed = runs.remove(&name).unwrap_or_default();
             if self.may_be_away(&name)? {
                 continue;
@@ -463,9 +460,10 @@ impl<'a> Rebuild<'a> {
         Ok(is_home || has_files)
     }
 
-    fn introduce(&mut self, writer: &mut Writer<'_>, name: &CollectionName, home: usize) -> Result<()> {
+    /// Notes a collection that the old catalog did not assign; whether it is one.
+    fn introduce(&mut self, writer: &mut Writer<'_>, name: &CollectionName, home: usize) -> Result<bool> {
         if self.new.assignment(COMPONENT, name)?.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         if self.new.collection(name)?.is_none() {
             let put = Mutation::PutCollection { name: name.clone(), settings: "{}".to_owned() };
@@ -479,7 +477,8 @@ impl<'a> Rebuild<'a> {
             from: Sequence::FIRST,
         };
         self.report.assignments_made += 1;
-        Ok(writer.push(assign, self.now, FROM_DIRECTORIES)?)
+        writer.push(assign, self.now, FROM_DIRECTORIES)?;
+        Ok(true)
     }
 
     /// Records as lost what is nowhere, and raises `sealed_through` over what is in segments or on record (R4).

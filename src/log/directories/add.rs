@@ -109,14 +109,11 @@ fn add(options: &LogOptions, path: &Path) -> Result<Added> {
     };
     make_folders(fs, &path)?;
     let _lock = lock(fs, &path)?;
-    let id = match there {
-        Some(there) => there.directory,
-        None => {
-            let id = new_id(options, &set);
-            Identity { directory: id.clone(), ..set.newest.clone() }.write(fs, &path)?;
-            id
-        }
-    };
+    let id = there.map_or_else(|| new_id(options, &set), |there| there.directory);
+    if how == How::New {
+        // Also where a killed run did: what it wrote may not be durable.
+        Identity { directory: id.clone(), ..set.newest.clone() }.write(fs, &path)?;
+    }
     let mut new = set.newest.clone();
     new.forgotten.retain(|sibling| sibling.directory != id);
     new.directories.push(Sibling { directory: id.clone(), path: path.clone(), drained: false });
@@ -244,6 +241,8 @@ fn refuse_foreign(fs: &dyn FileSystem, path: &Path) -> Result<()> {
 }
 
 fn make_folders(fs: &dyn FileSystem, directory: &Path) -> Result<()> {
+    // Each by itself: of one that a killed run made, this makes the name durable, and not of those above it.
+    durable::create_dir_all(fs, directory)?;
     let own = directory.join(identity::FOLDER);
     durable::create_dir_all(fs, &own)?;
     durable::create_dir_all(fs, &own.join(seal::STAGING))?;

@@ -10,7 +10,7 @@
 use super::set::{Named, Set};
 use crate::catalog::SegmentKey;
 use crate::error::{Error, ErrorKind, Result};
-use crate::log::{DirectoryState, Log, LogOptions};
+use crate::log::{DirectoryState, Inner, Log, LogOptions, MoveReport};
 use crate::types::CollectionName;
 
 /// How far it has come.
@@ -35,10 +35,10 @@ pub struct Drained {
     pub bytes: u64,
     /// Stubs that are elsewhere now.
     pub stubs: u64,
-    /// Files that an interrupted drain had copied, and not removed.
-    pub removed: u64,
     /// Segments that stayed, and why.
     pub stayed: Vec<(SegmentKey, String)>,
+    /// Collections that were moved, with what they had in no segment.
+    pub collections: u64,
     /// Collections that still live there, and why.
     pub kept: Vec<(CollectionName, String)>,
     /// It was interrupted: more may be left.
@@ -67,10 +67,28 @@ impl Log {
     ) -> Result<Drained> {
         let id = mark(options, which)?;
         let log = Log::open(options.clone())?;
-        let drained = log.relocate_segments(&id, progress);
+        let drained = log.0.drain(&log, &id, progress);
         let closed = log.close();
         let drained = drained?;
         closed?;
+        Ok(drained)
+    }
+}
+
+impl Inner {
+    /// Steps 2 and 3.
+    fn drain(&self, log: &Log, id: &str, progress: &mut dyn FnMut(DrainProgress) -> bool) -> Result<Drained> {
+        // What lived in a directory that failed was moved when the log was opened, as far as it could be read.
+        let failed =
+            self.directories.iter().any(|known| known.id == *id && matches!(known.state(), DirectoryState::Failed(_)));
+        let moved = if failed { MoveReport::default() } else { log.move_away(id, "drained")? };
+        let mut drained = log.relocate_segments(id, progress)?;
+        drained.collections = moved.moved;
+        for (collection, why) in &mut drained.kept {
+            if let Some((_, known)) = moved.kept.iter().find(|(kept, _)| kept == collection) {
+                why.clone_from(known);
+            }
+        }
         Ok(drained)
     }
 }

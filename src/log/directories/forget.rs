@@ -6,7 +6,7 @@
 //! 2. Each collection that lives there: in one transaction its next 2^40 sequences are recorded as a loss and it is assigned to
 //!    another directory. What the lost journals held fits into these sequences, should they come back; nobody else gets them. A crash
 //!    before leaves the collection where it was, refusing appends; behind it, it goes on elsewhere, and is not looked at again.
-//! 3. Each segment there, a row at a time: `Archived` becomes `Evicted`; what has no archived copy becomes `Quarantined`, its range a
+//! 3. Each segment there, some at a time: `Archived` becomes `Evicted`; what has no archived copy becomes `Quarantined`, its range a
 //!    recorded loss in the same transaction. A crash leaves rows of both kinds, and doing it again goes on with those that are left.
 //! 4. The log is closed, and the set is changed: the directory is listed as forgotten (`set`). A crash before leaves it missing, with
 //!    nothing in it.
@@ -14,7 +14,7 @@
 //! The set last: while it lists the directory, nobody judges what lies in it, and a second `forget` finds what the first one left. The
 //! other way round, collections would be assigned to a directory that nobody knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::set::{Member, Named, Set};
 use crate::assignment::{self, Candidate};
@@ -26,6 +26,8 @@ use crate::types::{CollectionName, Sequence};
 
 /// Rows read at once.
 const PAGE_ROWS: usize = 1024;
+/// Mutations made in one transaction.
+const GROUP: usize = 512;
 /// So many sequences are left for what lay in journals that are gone (A3).
 pub const JUMP: u64 = 1 << 40;
 
@@ -68,6 +70,15 @@ impl ForgetPlan {
     pub fn is_loss(&self) -> bool {
         !self.collections.is_empty() || !self.segments.is_empty()
     }
+}
+
+/// Mutations that wait to be made together.
+#[derive(Default)]
+struct Giving {
+    mutations: Vec<Mutation>,
+    /// The collection of the newest row, and the losses of it that were on record.
+    collection: Option<CollectionName>,
+    on_record: HashSet<(Sequence, Sequence)>,
 }
 
 impl Log {
@@ -211,7 +222,15 @@ impl Inner {
                 &why,
             )?;
         }
-        self.each_local_row(&member.id, &mut |row| self.give_up_segment(row, &why))?;
+        let mut giving = Giving::default();
+        self.each_local_row(&member.id, &mut |row| {
+            self.give_up_segment(&row, &mut giving)?;
+            if giving.mutations.len() >= GROUP {
+                self.apply(&std::mem::take(&mut giving.mutations), &why)?;
+            }
+            Ok(())
+        })?;
+        self.apply(&giving.mutations, &why)?;
         Ok(Some(plan))
     }
 
@@ -268,27 +287,29 @@ impl Inner {
         Ok(plan)
     }
 
-    fn give_up_segment(&self, row: SegmentRow, why: &str) -> Result<()> {
+    /// Adds what happens to a row. All of it is in one transaction: a quarantined segment has its loss.
+    fn give_up_segment(&self, row: &SegmentRow, giving: &mut Giving) -> Result<()> {
         use SegmentStatus::{Archived, Archiving, Evicted, Quarantined, Sealed};
         let transition = |from, to| Mutation::Transition { key: row.key.clone(), from, to, archive_key: None };
-        let mutations = match row.status {
-            Archived => vec![transition(Archived, Evicted)],
-            status => {
-                let mut mutations = Vec::new();
-                if status == Archiving {
-                    mutations.push(transition(Archiving, Sealed));
-                }
-                mutations.push(transition(Sealed, Quarantined));
-                let (collection, first, last) = (row.key.collection.clone(), row.key.first, row.key.last);
-                // Of a segment that was quarantined before and put back, the loss may be on record.
-                let known = self.catalog.losses(Some(&collection))?;
-                if !known.iter().any(|loss| loss.first == first && loss.last == last) {
-                    mutations.push(Mutation::RecordLoss { collection, first, last });
-                }
-                mutations
-            }
-        };
-        self.apply(&mutations, why).map(drop)
+        if row.status == Archived {
+            giving.mutations.push(transition(Archived, Evicted));
+            return Ok(());
+        }
+        let (collection, first, last) = (row.key.collection.clone(), row.key.first, row.key.last);
+        if giving.collection.as_ref() != Some(&collection) {
+            let losses = self.catalog.losses(Some(&collection))?;
+            giving.on_record = losses.into_iter().map(|loss| (loss.first, loss.last)).collect();
+            giving.collection = Some(collection.clone());
+        }
+        if row.status == Archiving {
+            giving.mutations.push(transition(Archiving, Sealed));
+        }
+        giving.mutations.push(transition(Sealed, Quarantined));
+        // Of a segment that was quarantined before and put back, the loss may be on record.
+        if !giving.on_record.contains(&(first, last)) {
+            giving.mutations.push(Mutation::RecordLoss { collection, first, last });
+        }
+        Ok(())
     }
 
     /// Calls `visit` for every row whose file is in the directory.

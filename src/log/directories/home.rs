@@ -4,10 +4,10 @@
 //! for a store. Its segments go to the store afterwards ([`push`](super::push)). The home is an assignment of a component of its own, with
 //! the same history as any; it does not touch where the log keeps the collection.
 
+use super::set::{Named, Set};
 use crate::catalog::{Catalog, Mutation};
 use crate::error::{Error, ErrorKind, Result};
-use crate::log::identity::Identity;
-use crate::log::{Inner, Log};
+use crate::log::Log;
 use crate::types::{CollectionName, Sequence};
 
 /// The component whose assignments say in which store a collection's segments are at home.
@@ -16,14 +16,33 @@ pub const HOME: &str = "home";
 const PAGE_ROWS: usize = 4096;
 
 impl Log {
-    /// Gives a collection a home: the id of a remote, or of a local directory, which means that its segments stay where they are
-    /// sealed. Segments that are in no store yet go to the new home; those that are in one stay there.
+    /// The id of a directory that may be a home, by its id, its path or its URL.
+    ///
+    /// # Errors
+    /// `NotFound` for what is no directory of the log.
+    pub fn find_home(&self, which: &str) -> Result<String> {
+        let log = &self.0;
+        let set = Set::find(&*log.fs, &log.options.directories)?;
+        let set =
+            set.ok_or_else(|| Error::new(ErrorKind::Unavailable, "no identity of the log's directories can be read"))?;
+        match set.named(which)? {
+            Named::Member(index) => Ok(set.members[index].id.clone()),
+            Named::Remote(id) => Ok(id),
+            Named::Forgotten(id) => {
+                Err(Error::new(ErrorKind::NotFound, format!("the directory is forgotten: directory=`{id}`"))
+                    .with_hint("`directory ls` lists them; `directory add` adds one"))
+            }
+        }
+    }
+
+    /// Gives a collection a home, by its id, its path or its URL: a remote, or a local directory, which means that its segments stay where
+    /// they are sealed. Segments that are in no store yet go to the new home; those that are in one stay there.
     ///
     /// # Errors
     /// `NotFound` for an unknown collection or directory; what the catalog said.
-    pub fn assign_home(&self, collection: &CollectionName, directory: &str) -> Result<()> {
+    pub fn assign_home(&self, collection: &CollectionName, which: &str) -> Result<()> {
         self.0.collection(collection)?;
-        self.0.check_home(directory)?;
+        let directory = self.find_home(which)?;
         let known = self.0.catalog.assignment(HOME, collection)?;
         if known.is_some_and(|known| known.directory == directory) {
             return Ok(());
@@ -34,7 +53,7 @@ impl Log {
                 &[Mutation::Assign {
                     component: HOME.into(),
                     collection: collection.clone(),
-                    directory: directory.to_owned(),
+                    directory,
                     epoch: self.0.epoch,
                     from: next,
                 }],
@@ -51,26 +70,6 @@ impl Log {
         let Some(assignment) = self.0.catalog.assignment(HOME, collection)? else { return Ok(None) };
         let is_local = self.0.directories.iter().any(|directory| directory.id == assignment.directory);
         Ok((!is_local).then_some(assignment.directory))
-    }
-}
-
-impl Inner {
-    /// The identity of a directory of this log whose word is right.
-    fn newest_identity(&self) -> Result<Identity> {
-        let read = |path| Identity::read(&*self.fs, path).ok().flatten();
-        let identities: Vec<Identity> = self.directories.iter().filter_map(|directory| read(&directory.path)).collect();
-        let newest = Identity::newest(&identities).cloned();
-        newest.ok_or_else(|| Error::new(ErrorKind::Unavailable, "no identity of the log's directories can be read"))
-    }
-
-    fn check_home(&self, id: &str) -> Result<()> {
-        let identity = self.newest_identity()?;
-        let is_known = identity.sibling(id).is_some() || identity.remotes.iter().any(|remote| remote.directory == id);
-        if is_known {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::NotFound, format!("no directory of the log: directory=`{id}`"))
-            .with_hint("`directory ls` lists them; `directory add` adds one"))
     }
 }
 

@@ -8,7 +8,8 @@
 //!    the first: a second copy of a row's file is not another segment. The next drain finds the same bytes there, and goes on.
 //! 3. The row names the other directory, in one transaction. From here on readers look there; one that has the file open reads on, and one
 //!    that comes too late to open it asks the catalog again.
-//! 4. The old file goes. A crash before leaves a file whose row is elsewhere: `sweep` removes it, once the row's own file is proven whole.
+//! 4. The old file goes. A crash before leaves a file whose row is elsewhere: recovery removes it, once the row's own file is proven whole
+//!    (`remove-copy`).
 //!
 //! The row before the old file: the other order would leave a row that promises bytes which are gone.
 
@@ -107,7 +108,18 @@ impl Inner {
             }],
             "drained",
         )?;
-        Ok(durable::remove(&*self.fs, &source)?)
+        self.remove_old(from, &source)
+    }
+
+    /// Step 4. From a disk that takes no writes nothing can be removed, and nothing has to: it is on its way out.
+    fn remove_old(&self, from: usize, path: &Path) -> Result<()> {
+        match durable::remove(&*self.fs, path) {
+            Err(error) if matches!(self.directories[from].state(), DirectoryState::Failed(_)) => {
+                tracing::warn!(error = chain(&error), "the old file stays where nothing can be removed");
+                Ok(())
+            }
+            removed => Ok(removed?),
+        }
     }
 
     fn publish_copy(&self, staging: &Path, path: &Path) -> Result<()> {
@@ -152,42 +164,35 @@ impl Inner {
         Ok(durable::create_dir_all(&*self.fs, folder).and_then(|()| self.fs.sync_dir(folder))?)
     }
 
-    /// What is left in the directory: files that a drain had copied, stubs, and empty folders.
+    /// Stubs follow their collections, and empty folders go.
     fn sweep(&self, from: usize, drained: &mut Drained) -> Result<()> {
         let root = &self.directories[from].path;
-        let mut found = Vec::new();
-        list(&*self.fs, from, root, &mut |listed| found.push(listed))?;
-        for listed in found {
-            let covers = SequenceRange { first: listed.key.first, last: listed.key.last };
-            let name = SegmentName { covers, generation: listed.key.generation, kind: listed.kind };
-            let path = name.path(root, &listed.key.collection);
-            let swept = match listed.kind {
-                FileKind::Segment => match self.catalog.segment(&listed.key)? {
-                    Some(row) if row.directory != self.directories[from].id && row.status.is_local() => {
-                        self.remove_second_copy(&row, &path).map(|()| drained.removed += 1)
-                    }
-                    // Its row was not moved, and is told of; or it has none, and the next opening looks at it.
-                    _ => Ok(()),
-                },
-                FileKind::Stub => self.relocate_stub(&listed.key.collection, &name, from).map(|()| drained.stubs += 1),
-            };
-            if let Err(error) = swept {
-                drained.stayed.push((listed.key, chain(&error)));
+        let mut stubs = Vec::new();
+        list(&*self.fs, from, root, &mut |listed| {
+            if listed.kind == FileKind::Stub {
+                stubs.push(listed.key);
             }
+        })?;
+        for key in stubs {
+            let covers = SequenceRange { first: key.first, last: key.last };
+            match self.relocate_stub(&key.collection, &SegmentName::stub(covers, key.generation), from) {
+                Ok(()) => drained.stubs += 1,
+                Err(error) => drained.stayed.push((key, chain(&error))),
+            }
+        }
+        if matches!(self.directories[from].state(), DirectoryState::Failed(_)) {
+            return Ok(());
         }
         for entry in self.fs.list(root)? {
             if entry.kind == EntryKind::Directory && !entry.name.starts_with('.') {
+                let folder = root.join(entry.name);
+                // What a killed drain removed, a power cut could bring back.
+                self.fs.sync_dir(&folder)?;
                 // Those that are not empty stay.
-                let _ = self.fs.remove_dir(&root.join(entry.name));
+                let _ = self.fs.remove_dir(&folder);
             }
         }
-        Ok(())
-    }
-
-    fn remove_second_copy(&self, row: &SegmentRow, path: &Path) -> Result<()> {
-        let own = self.path_of(row).ok_or_else(|| not_as_sealed(path))?;
-        self.must_be(&own, (row.bytes, row.sha256))?;
-        Ok(durable::remove(&*self.fs, path)?)
+        Ok(self.fs.sync_dir(root)?)
     }
 
     /// A stub has no row: two of one name are one stub, so the same steps without the third do.
@@ -202,6 +207,7 @@ impl Inner {
             digest.update(piece);
             Ok(())
         })?;
+        drop(file);
         let expected = (bytes, digest.finish());
         if self.fs.metadata(&path).is_ok() {
             self.must_be(&path, expected)?;
@@ -214,7 +220,7 @@ impl Inner {
             }
             copied?;
         }
-        Ok(durable::remove(&*self.fs, &source)?)
+        self.remove_old(from, &source)
     }
 }
 

@@ -66,10 +66,12 @@ impl Machine {
             taken.lock().unwrap().extend(images.into_iter().map(|fs| (fs, snapshot())));
         };
         let take = Arc::new(take);
-        let observed = Arc::clone(&take);
+        let (observed, committing, disk) = (Arc::clone(&take), Arc::clone(&take), self.fs.clone());
         self.fs.observe(Arc::new(move |_, fs| observed(fs)));
+        self.catalog.observe(move |_| committing(&disk));
         work(self);
         self.fs.observe_no_more();
+        self.catalog.observe(|_| ());
         take(&self.fs);
         let images = std::mem::take(&mut *images.lock().unwrap());
         let machine = |(fs, catalog)| Self { fs, catalog, directories: self.directories.clone() };

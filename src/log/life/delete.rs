@@ -232,9 +232,9 @@ impl Inner {
             collection.life.apply(&CollectionSettings::default());
             if state.next > cut {
                 // Appends took their places behind the cut meanwhile.
-                self.revive(collection);
+                self.revive(collection, &state);
             } else {
-                collection.life.set_deleted(now);
+                self.vanish(collection, &state, now);
             }
             (runs, waiters)
         };
@@ -363,7 +363,7 @@ fn remove_files(fs: &dyn FileSystem, places: &[(String, PathBuf)], rows: &[Segme
     gone
 }
 
-/// Does what deletions that were cut short left to do; before recovery looks at anything, so that it finds rows and files
+/// Does what deletions that were cut short left to do, in those `directories` that are there; before recovery looks at anything, so that it finds rows and files
 /// agreed. What cannot be done now is tried again at the next opening, and does not keep the log from being opened.
 ///
 /// # Errors
@@ -400,6 +400,12 @@ fn finish_one(
     collection: &CollectionRow,
 ) -> Result<()> {
     let CollectionRow { name, floor, .. } = collection;
+    let home = match catalog.assignment(COMPONENT, name)? {
+        None => directories.first(),
+        Some(assigned) => directories.iter().find(|(id, _)| *id == assigned.directory),
+    };
+    // Where its directory is missing, it waits for it: nothing is made at an empty mount point (A1).
+    let Some((_, home)) = home else { return Ok(()) };
     let apply = |mutations: &[Mutation]| catalog.apply(mutations, writer.now, REASON).map(drop);
     // Below the floor nothing is live, unless a transaction of many was the last one.
     let live = |catalog: &dyn Catalog| -> Result<Vec<SegmentRow>> {
@@ -424,9 +430,6 @@ fn finish_one(
         purging.extend(rows.into_iter().filter(|row| row.key.last < *floor && is_left(row)));
     }
     if is_marked {
-        let assigned = catalog.assignment(COMPONENT, name)?;
-        let home = assigned.and_then(|assigned| directories.iter().find(|(id, _)| *id == assigned.directory));
-        let home = &home.or(directories.first()).expect("a log has a directory").1;
         let path = tombstone::path(home, name, floor.previous());
         if writer.fs.metadata(&path).is_err_and(|error| error.is_not_found()) {
             writer.leave(home, name, floor.previous())?;

@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::super::collection::CollectionState;
 use super::super::options::SyncMode;
 use super::super::{Collection, Inner};
 use super::settings::{CollectionSettings, SYNC, Stored};
 use crate::catalog::{Catalog, CollectionRow, Mutation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::PeriodicSync;
-use crate::types::{CollectionName, Timestamp};
+use crate::types::{CollectionName, Sequence, Timestamp};
 
 /// Rows read at once.
 const PAGE_ROWS: usize = 4096;
@@ -135,21 +136,34 @@ pub(in crate::log) fn load(
         after = Some(last.name.clone());
         for row in &rows {
             if let Some(collection) = collections.get(&row.name) {
-                follow(collection, row, lives, writes);
+                follow(catalog, collection, row, lives, writes)?;
             }
         }
     }
 }
 
-fn follow(collection: &Arc<Collection>, row: &CollectionRow, lives: &Lives, writes: bool) {
+fn follow(
+    catalog: &dyn Catalog,
+    collection: &Arc<Collection>,
+    row: &CollectionRow,
+    lives: &Lives,
+    writes: bool,
+) -> Result<()> {
     let stored = Stored::read(&row.settings);
     collection.life.apply(&stored.settings);
     if stored.settings.sync == Some(SyncMode::Periodic) {
         lives.periodic.store(true, Ordering::Release);
     }
+    // A record counts, and not how far the sequence has come: room that was left for what may be lost makes nothing live.
+    let sealed = match stored.deleted {
+        Some(_) => {
+            catalog.segments_back(&row.name, Sequence::MAX, 1)?.pop().is_some_and(|last| last.key.last >= row.floor)
+        }
+        None => false,
+    };
     let state = collection.state();
     match stored.deleted {
-        Some(at) if state.written < row.floor => collection.life.set_deleted(at),
+        Some(at) if !sealed && state.unsealed.is_empty() => collection.life.set_deleted(at),
         marked => {
             collection.life.set_live();
             drop(state);
@@ -159,6 +173,7 @@ fn follow(collection: &Arc<Collection>, row: &CollectionRow, lives: &Lives, writ
             }
         }
     }
+    Ok(())
 }
 
 impl Inner {
@@ -170,7 +185,10 @@ impl Inner {
     ) -> Result<Arc<Collection>> {
         let mut message = format!("no such collection: collection=`{name}`");
         let hint = "`ls collections` lists them";
-        let Some(known) = known else { return Err(Error::new(ErrorKind::NotFound, message).with_hint(hint)) };
+        let Some(known) = known else {
+            self.may_be_new(name)?;
+            return Err(Error::new(ErrorKind::NotFound, message).with_hint(hint));
+        };
         if self.companion.is_some() {
             // The writer may have deleted it, or made it live again, since we looked.
             let row = self.catalog.collection(name)?;
@@ -229,9 +247,25 @@ impl Inner {
     }
 
     /// The append has its place, and still holds the collection's lock.
-    pub(in crate::log) fn revive(&self, collection: &Arc<Collection>) {
-        collection.life.set_live();
+    pub(in crate::log) fn revive(&self, collection: &Arc<Collection>, state: &CollectionState) {
+        self.appear(collection, state);
         self.lives.revived().push(Arc::clone(collection));
+    }
+
+    /// It is there from now on, and counts where it lives.
+    pub(super) fn appear(&self, collection: &Collection, state: &CollectionState) {
+        if collection.life.deleted().is_some() {
+            self.placement.added(state.home.directory);
+        }
+        collection.life.set_live();
+    }
+
+    /// It is there no more, and counts nowhere.
+    pub(super) fn vanish(&self, collection: &Collection, state: &CollectionState, at: Timestamp) {
+        if collection.life.deleted().is_none() {
+            self.placement.removed(state.home.directory);
+        }
+        collection.life.set_deleted(at);
     }
 
     /// An append to a name that nobody created.

@@ -104,14 +104,18 @@ impl Log {
             }
         };
         let text = Stored { settings: settings.clone(), deleted: None }.text();
+        // Where a deleted one's directory is missing, nobody knows whether it had come back there.
+        if let Some(why) = collection.state().refuses.clone() {
+            return Err(Error::new(ErrorKind::Unavailable, why));
+        }
         let mut mutations = vec![Mutation::PutCollection { name: name.clone(), settings: text }];
         mutations.extend(log.introduce(&collection));
         log.apply(&mutations, "created")?;
         collection.catalogued.store(true, Ordering::Release);
         log.put_in_force(&collection, settings);
         {
-            let _state = collection.state();
-            collection.life.set_live();
+            let state = collection.state();
+            log.appear(&collection, &state);
         }
         let directory = collection.directory();
         durable::create_dir_all(&*log.fs, &log.directories[directory].path.join(name.directory_name()))?;

@@ -7,9 +7,10 @@
 //! - Relocate, put back: the file and its name are synced, then one transaction changes the row (its directory, its status, its loss). A
 //!   crash before it decides the same again; one behind it leaves a damaged file in the old place, which is then a copy with other
 //!   bytes, and is set aside as one.
-//! - Set aside: the file moves to the quarantine. No row names it: it is damaged, or another segment has its records.
-//! - Quarantine: the row first, with the loss, then the file moves. A crash between leaves a Quarantined row with a damaged file, which is
-//!   kept.
+//! - Set aside: the file moves to the quarantine. No row names it: it is damaged, or another segment has its records. Last of all, behind
+//!   the losses: its name may be all that tells of its sequences.
+//! - Quarantine, read from the archive: the file moves first, then the row. A crash between leaves a row whose file is absent, of which
+//!   the same is decided. The other order would leave a damaged file under a row that does not want it, to be removed unseen.
 //! - Remove a copy: last of what is done for its segment, and after the file that stays was read whole and synced, with its name: a power
 //!   cut may take neither. A crash before leaves the copy, which is decided again.
 //! - Remove: the row says already that the file is not wanted.
@@ -71,15 +72,22 @@ impl Context<'_> {
 /// The catalog or the disk refuses something that cannot be done without.
 pub fn act(context: &Context<'_>, examination: &mut Examination) -> Result<()> {
     sync_journals(context, examination)?;
-    for finding in &examination.segments.findings {
+    act_on_segments(context, examination, |action| action != Action::SetAside)?;
+    set_tails_aside(context, examination);
+    note_collections(context, examination)?;
+    // Last: a file's name may be all that tells of sequences that were there. Before they are on record as lost, it stays.
+    act_on_segments(context, examination, |action| action == Action::SetAside)
+}
+
+fn act_on_segments(context: &Context<'_>, examination: &Examination, chosen: impl Fn(Action) -> bool) -> Result<()> {
+    for finding in examination.segments.findings.iter().filter(|finding| chosen(finding.action)) {
         if !context.writable[finding.directory] {
             continue;
         }
         let standing = examination.standings.get(&finding.key.collection);
         context.in_directory(finding.directory, act_on_segment(context, finding, standing))?;
     }
-    set_tails_aside(context, examination);
-    note_collections(context, examination)
+    Ok(())
 }
 
 /// What a killed process wrote may be in the page cache only; before it counts, it is synced. A power cut later could
@@ -171,8 +179,8 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, standing: Opt
             apply(&[transition(SegmentStatus::Archiving, SegmentStatus::Sealed)])?;
         }
         Action::ReadFromArchive => {
-            apply(&to_evicted(status, transition))?;
             set_aside(context, finding.directory, &finding.path)?;
+            apply(&to_evicted(status, transition))?;
         }
         Action::Quarantine => {
             let mut mutations = Vec::new();
@@ -187,12 +195,16 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, standing: Opt
             if !on_record.iter().any(|loss| (loss.first, loss.last) == (first, last)) {
                 mutations.push(Mutation::RecordLoss { collection, first, last });
             }
-            apply(&mutations)?;
             set_aside(context, finding.directory, &finding.path)?;
+            apply(&mutations)?;
         }
         Action::RemoveCopy => {
-            if let Some((_, kept)) = &finding.beside {
-                sync_file(context.fs, kept)?;
+            if let Some((directory, kept)) = &finding.beside {
+                // One that stays where nothing can be made durable is no reason to remove another.
+                if !context.writable[*directory] {
+                    return Ok(());
+                }
+                context.in_directory(*directory, sync_file(context.fs, kept))?;
             }
             remove(context.fs, &finding.path)?;
         }
@@ -221,7 +233,11 @@ fn relocation(context: &Context<'_>, finding: &SegmentFinding) -> Option<Mutatio
 }
 
 fn set_beside_aside(context: &Context<'_>, finding: &SegmentFinding) -> Result<()> {
-    finding.beside.as_ref().map_or(Ok(()), |(directory, path)| set_aside(context, *directory, path))
+    match &finding.beside {
+        // Elsewhere it is a copy with other bytes, when it can be written to again.
+        Some((directory, path)) if context.writable[*directory] => set_aside(context, *directory, path),
+        _ => Ok(()),
+    }
 }
 
 fn to_evicted(

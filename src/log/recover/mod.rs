@@ -4,6 +4,7 @@
 //! - [`segments`]: files against rows
 //! - [`table`]: the decision for each segment
 //! - [`collections`]: where each collection stands
+//! - [`returned`]: whether a directory that was away holds what the log has
 //! - [`act`]: doing it
 //!
 //! [`examine`] reads and decides, and changes nothing: `recover --dry-run` prints its [`Report`]. [`act`] then does what
@@ -13,6 +14,7 @@
 pub mod act;
 pub mod collections;
 pub mod journals;
+pub mod returned;
 pub mod segments;
 pub mod table;
 
@@ -21,7 +23,7 @@ use std::path::PathBuf;
 
 use self::collections::{AllPieces, Known, Merged};
 use self::journals::FoundJournals;
-use self::segments::{CollectionFiles, FoundSegments};
+use self::segments::{Claim, CollectionFiles, Contested, FoundSegments, Unjudged};
 use super::DirectoryState;
 use super::damage::Damaged;
 use crate::catalog::{Assignment, Catalog, CollectionRow};
@@ -42,8 +44,13 @@ pub const CHANGES_SINCE_EPOCH: &str = "changes_since_epoch";
 /// Under this name the catalog keeps the ids of directories that were missing when it was made anew, with a space between: which
 /// collections they have, nobody knows.
 pub const UNKNOWN_DIRECTORIES: &str = "unknown_directories";
+/// Under this name the catalog keeps the ids of directories that were away and are back, until what they hold is merged, with a space
+/// between.
+pub const RETURNED_DIRECTORIES: &str = "returned_directories";
 /// The smallest record: what lost bytes may have held at most is counted by it (J6).
 const RECORD_BYTES_MIN: u64 = 13;
+/// Behind the id of a directory that may have collections that the catalog does not know, and no news of those that it does.
+const NEW_ONLY: &str = ":new";
 const PAGE_ROWS: usize = 4096;
 
 /// Sequences that are missing and were not on record.
@@ -87,6 +94,12 @@ pub struct Report {
     pub unsealed_records: u64,
     /// Things to do.
     pub steps: Vec<Step>,
+    /// Directories that are not there, and what the catalog has in each: nothing of it is judged (A3).
+    pub missing_directories: Vec<Unjudged>,
+    /// Collections that were found in several directories, where neither the catalog nor a MOVE says in which they live.
+    pub contested: Vec<Contested>,
+    /// Avro files that are none of ours: left alone.
+    pub foreign: Vec<PathBuf>,
     /// Damage, old and new.
     pub damaged: Vec<Damaged>,
     /// Losses that were not on record.
@@ -117,7 +130,7 @@ pub struct Examination {
     /// Records of recorded losses that are there after all, below what is sealed: each collection's runs, in order.
     pub found: Found,
     /// Why no collection can be known to be new, where that is so.
-    pub uncertain: Option<String>,
+    pub uncertain: Option<Uncertain>,
     /// Directories that were missing when the catalog was made anew, to be kept under [`UNKNOWN_DIRECTORIES`] where that is news.
     pub unknown_note: Option<String>,
     /// For people.
@@ -136,6 +149,28 @@ pub struct Looked<'a> {
     pub states: &'a [DirectoryState],
     /// Whether what is found will be acted on.
     pub writable: bool,
+    /// What the catalog cannot know of directories that are missing.
+    pub unknown: Unknown,
+    /// Which directories were away, or could not be written to, when the log was written before: what they hold is compared.
+    pub returned: &'a [bool],
+}
+
+/// What the catalog may not know, because the run before ended before it was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unknown {
+    /// Collections that were new.
+    pub collections: bool,
+    /// Collections that were moved.
+    pub moves: bool,
+}
+
+/// Why something may be in a directory that is missing, and of what that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uncertain {
+    /// Which directory.
+    pub why: String,
+    /// Of every collection; else only of those that the catalog does not know.
+    pub of_all: bool,
 }
 
 impl Looked<'_> {
@@ -200,38 +235,49 @@ pub fn examine(fs: &dyn FileSystem, looked: &Looked<'_>, catalog: &dyn Catalog) 
         ..Report::default()
     };
     report_journals(&journals, &mut report);
-    report_segments(&segments, &mut report);
+    report_segments(looked, &segments, &mut report);
     let note = catalog.meta(DAMAGE_NOTE)?.unwrap_or_default();
     let (rooms, new_note) = rooms(directories, &journals, &note);
-    let unknown = unknown_directories(looked, catalog, &word, report.catalog_is_old)?;
+    let unknown_before = catalog.meta(UNKNOWN_DIRECTORIES)?.unwrap_or_default();
+    let unknown = unknown_directories(looked, &unknown_before, &word, report.catalog_is_old);
     let uncertain = looked.uncertain(&unknown);
-    let (standings, found) = stand(looked, &journals, &segments, &word, (rooms, uncertain.as_deref(), &mut report))?;
+    let of_all = uncertain.as_ref().filter(|uncertain| uncertain.of_all).map(|uncertain| uncertain.why.as_str());
+    let (standings, found) = stand((fs, catalog), looked, &journals, &segments, &word, (rooms, of_all, &mut report))?;
     report.collections = standings.len() as u64;
     let damage_note = (new_note != note).then_some(new_note);
-    let unknown_before = catalog.meta(UNKNOWN_DIRECTORIES)?.unwrap_or_default();
     let unknown_note = (unknown != unknown_before).then_some(unknown);
     Ok(Examination { journals, segments, standings, damage_note, found, uncertain, unknown_note, report })
 }
 
-/// The missing directories of which the catalog cannot know what they held: it was made anew, or is an old copy, and they were missing
-/// then. By ids, with a space between.
-fn unknown_directories(looked: &Looked<'_>, catalog: &dyn Catalog, word: &CatalogWord, is_old: bool) -> Result<String> {
-    let before = catalog.meta(UNKNOWN_DIRECTORIES)?.unwrap_or_default();
-    let is_new = word.rows.is_empty() && word.assigned.is_empty();
+/// The missing directories of which the catalog cannot know all that they hold, and whether that may concern collections that it knows:
+/// because it was made anew, or is an old copy, or because the run before ended before it was told. As it is kept under
+/// [`UNKNOWN_DIRECTORIES`].
+fn unknown_directories(looked: &Looked<'_>, before: &str, word: &CatalogWord, is_old: bool) -> String {
+    let is_anew = is_old || word.rows.is_empty() && word.assigned.is_empty();
     let missing = (0..looked.directories.len()).filter(|&index| looked.is_missing(index));
-    let unknown = missing.map(|index| looked.directories[index].0.as_str());
-    let unknown = unknown.filter(|id| is_new || is_old || before.split(' ').any(|known| known == *id));
-    Ok(unknown.collect::<Vec<_>>().join(" "))
+    let unknown = missing.filter_map(|index| {
+        let id = looked.directories[index].0.as_str();
+        let known = before.split(' ').find(|known| known.strip_suffix(NEW_ONLY).unwrap_or(known) == id);
+        if is_anew || looked.unknown.moves || known == Some(id) {
+            Some(id.to_owned())
+        } else {
+            (looked.unknown.collections || known.is_some()).then(|| format!("{id}{NEW_ONLY}"))
+        }
+    });
+    unknown.collect::<Vec<_>>().join(" ")
 }
 
 impl Looked<'_> {
-    fn uncertain(&self, unknown: &str) -> Option<String> {
-        let id = unknown.split(' ').next().filter(|id| !id.is_empty())?;
+    fn uncertain(&self, unknown: &str) -> Option<Uncertain> {
+        let of_all = unknown.split(' ').find(|id| !id.is_empty() && !id.ends_with(NEW_ONLY));
+        let one = of_all.or_else(|| unknown.split(' ').find(|id| !id.is_empty()))?;
+        let id = one.strip_suffix(NEW_ONLY).unwrap_or(one);
         let path = self.directories.iter().find(|(known, _)| known == id).map(|(_, path)| path.display().to_string());
-        Some(format!(
-            "a directory was missing when the catalog was made anew: directory=`{}`, id=`{id}`",
+        let why = format!(
+            "a directory is missing of which the catalog does not know all: directory=`{}`, id=`{id}`",
             path.unwrap_or_default()
-        ))
+        );
+        Some(Uncertain { why, of_all: of_all.is_some() })
     }
 }
 
@@ -329,7 +375,13 @@ fn report_journals(journals: &[FoundJournals], report: &mut Report) {
     }
 }
 
-fn report_segments(segments: &FoundSegments, report: &mut Report) {
+fn report_segments(looked: &Looked<'_>, segments: &FoundSegments, report: &mut Report) {
+    report.foreign.clone_from(&segments.foreign);
+    report.missing_directories.clone_from(&segments.unjudged);
+    for missing in &mut report.missing_directories {
+        let state = missing.index.and_then(|index| looked.states[index].reason());
+        missing.reason = missing.reason.take().or_else(|| state.map(str::to_owned));
+    }
     for finding in &segments.findings {
         report.steps.push(Step {
             action: finding.action.label(),
@@ -352,18 +404,19 @@ fn report_segments(segments: &FoundSegments, report: &mut Report) {
 }
 
 /// Where journals say that a collection lives.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Homes {
-    /// By its newest records: of which epoch, up to which sequence, in which directory.
-    newest: Option<(Epoch, Sequence, usize)>,
+    /// By its newest records in each directory.
+    newest: Vec<Claim>,
     /// By its newest MOVE: of which epoch, from which sequence on, in which directory.
     moved: Option<(Epoch, Sequence, usize)>,
 }
 
 impl Homes {
     fn note(&mut self, epoch: Epoch, last: Sequence, directory: usize) {
-        if self.newest.is_none_or(|(known, sequence, _)| (known, sequence) < (epoch, last)) {
-            self.newest = Some((epoch, last, directory));
+        match self.newest.iter_mut().find(|claim| claim.directory == directory) {
+            Some(claim) => (claim.epoch, claim.last) = (claim.epoch, claim.last).max((epoch, last)),
+            None => self.newest.push(Claim { directory, epoch, last }),
         }
     }
 }
@@ -425,9 +478,15 @@ struct Lives {
     on_record: bool,
 }
 
-/// The highest epoch of catalog and MOVEs decides. Without either, what lies there: records of the newest epoch, then the highest
-/// sequence.
-fn lives(looked: &Looked<'_>, assigned: Option<&Assignment>, homes: Option<&Homes>, files: &CollectionFiles) -> Lives {
+/// The highest epoch of catalog and MOVEs decides. Without either, what lies in journals and folders: records of the newest epoch, then
+/// the highest sequence; where several directories have some, that is told.
+fn lives(
+    looked: &Looked<'_>,
+    (name, assigned): (&CollectionName, Option<&Assignment>),
+    homes: Option<&Homes>,
+    files: &CollectionFiles,
+    contested: &mut Vec<Contested>,
+) -> Lives {
     let place = |id: &str| looked.directories.iter().position(|(known, _)| known == id);
     let assigned = assigned.and_then(|assigned| Some((assigned.epoch, assigned.from, place(&assigned.directory)?)));
     let moved = homes.and_then(|homes| homes.moved);
@@ -439,14 +498,18 @@ fn lives(looked: &Looked<'_>, assigned: Option<&Assignment>, homes: Option<&Home
     if let Some((epoch, from, directory)) = moved {
         return Lives { directory, epoch, from, on_record: false };
     }
-    let newest = homes.and_then(|homes| homes.newest).map(|(.., directory)| directory);
-    let directory = newest
-        .or(files.directory)
+    let journals = homes.iter().flat_map(|homes| &homes.newest).copied();
+    let claims: Vec<Claim> = journals.chain(files.places.iter().map(segments::Place::claim)).collect();
+    let (winner, told) = segments::contest(name, looked.directories, &claims);
+    contested.extend(told);
+    let directory = winner
+        .map(|winner| winner.directory)
         .unwrap_or_else(|| (0..looked.directories.len()).find(|&index| looked.is_writable(index)).unwrap_or(0));
     Lives { directory, epoch: Epoch(0), from: Sequence::FIRST, on_record: false }
 }
 
 fn stand(
+    (fs, catalog): (&dyn FileSystem, &dyn Catalog),
     looked: &Looked<'_>,
     journals: &[FoundJournals],
     segments: &FoundSegments,
@@ -465,7 +528,8 @@ fn stand(
     let mut all_found = Found::new();
     for (name, mut pieces) in pieces {
         let files = segments.collections.get(&name).unwrap_or(&none);
-        let lives = lives(looked, word.assigned.get(&name), homes.get(&name), files);
+        let assigned = (&name, word.assigned.get(&name));
+        let lives = lives(looked, assigned, homes.get(&name), files, &mut report.contested);
         let directory = lives.directory;
         let is_missing = looked.is_missing(directory);
         let mut known = known(word, files, &name);
@@ -493,7 +557,10 @@ fn stand(
         if directories.len() > 1 {
             pieces.sort_home_first(|file| places.get(&file) == Some(&directory));
         }
-        let mut merged = collections::merge(&name, pieces, &known)?;
+        let sealed = returned::Sealed { fs, directories, catalog };
+        let was_away = |run: &Run| places.get(&run.file.file_id).is_some_and(|&place| looked.returned[place]);
+        let differs = |run: &Run| if was_away(run) { sealed.differs(&name, run) } else { Ok(None) };
+        let mut merged = collections::merge(&name, pieces, &known, &differs)?;
         if is_missing {
             // What is not here is there, for all that is known.
             merged.losses.clear();
@@ -515,7 +582,8 @@ fn stand(
         if !merged.found.is_empty() {
             all_found.push((name.clone(), std::mem::take(&mut merged.found)));
         }
-        let refuses = refuses(looked, journals, directory, &name, uncertain);
+        let refuses =
+            refuses(looked, journals, directory, &name, uncertain).or_else(|| segments.end_unknown(&name, directory));
         let catalogued = word.rows.contains_key(&name) && lives.on_record;
         let is_end_unknown = is_missing || uncertain.is_some();
         let (home_epoch, home_from) = (lives.epoch, lives.from);

@@ -23,8 +23,17 @@ fn torn_tails(found: &FoundJournals) -> HashMap<(PathBuf, u64), u64> {
 impl Verifier<'_> {
     pub(super) fn check_journals(&mut self) -> Result<()> {
         let places: Vec<PathBuf> = self.log.0.directories.iter().map(|directory| directory.path.clone()).collect();
-        for place in places {
+        for (index, place) in places.into_iter().enumerate() {
+            if self.missing(index).is_some() {
+                continue;
+            }
             let mut found = journals::find(&*self.log.0.fs, &place, false)?;
+            if let Some(why) = found.unlistable {
+                let reason = format!("its journals cannot be listed: {why}");
+                let (collection, first_sequence, last_sequence) = (None, None, None);
+                self.report.damaged.push(Damaged { path: place, collection, first_sequence, last_sequence, reason });
+                continue;
+            }
             let mut faults = self.faults(&found);
             let mut tails = torn_tails(&found);
             for _ in 1..LOOKS {

@@ -20,9 +20,10 @@ use std::sync::Arc;
 
 pub use status::{CollectionRefusing, DirectoryStatus, Status};
 
+use super::catalog::check::why_missing;
 use super::damage::Damaged;
 use super::read::{LOOKS, ReadOptions};
-use super::{Collection, Log};
+use super::{Collection, DirectoryState, Log};
 use crate::catalog::LossRow;
 use crate::error::{ErrorKind, Result};
 use crate::types::{CollectionName, Sequence};
@@ -93,6 +94,9 @@ pub enum Verified {
     /// have been a last group that was acknowledged and damaged later (J5). The next opening for writing judges it.
     #[serde(rename = "UNPROVEN-TAIL")]
     UnprovenTail,
+    /// What could be looked at is as it should be; but a directory of the log is not there, and what it holds was not judged (A3).
+    #[serde(rename = "INCOMPLETE")]
+    Incomplete,
     /// Something is damaged or missing.
     #[serde(rename = "DAMAGED")]
     Damaged,
@@ -104,9 +108,27 @@ impl std::fmt::Display for Verified {
             Self::Ok => "OK",
             Self::OkWithGaps => "OK-WITH-GAPS",
             Self::UnprovenTail => "UNPROVEN-TAIL",
+            Self::Incomplete => "INCOMPLETE",
             Self::Damaged => "DAMAGED",
         })
     }
+}
+
+/// A directory that is not there, and what the catalog has in it: nothing of it was judged.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MissingDirectory {
+    /// Its id.
+    pub id: String,
+    /// Where it should be.
+    pub path: PathBuf,
+    /// Why it is not there.
+    pub reason: String,
+    /// Collections that live there.
+    pub collections: u64,
+    /// Segments whose file is there.
+    pub segments: u64,
+    /// Bytes of these.
+    pub bytes: u64,
 }
 
 /// What a verification found.
@@ -126,6 +148,8 @@ pub struct VerifyReport {
     pub damaged: Vec<Damaged>,
     /// Acknowledged losses.
     pub gaps: Vec<Missing>,
+    /// Directories that are not there.
+    pub missing_directories: Vec<MissingDirectory>,
     /// Whole files that have no row: the next opening for writing adopts them. A seal under way leaves one for a moment.
     pub without_row: Vec<PathBuf>,
     /// Bytes behind the last proven group of a journal (J5).
@@ -140,6 +164,8 @@ struct Verifier<'a> {
     options: VerifyOptions,
     report: VerifyReport,
     losses: HashMap<CollectionName, Vec<LossRow>>,
+    /// For each of the log's directories, its place among the report's missing ones.
+    missing: Vec<Option<usize>>,
     progress: VerifyProgress,
     on_progress: &'a mut dyn FnMut(VerifyProgress),
 }
@@ -148,7 +174,7 @@ impl Log {
     /// Proves that everything promised is there. Damage is part of the report, and no error.
     ///
     /// # Errors
-    /// The catalog or a directory cannot be read at all.
+    /// The catalog cannot be read at all.
     pub fn verify(&self, options: VerifyOptions) -> Result<VerifyReport> {
         self.verify_with(options, &mut |_| {})
     }
@@ -170,8 +196,16 @@ impl Log {
         let counts = self.0.catalog.counts()?;
         let segments_total = counts.iter().filter(|(status, _)| status.is_local()).map(|(_, count)| count).sum();
         let progress = VerifyProgress { segments_total, ..VerifyProgress::default() };
-        let mut verifier =
-            Verifier { log: self, options, report: VerifyReport::default(), losses, progress, on_progress };
+        let mut verifier = Verifier {
+            log: self,
+            options,
+            report: VerifyReport::default(),
+            losses,
+            missing: Vec::new(),
+            progress,
+            on_progress,
+        };
+        verifier.find_missing();
         verifier.check_catalog()?;
         verifier.check_journals()?;
         for collection in self.0.all_collections() {
@@ -182,7 +216,39 @@ impl Log {
     }
 }
 
+impl Log {
+    /// By directory, why it is not there, where it is not.
+    fn missing_directories(&self) -> Vec<Option<String>> {
+        let places: Vec<(String, PathBuf)> = self.directories();
+        let now = why_missing(&*self.0.fs, &places);
+        let then = self.0.directories.iter().map(|directory| match directory.state() {
+            DirectoryState::Missing(why) => Some(why),
+            _ => None,
+        });
+        then.zip(now).map(|(then, now)| then.or(now)).collect()
+    }
+}
+
 impl Verifier<'_> {
+    fn find_missing(&mut self) {
+        for (directory, why) in self.log.0.directories.iter().zip(self.log.missing_directories()) {
+            self.missing.push(why.as_ref().map(|_| self.report.missing_directories.len()));
+            self.report.missing_directories.extend(why.map(|reason| MissingDirectory {
+                id: directory.id.clone(),
+                path: directory.path.clone(),
+                reason,
+                collections: 0,
+                segments: 0,
+                bytes: 0,
+            }));
+        }
+    }
+
+    /// The report on the directory with this place in the log, where it is missing.
+    fn missing(&mut self, directory: usize) -> Option<&mut MissingDirectory> {
+        self.report.missing_directories.get_mut((*self.missing.get(directory)?)?)
+    }
+
     fn check_catalog(&mut self) -> Result<()> {
         let path = self.log.0.catalog_path.clone().unwrap_or_else(|| PathBuf::from("catalog"));
         for reason in self.log.0.catalog.check()? {
@@ -214,7 +280,15 @@ impl Verifier<'_> {
         let behind = unsealed.iter().filter(|(first, ..)| *first > sealed);
         self.report.records += behind.map(|(_, _, count)| count).sum::<u64>();
         there.sort_unstable();
-        self.find_holes(collection, floor, written, &there)?;
+        // What it has behind its segments may be in journals that are not here.
+        let end = match self.missing(collection.directory()) {
+            Some(missing) => {
+                missing.collections += 1;
+                written.min(sealed)
+            }
+            None => written,
+        };
+        self.find_holes(collection, floor, end, &there)?;
         for loss in losses.iter().filter(|loss| loss.last >= floor) {
             if loss.acknowledged.is_some() {
                 self.report.gaps.push(loss.into());
@@ -317,6 +391,8 @@ impl Verifier<'_> {
     fn finish(mut self) -> VerifyReport {
         self.report.verdict = if !self.report.damaged.is_empty() {
             Verified::Damaged
+        } else if !self.report.missing_directories.is_empty() {
+            Verified::Incomplete
         } else if self.report.unproven_tail_bytes > 0 {
             Verified::UnprovenTail
         } else if !self.report.gaps.is_empty() {

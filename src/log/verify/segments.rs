@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Verifier;
 use crate::catalog::{SegmentKey, SegmentRow};
 use crate::error::Result;
-use crate::fs::{EntryKind, FileSystem, OpenMode};
+use crate::fs::{EntryKind, FileSystem, FsError, OpenMode};
 use crate::log::damage::Damaged;
 use crate::log::recover::journals::chain;
 use crate::segment::{self, FileKind, FileRange, SegmentError, SegmentName, SegmentReader};
@@ -113,6 +113,12 @@ impl Verifier<'_> {
     }
 
     fn check_segment(&mut self, row: &SegmentRow) -> Result<()> {
+        let home = self.log.0.directories.iter().position(|directory| directory.id == row.directory);
+        if let Some(missing) = home.and_then(|home| self.missing(home)) {
+            missing.segments += 1;
+            missing.bytes += row.bytes;
+            return Ok(());
+        }
         let faults = self.judge(row);
         if !faults.is_empty() {
             // Compacted, evicted or set aside meanwhile? Then the file was no longer ours to judge.
@@ -139,8 +145,18 @@ impl Verifier<'_> {
 
     /// Files that look like segments and that the catalog does not know.
     pub(super) fn find_files_without_row(&mut self) -> Result<()> {
-        for directory in &self.log.0.directories {
-            for entry in self.log.0.fs.list(&directory.path)? {
+        for (index, directory) in self.log.0.directories.iter().enumerate() {
+            if self.missing(index).is_some() {
+                continue;
+            }
+            let entries = match self.log.0.fs.list(&directory.path) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    self.cannot_list(&directory.path, None, &error);
+                    continue;
+                }
+            };
+            for entry in entries {
                 if entry.kind != EntryKind::Directory || entry.name.starts_with('.') {
                     continue;
                 }
@@ -148,7 +164,10 @@ impl Verifier<'_> {
                 let files: Vec<SegmentName> = match self.log.0.fs.list(&folder) {
                     Ok(files) => files.iter().filter_map(|file| SegmentName::parse(&file.name)).collect(),
                     Err(error) if error.is_not_found() => continue,
-                    Err(error) => return Err(error.into()),
+                    Err(error) => {
+                        self.cannot_list(&folder, self.collection_of(&entry.name), &error);
+                        continue;
+                    }
                 };
                 let Some(name) = self.collection_of(&entry.name) else {
                     self.report.without_row.extend(files.iter().map(|file| folder.join(file.to_string())));
@@ -167,6 +186,16 @@ impl Verifier<'_> {
         }
         self.report.without_row.sort();
         Ok(())
+    }
+
+    fn cannot_list(&mut self, path: &Path, collection: Option<CollectionName>, error: &FsError) {
+        self.report.damaged.push(Damaged {
+            path: path.to_path_buf(),
+            collection,
+            first_sequence: None,
+            last_sequence: None,
+            reason: chain(error),
+        });
     }
 
     fn collection_of(&self, folder: &str) -> Option<CollectionName> {

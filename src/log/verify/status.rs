@@ -8,8 +8,8 @@ use crate::catalog::{Engine, MirrorStatus};
 use crate::error::Result;
 use crate::log::identity::Identity;
 use crate::log::read::JournalInfo;
-use crate::log::recover::journals;
-use crate::log::{Log, SyncMode};
+use crate::log::recover::journals::{self, FoundJournals};
+use crate::log::{DirectoryState, Log, SyncMode};
 use crate::types::{ChangeNumber, CollectionName};
 
 /// One directory of the log.
@@ -19,6 +19,10 @@ pub struct DirectoryStatus {
     pub id: String,
     /// Where it is.
     pub path: PathBuf,
+    /// What it is good for: `healthy`, `drained`, `failed`, `missing`.
+    pub state: String,
+    /// Why it is not healthy, where there is more to say.
+    pub reason: Option<String>,
     /// Bytes that can still be written; `None` where the system does not say.
     pub free_bytes: Option<u64>,
     /// A write or sync failed: it takes no appends until the log is opened again (J7).
@@ -89,21 +93,30 @@ impl Log {
     /// The state of the log. Reads the journals that are not released.
     ///
     /// # Errors
-    /// The catalog or a journals' folder cannot be read.
+    /// The catalog cannot be read. A directory that cannot is named.
     pub fn status(&self) -> Result<Status> {
         let log = &self.0;
         let (memtable_bytes, unsealed_bytes) = log.budget.used();
         let mut directories = Vec::new();
         let (mut unproven_tail_bytes, mut dropped_tail_bytes) = (0, 0);
         let mut epoch = log.epoch.0;
-        for directory in &log.directories {
-            let found = journals::find(&*log.fs, &directory.path, false)?;
+        for (directory, missing) in log.directories.iter().zip(self.missing_directories()) {
+            let state = missing.map_or_else(|| directory.state(), DirectoryState::Missing);
+            // One that is missing is no place to look: another disk may be there.
+            let found = match state {
+                DirectoryState::Missing(_) => FoundJournals::default(),
+                _ => journals::find(&*log.fs, &directory.path, false)?,
+            };
             unproven_tail_bytes += found.journals.iter().map(journals::FoundJournal::unproven_bytes).sum::<u64>();
             dropped_tail_bytes += found.journals.iter().map(journals::FoundJournal::dropped_bytes).sum::<u64>();
-            epoch = epoch.max(Identity::read(&*log.fs, &directory.path)?.map_or(0, |identity| identity.epoch));
+            let identity = Identity::read(&*log.fs, &directory.path).ok().flatten();
+            let identity = identity.filter(|_| !matches!(state, DirectoryState::Missing(_)));
+            epoch = epoch.max(identity.map_or(0, |identity| identity.epoch));
             directories.push(DirectoryStatus {
                 id: directory.id.clone(),
                 path: directory.path.clone(),
+                state: state.word().to_owned(),
+                reason: state.reason().map(str::to_owned),
                 free_bytes: log.fs.free_bytes(&directory.path).ok(),
                 poisoned: directory.journal.as_ref().is_some_and(crate::journal::Journal::is_poisoned),
                 unreadable: found
@@ -112,6 +125,7 @@ impl Log {
                     // Released while we looked is not unreadable.
                     .filter(|unreadable| log.fs.metadata(&unreadable.path).is_ok())
                     .map(|unreadable| format!("{}: {}", unreadable.path.display(), unreadable.reason))
+                    .chain(found.unlistable.clone())
                     .collect(),
             });
         }
@@ -121,7 +135,7 @@ impl Log {
         for collection in &all {
             let state = collection.state();
             unsealed_records += state.unsealed.records();
-            if let Some(reason) = &state.refuses {
+            if let Some(reason) = state.refuses.as_ref().filter(|_| !collection.life.is_hidden()) {
                 refusing.push(CollectionRefusing { collection: collection.name().clone(), reason: reason.clone() });
             }
         }

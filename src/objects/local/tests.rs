@@ -92,8 +92,14 @@ fn what_is_said_to_be_there_survives() {
     let bytes = Bytes::from_static(b"same");
     let fs = SimulatedFileSystem::new();
     let store = created(&fs);
-    let (name, upload) = (key("c/d/object"), Upload::of_bytes(&bytes));
-    let kills = at_each_change(&fs, |fs| vec![fs.kill_image()], || drop(store.put_if_absent(&name, &upload).unwrap()));
+    let (name, upload) = (key("c/d/e/object"), Upload::of_bytes(&bytes));
+    let kills = at_each_change(
+        &fs,
+        |fs| vec![fs.kill_image()],
+        || {
+            assert_eq!(store.put_if_absent(&name, &upload).unwrap(), Put::Created);
+        },
+    );
     let mut same = 0;
     for killed in kills {
         if simulated(&killed).put_if_absent(&name, &upload).unwrap() == Put::SameThere {

@@ -69,7 +69,7 @@ fn drain(setup: Setup, place: usize, then: Then) -> Result<(u64, u64), Broken> {
     if place > 0 {
         let log = run::open(&world, &ailing)?;
         look(&log, &world.model(), &ailing, Promise::Durable)?;
-        world.log = Some(log);
+        world.opened(log);
         let refused = run::after(&mut world, &ailing)?;
         if refused > 0 {
             return Err(format!("`{refused}` collections need the drained disk to go on"));

@@ -59,7 +59,11 @@ pub fn look(log: &Log, model: &Model, ailing: &[Ailing], least: Promise) -> Resu
                 return Err(format!("collection `{}`: {error}", COLLECTIONS[collection]));
             }
             if seen.errors.is_empty() {
-                model.check_one(collection, &seen.records, least)?;
+                model.check_one(collection, &seen.records, least).map_err(|what| {
+                    let known = log.catalog().assignment("wal", &name(collection));
+                    let known = known.ok().flatten().map(|known| (known.directory, known.epoch.0, known.from.0));
+                    format!("{what}; assignment={known:?}, {:?}", log.directory_states())
+                })?;
             } else {
                 model.check_part(collection, &seen.records)?;
             }

@@ -52,7 +52,7 @@ impl Moments {
     /// Looks at every so many changes, and at every commit, while the number of the next change is one of these.
     pub fn watch(&self, world: &World, changes: Range<u64>) {
         let every = self.0.every;
-        if every == 0 {
+        if every == 0 || changes.is_empty() {
             return;
         }
         let offset = changes.start % every;
@@ -76,7 +76,7 @@ impl Moments {
     /// A disk that is torn away loses what was written to it and not synced, whether the power is cut or not.
     fn after_kill(&self) -> Promise {
         let torn = self.0.ailing.iter().any(|ailing| ailing.ailment.tears());
-        if torn && !self.0.setup.sync.is_synced() { Promise::Durable } else { Promise::Written }
+        if torn { Promise::Durable } else { Promise::Written }
     }
 
     fn cut(&self, fs: &SimulatedFileSystem, catalog: &MemoryCatalog, model: &Model, at: &str) {
@@ -121,7 +121,7 @@ impl Moments {
         }
         let log = run::open(&world, ailing)?;
         look(&log, &world.model(), ailing, least).map_err(|what| format!("opened with {ailing:?}: {what}"))?;
-        world.log = Some(log);
+        world.opened(log);
         run::after(&mut world, ailing).map(drop)
     }
 }

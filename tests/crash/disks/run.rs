@@ -99,6 +99,8 @@ impl Run {
             self.note_ailing();
             if case.end == End::Second && number * 3 > all.len() * 2 && self.ailing.len() == 1 {
                 let (place, ailment) = (PLACES[(case.place + 1) % 3], case.ailment);
+                // Moments know of one.
+                moments.stop(&self.world);
                 self.world.fs.fail_place_now(place, ailment);
                 self.ailing.push(Ailing { place, ailment });
             }
@@ -127,17 +129,24 @@ impl Run {
         }
         let mut failed = self.world.act(step)?;
         self.note_ailing();
+        if std::env::var_os("ICECORE_CRASH_CASE").is_some() {
+            let error = failed.as_ref().map(|error| told("failed", error));
+            println!("{step:?}: {error:?}; ailing: {:?}, change {}", self.ailing, self.world.fs.changes());
+        }
         let Some(error) = failed.take() else { return self.look() };
         if self.ailing.is_empty() {
             return Err(told("an error on disks without faults", &error));
         }
-        if error.kind() == ErrorKind::OutcomeUnknown {
+        if error.kind() == ErrorKind::OutcomeUnknown && !self.may_refuse() {
             return Err(told("a healthy disk is there, and the outcome is unknown", &error));
         }
         if matches!(step, Step::Append { .. } | Step::Many(_) | Step::Delete { .. }) {
-            if self.may_refuse() && names(&error.to_string(), &self.ailing) {
+            // What lies only on the failing disk can go nowhere, takes up memory, and its group fails with it.
+            let is_of_it = names(&error.to_string(), &self.ailing)
+                || matches!(error.kind(), ErrorKind::OutcomeUnknown | ErrorKind::Full);
+            if self.may_refuse() && is_of_it {
                 self.outcome.refused += 1;
-                return self.look();
+                return self.settle_unknown();
             }
             self.outcome.retried += 1;
             let again = self.world.act(step)?;
@@ -151,24 +160,47 @@ impl Run {
         self.look()
     }
 
+    /// Finds out what came of appends whose outcome is unknown.
+    fn settle_unknown(&mut self) -> Result<(), Broken> {
+        let Some(log) = self.world.log.clone() else { return Ok(()) };
+        let whole = self.look_at(&log, Promise::Written).map_err(|what| format!("in the open log: {what}"))?;
+        for collection in (0..whole.len()).filter(|&collection| whole[collection]) {
+            let last = look::see(&log, collection)?.records.len() as u64;
+            self.world.model().cut_at(collection, last, Promise::Written)?;
+        }
+        Ok(())
+    }
+
     /// What lies only on a disk that cannot be read keeps its collection there.
     fn may_refuse(&self) -> bool {
         self.reopened && self.ailing.iter().any(|ailing| !ailing.ailment.can_be_read())
     }
 
-    fn look(&self) -> Result<(), Broken> {
-        let Some(log) = &self.world.log else { return Ok(()) };
-        look(log, &self.world.model(), &self.ailing, Promise::Written)
-            .map(drop)
-            .map_err(|what| format!("in the open log: {what}"))
+    /// Whether what was acknowledged and not synced may have gone with a disk.
+    fn loses_unsynced(&self) -> bool {
+        self.ailing.iter().any(|ailing| ailing.ailment.tears())
+    }
+
+    /// Where the disk begins to fail while we look, we look again.
+    fn look_at(&mut self, log: &Log, least: Promise) -> Result<Vec<bool>, Broken> {
+        let looked = look(log, &self.world.model(), &self.ailing, least);
+        if looked.is_err() && self.ailing.is_empty() {
+            self.note_ailing();
+            return look(log, &self.world.model(), &self.ailing, least);
+        }
+        looked
+    }
+
+    fn look(&mut self) -> Result<(), Broken> {
+        let Some(log) = self.world.log.clone() else { return Ok(()) };
+        self.look_at(&log, Promise::Written).map(drop).map_err(|what| format!("in the open log: {what}"))
     }
 
     /// Ends the process, and opens the log again with the same disks failing, or one about to.
     fn reopen(&mut self, how: &Step, moments: &Moments) -> Result<(), Broken> {
         let (fs, mut least, error) = self.world.end(how);
         self.note_ailing();
-        let torn = self.ailing.iter().any(|ailing| ailing.ailment.tears());
-        if torn && (error.is_some() || *how == Step::Kill) && !self.case.setup.sync.is_synced() {
+        if self.loses_unsynced() && (error.is_some() || *how == Step::Kill) {
             // What was not synced is lost with the disk, where nobody noticed in time that it went.
             self.world.model().power_was_cut();
             least = Promise::Durable;
@@ -202,10 +234,17 @@ impl Run {
             }
             opened => opened?,
         };
+        let before = self.ailing.len();
         self.note_ailing();
-        let whole = look(&log, &self.world.model(), &self.ailing, least)?;
+        let whole = self.look_at(&log, least);
+        if self.ailing.len() > before && self.loses_unsynced() {
+            // What the process before did not sync went with the disk.
+            self.world.model().power_was_cut();
+            least = Promise::Durable;
+        }
+        let whole = if whole.is_err() && self.ailing.len() > before { self.look_at(&log, least) } else { whole }?;
         settle(&self.world, &log, &whole, least)?;
-        self.world.log = Some(log);
+        self.world.opened(log);
         Ok(())
     }
 
@@ -223,6 +262,11 @@ impl Run {
             End::PowerCut => Step::PowerCut,
         };
         self.reopen(&how, moments).map_err(|what| format!("opened with {:?}: {what}", self.ailing))?;
+        moments.stop(&self.world);
+        if self.ailing.is_empty() {
+            // It never came to it.
+            self.world.fs.heal();
+        }
         self.outcome.refused += after(&mut self.world, &self.ailing)?;
         Ok(())
     }
@@ -270,7 +314,7 @@ pub fn after(world: &mut World<MemoryCatalog>, ailing: &[Ailing]) -> Result<u64,
         let whole = look(&log, &world.model(), &[], Promise::Written)
             .map_err(|what| format!("with all disks well again ({round}): {what}"))?;
         settle(world, &log, &whole, Promise::Written)?;
-        world.log = Some(log);
+        world.opened(log);
     }
     // What recovery did is durable.
     let cut = world.fs.crash_image(Cut::DropAll);

@@ -97,6 +97,49 @@ fn rows_of_a_later_transaction_are_finished_too() {
     assert!(check(&machine.after_kill(), last));
 }
 
+/// The disk of the collection went away in the middle: nothing is made at its empty mount point, and all is finished when it is back.
+#[test]
+fn what_is_left_on_a_missing_disk_waits_for_it() {
+    use crate::fs::{FileSystem as _, OpenMode};
+    let options =
+        |machine: &Machine| crate::LogOptions { directories: vec!["/one".into(), "/two".into()], ..machine.options() };
+    let identity = Path::new("/two/.icecore/identity.json");
+    let below = |machine: &Machine, folder: &str| {
+        let files = machine.fs.files();
+        files.into_iter().map(|(path, ..)| path).filter(|path| path.starts_with(folder)).collect::<Vec<_>>()
+    };
+    let machine = Machine::new();
+    let log = Log::open(options(&machine)).unwrap();
+    append(&log, "neighbour", 10);
+    append(&log, "c", 10);
+    log.seal(None).unwrap();
+    assert_eq!((below(&machine, "/one/c").len(), below(&machine, "/two/c").len()), (0, 2));
+    let images = machine.at_every_step(|| drop(log.delete_collection(&name("c")).unwrap()));
+    let mut waited = 0;
+    for image in images {
+        let row = image.catalog.collection(&name("c")).unwrap().unwrap();
+        let before = below(&image, "/two/c");
+        if row.floor.0 == 1 || before.iter().any(|path| path.to_string_lossy().contains(".stub.")) {
+            continue;
+        }
+        waited += 1;
+        let bytes = image.fs.read(identity).unwrap();
+        image.fs.remove_file(identity).unwrap();
+        drop(Log::open(options(&image)).unwrap());
+        assert_eq!((below(&image, "/two/c"), below(&image, "/one/c")), (before, vec![]));
+        let file = image.fs.open(identity, OpenMode::CreateNew).unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        let log = Log::open(options(&image)).unwrap();
+        assert_eq!(log.recovery().losses, []);
+        let rows = image.catalog.segments(Some(&name("c")), None, 9).unwrap();
+        assert!(rows.iter().all(|row| row.status == SegmentStatus::Purged), "{rows:?}");
+        let left = below(&image, "/two/c");
+        assert!(left.len() == 2 && left[1].to_string_lossy().ends_with(".stub.avro"), "{left:?}");
+        assert_eq!(append(&log, "c", 1), 2);
+    }
+    assert!(waited > 2, "{waited}");
+}
+
 /// A deletion that could not be finished before an append made the collection live again.
 #[test]
 fn what_is_below_the_floor_of_a_live_collection_goes_too() {

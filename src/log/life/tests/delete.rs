@@ -85,8 +85,10 @@ fn it_stays_deleted_and_comes_back_with_the_next_sequence() {
     assert_eq!((row.settings.as_str(), row.floor.0), ("{}", last + 1));
     // Killed before the catalog learnt of it: its record tells.
     let again = machine.after_kill();
-    append(&again.open_whole(), "c", 1);
+    let killed = again.open_whole();
+    append(&killed, "c", 1);
     let again = again.after_kill();
+    assert_ne!(again.catalog.collection(&name("c")).unwrap().unwrap().settings, "{}");
     let log = again.open_whole();
     assert_eq!(sequences(&log, "c"), [last + 1]);
     log.maintain().unwrap();
@@ -144,6 +146,56 @@ fn what_never_had_a_record_leaves_nothing() {
     let log = machine.after_kill().open_whole();
     assert_eq!((log.collections().unwrap().len(), log.deleted_collections().unwrap().len()), (0, 1));
     assert_eq!(append(&log, "c", 1), 1);
+}
+
+/// New collections are spread as if it had never been.
+#[test]
+fn what_is_deleted_counts_nowhere() {
+    let machine = Machine::new();
+    let options = crate::LogOptions { directories: vec!["/one".into(), "/two".into()], ..machine.options() };
+    let homes = |log: &Log| {
+        let statistics = log.directories_statistics().unwrap();
+        statistics.iter().map(|each| each.collections.get("wal").copied().unwrap_or(0)).collect::<Vec<_>>()
+    };
+    let log = Log::open(options.clone()).unwrap();
+    for collection in ["a", "b", "c", "d"] {
+        append(&log, collection, 1);
+    }
+    assert_eq!(homes(&log), [2, 2]);
+    log.delete_collection(&name("b")).unwrap();
+    log.delete_collection(&name("d")).unwrap();
+    assert_eq!(homes(&log), [2, 0]);
+    append(&log, "e", 1);
+    assert_eq!(homes(&log), [2, 1]);
+    log.close().unwrap();
+    let log = Log::open(options).unwrap();
+    append(&log, "f", 1);
+    assert_eq!(homes(&log), [2, 2]);
+    // Back where it was.
+    append(&log, "b", 1);
+    log.create_collection(&name("d"), &CollectionSettings::default()).unwrap();
+    assert_eq!(homes(&log), [2, 4]);
+    for collection in ["g", "h"] {
+        append(&log, collection, 1);
+    }
+    assert_eq!(homes(&log), [4, 4]);
+}
+
+/// Room that recovery leaves for what may be lost behind the end is no record.
+#[test]
+fn a_loss_behind_the_floor_makes_nothing_live() {
+    let machine = Machine::new();
+    let log = machine.open();
+    let last = filled(&log);
+    log.delete_collection(&name("c")).unwrap();
+    log.close().unwrap();
+    let (first, end) = (Sequence(last + 1), Sequence(last + 9));
+    let loss = Mutation::RecordLoss { collection: name("c"), first, last: end };
+    machine.catalog.apply(&[loss], Timestamp(1), "test").unwrap();
+    let log = machine.open();
+    assert_eq!(log.collection_info(&name("c")).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(append(&log, "c", 1), last + 10);
+    assert_eq!(sequences(&log, "c"), [last + 10]);
 }
 
 #[test]
@@ -207,6 +259,74 @@ fn a_commit_that_fails_changes_nothing_and_one_with_an_unknown_outcome_looks() {
     assert_eq!(append(&log, "c", 1), last + 2);
 }
 
+/// A batch that takes its place and is written later.
+fn queue(log: &Log) -> super::super::super::append::Queued {
+    use super::super::super::append::Waits;
+    log.0.enqueue(&name("c"), &[put("queued")], Default::default(), Waits::Passively).unwrap()
+}
+
+/// What was queued below the cut comes out of the journal behind the deletion: it leaves no trace.
+#[test]
+fn what_waits_in_the_queue_goes_too() {
+    let machine = Machine::new();
+    let log = machine.open();
+    append(&log, "c", 10);
+    let queued = queue(&log);
+    assert_eq!(log.delete_collection(&name("c")).unwrap().next_sequence.0, 3);
+    queued.journal.drain();
+    queued.journal.wait_passively(&queued.ticket).unwrap();
+    assert_eq!(log.0.budget.used(), (0, 0), "what it cost is given back");
+    assert!(log.journals().unwrap().iter().all(|journal| journal.live_runs == 0));
+    assert_eq!(log.collection_info(&name("c")).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!((append(&log, "c", 1), sequences(&log, "c")), (3, vec![3]));
+    log.seal(None).unwrap();
+    assert_eq!(sequences(&machine.after_kill().open_whole(), "c"), [3]);
+}
+
+/// A batch below the cut fails behind the deletion: its sequence is below the floor, and not given to the next append.
+#[test]
+fn a_batch_that_fails_behind_the_deletion_lowers_nothing() {
+    let machine = Machine::new();
+    let log = machine.open();
+    append(&log, "c", 10);
+    let queued = queue(&log);
+    log.delete_collection(&name("c")).unwrap();
+    machine.fs.fail(Fault::once(machine.fs.changes(), Failure::Error(Errno::Eio)));
+    queued.journal.drain();
+    queued.journal.wait_passively(&queued.ticket).unwrap_err();
+    let next = log.0.collections().get(&name("c")).unwrap().state().next;
+    assert_eq!(next.0, 3);
+}
+
+/// Appends that take their places while the deletion commits: they stay, acknowledged at once or later, and the collection lives.
+#[test]
+fn what_comes_while_the_deletion_commits_stays() {
+    for waits in [false, true] {
+        let machine = Machine::new();
+        let log = machine.open();
+        let last = filled(&log);
+        let (also, waiting) = (log.clone(), Arc::new(Mutex::new(None)));
+        let queued = Arc::clone(&waiting);
+        machine.catalog.observe(move |_| {
+            let mut queued = queued.lock().unwrap();
+            if queued.is_none() {
+                *queued = Some(queue(&also));
+                if !waits {
+                    queued.as_ref().unwrap().journal.drain();
+                }
+            }
+        });
+        assert_eq!(log.delete_collection(&name("c")).unwrap().next_sequence.0, last + 1);
+        machine.catalog.observe(|_| {});
+        let queued = waiting.lock().unwrap().take().unwrap();
+        queued.journal.drain();
+        queued.journal.wait_passively(&queued.ticket).unwrap();
+        assert_eq!(sequences(&log, "c"), [last + 1]);
+        assert_eq!(machine.files_of("c").len(), 1);
+        assert_eq!(sequences(&machine.after_power_cut().open_whole(), "c"), [last + 1]);
+    }
+}
+
 /// A seal made the file and could not tell the catalog: the next opening would have adopted it.
 #[test]
 fn a_segment_without_a_row_goes_too_and_a_strangers_file_does_not() {
@@ -223,6 +343,26 @@ fn a_segment_without_a_row_goes_too_and_a_strangers_file_does_not() {
     log.delete_collection(&name("c")).unwrap();
     let (stranger, stub) = (strange.file_name().unwrap().to_str().unwrap(), format!("{0:020}-{0:020}.0.stub.avro", 1));
     assert_eq!(machine.files_of("c"), [stub.as_str(), stranger]);
+}
+
+#[test]
+fn a_segment_without_a_row_never_comes_back_whenever_the_deletion_is_interrupted() {
+    let machine = Machine::new();
+    let log = machine.open();
+    append(&log, "c", 100);
+    log.maintain().unwrap();
+    machine.catalog.fail_next(CatalogError::Full { path: "memory".into() });
+    log.seal(None).unwrap_err();
+    let mut deleted = 0;
+    for image in machine.at_every_step(|| drop(log.delete_collection(&name("c")).unwrap())) {
+        let log = image.open_whole();
+        if log.collection_info(&name("c")).is_err() {
+            deleted += 1;
+            assert_eq!(statuses(&image), []);
+            assert_eq!(image.files_of("c"), [format!("{0:020}-{0:020}.0.stub.avro", 1)]);
+        }
+    }
+    assert!(deleted > 4, "{deleted}");
 }
 
 /// Whatever operation on files fails: it is deleted or as it was, and the next opening finishes it.

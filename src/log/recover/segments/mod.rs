@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use self::list::Unlistable;
-pub use self::places::{Claim, CollectionFiles, Contested, Place, strongest};
+pub use self::places::{Claim, CollectionFiles, Contested, Place, contest, strongest};
 use super::COMPONENT;
 use super::journals::chain;
 use super::table::{Action, Elsewhere, FileState, decide, decide_copy};
@@ -106,10 +106,12 @@ pub struct FoundSegments {
 pub struct Unjudged {
     /// Its id.
     pub directory: String,
-    /// Which of the log's directories; `None` for one that the log does not have here.
+    /// Where it should be; `None` for one that the log does not have here.
+    pub path: Option<PathBuf>,
+    /// Which of the log's directories.
     #[serde(skip)]
     pub index: Option<usize>,
-    /// What the system said when it was listed; `None` where that was not tried.
+    /// Why: what the system said when it was listed; `None` where that was not tried.
     pub reason: Option<String>,
     /// Collections with segments there.
     pub collections: u64,
@@ -121,7 +123,8 @@ pub struct Unjudged {
 
 impl Unjudged {
     fn new(directory: &str, index: Option<usize>, reason: Option<String>) -> Self {
-        Self { directory: directory.to_owned(), index, reason, collections: 0, segments: 0, bytes: 0 }
+        let directory = directory.to_owned();
+        Self { directory, path: None, index, reason, collections: 0, segments: 0, bytes: 0 }
     }
 }
 
@@ -282,7 +285,8 @@ impl Comparison<'_> {
             } else {
                 None
             };
-            self.unjudged.insert(id.clone(), (Unjudged::new(id, Some(index), reason), None));
+            let unjudged = Unjudged { path: Some(directory.clone()), ..Unjudged::new(id, Some(index), reason) };
+            self.unjudged.insert(id.clone(), (unjudged, None));
         }
     }
 

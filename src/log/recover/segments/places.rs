@@ -68,6 +68,46 @@ pub fn strongest(claims: impl IntoIterator<Item = Claim>) -> Option<Claim> {
     claims.into_iter().max_by_key(|claim| (claim.epoch, claim.last, std::cmp::Reverse(claim.directory)))
 }
 
+/// The [`strongest`], and, where other directories have claims too, what to tell of it.
+#[must_use]
+pub fn contest(
+    collection: &CollectionName,
+    directories: &[(String, PathBuf)],
+    claims: &[Claim],
+) -> (Option<Claim>, Option<Contested>) {
+    let Some(winner) = strongest(claims.iter().copied()) else { return (None, None) };
+    let mut best: BTreeMap<usize, Claim> = BTreeMap::new();
+    for claim in claims {
+        let known = best.entry(claim.directory).or_insert(*claim);
+        if (known.epoch, known.last) < (claim.epoch, claim.last) {
+            *known = *claim;
+        }
+    }
+    if best.len() == 1 {
+        return (Some(winner), None);
+    }
+    let path = |index: usize| directories[index].1.display();
+    let told = best.values().map(|claim| {
+        format!("directory=`{}` has epoch {} through sequence {}", path(claim.directory), claim.epoch, claim.last)
+    });
+    let reason = format!(
+        "it belongs to directory=`{}`; the newest epoch wins, then the highest sequence: {}",
+        path(winner.directory),
+        told.collect::<Vec<_>>().join(", ")
+    );
+    let others = best.into_keys().filter(|other| *other != winner.directory).collect();
+    let (collection, directory) = (collection.clone(), winner.directory);
+    (Some(winner), Some(Contested { collection, directory, others, reason }))
+}
+
+impl Place {
+    /// What speaks for it. An epoch that nobody looked for is the oldest.
+    #[must_use]
+    pub fn claim(&self) -> Claim {
+        Claim { directory: self.directory, epoch: self.epoch.unwrap_or_default(), last: self.newest.covers.last }
+    }
+}
+
 impl CollectionFiles {
     pub(super) fn note(&mut self, directory: usize, newest: SegmentName) {
         let last = newest.covers.last;
@@ -107,29 +147,10 @@ pub(super) fn settle(
             place.epoch = epoch_of(fs, &directories[place.directory].1, name, place.newest);
         }
         files.places.sort_by_key(|place| place.directory);
-        let claim = |place: &Place| Claim {
-            directory: place.directory,
-            epoch: place.epoch.unwrap_or_default(),
-            last: place.newest.covers.last,
-        };
-        let Some(winner) = strongest(files.places.iter().map(claim)) else { continue };
-        files.directory = Some(winner.directory);
-        let told = files.places.iter().map(claim).map(|claim| {
-            let path = directories[claim.directory].1.display();
-            format!("directory=`{path}` has epoch {} through sequence {}", claim.epoch, claim.last)
-        });
-        let reason = format!(
-            "it belongs to directory=`{}`; the newest epoch wins, then the highest sequence: {}",
-            directories[winner.directory].1.display(),
-            told.collect::<Vec<_>>().join(", ")
-        );
-        let others = files.places.iter().map(|place| place.directory).filter(|other| *other != winner.directory);
-        contested.push(Contested {
-            collection: name.clone(),
-            directory: winner.directory,
-            others: others.collect(),
-            reason,
-        });
+        let claims: Vec<Claim> = files.places.iter().map(Place::claim).collect();
+        let (winner, told) = contest(name, directories, &claims);
+        files.directory = winner.map(|winner| winner.directory);
+        contested.extend(told);
     }
     Ok(contested)
 }

@@ -259,7 +259,7 @@ impl Inner {
         let last = Sequence(first.0 + records.len() as u64 - 1);
         state.next = last.next();
         if comes_back {
-            self.revive(collection, &state);
+            self.revive(collection);
         }
         if state.unsealed_since.is_none() {
             state.unsealed_since = Some(self.clock.monotonic());

@@ -211,7 +211,7 @@ impl Log {
     pub fn directories_statistics(&self) -> Result<Vec<DirectoryStatistics>> {
         let log = &self.0;
         let mut all: Vec<_> = log.directories.iter().map(|directory| log.statistics_of(directory)).collect();
-        for collection in log.collections().values().filter(|collection| !collection.life.is_hidden()) {
+        for collection in log.collections().values() {
             let state = collection.state();
             let place = &mut all[state.home.directory];
             if !collection.life.is_hidden() {

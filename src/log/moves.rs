@@ -377,10 +377,7 @@ impl Inner {
                 }
             }
             state.home = Home { directory: to, journal: Some(journal.clone()), epoch: leaving.epoch, from: state.next };
-            // One that was deleted counts nowhere.
-            if collection.life.deleted().is_none() {
-                self.placement.moved(leaving.from, to);
-            }
+            self.placement.moved(leaving.from, to);
         }
         // The new journal failed too, and there is no third.
         for (mut batch, error) in refused.into_iter().rev().map(|refused| *refused) {

@@ -55,7 +55,7 @@ impl Placement {
             counting: Mutex::default(),
             tallies: Mutex::default(),
         };
-        for collection in collections.values().filter(|collection| collection.life.deleted().is_none()) {
+        for collection in collections.values() {
             placement.added(collection.directory());
         }
         placement
@@ -64,11 +64,6 @@ impl Placement {
     /// A new collection lives in this directory.
     pub fn added(&self, directory: usize) {
         self.collections[directory].fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// A collection that lived in this directory is no more.
-    pub fn removed(&self, directory: usize) {
-        self.collections[directory].fetch_sub(1, Ordering::AcqRel);
     }
 
     /// A collection lives in another directory now.

@@ -232,9 +232,9 @@ impl Inner {
             collection.life.apply(&CollectionSettings::default());
             if state.next > cut {
                 // Appends took their places behind the cut meanwhile.
-                self.revive(collection, &state);
+                self.revive(collection);
             } else {
-                self.vanish(collection, &state, now);
+                collection.life.set_deleted(now);
             }
             (runs, waiters)
         };

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::super::collection::CollectionState;
 use super::super::options::SyncMode;
 use super::super::{Collection, Inner};
 use super::settings::{CollectionSettings, SYNC, Stored};
@@ -247,25 +246,9 @@ impl Inner {
     }
 
     /// The append has its place, and still holds the collection's lock.
-    pub(in crate::log) fn revive(&self, collection: &Arc<Collection>, state: &CollectionState) {
-        self.appear(collection, state);
-        self.lives.revived().push(Arc::clone(collection));
-    }
-
-    /// It is there from now on, and counts where it lives.
-    pub(super) fn appear(&self, collection: &Collection, state: &CollectionState) {
-        if collection.life.deleted().is_some() {
-            self.placement.added(state.home.directory);
-        }
+    pub(in crate::log) fn revive(&self, collection: &Arc<Collection>) {
         collection.life.set_live();
-    }
-
-    /// It is there no more, and counts nowhere.
-    pub(super) fn vanish(&self, collection: &Collection, state: &CollectionState, at: Timestamp) {
-        if collection.life.deleted().is_none() {
-            self.placement.removed(state.home.directory);
-        }
-        collection.life.set_deleted(at);
+        self.lives.revived().push(Arc::clone(collection));
     }
 
     /// An append to a name that nobody created.

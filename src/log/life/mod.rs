@@ -114,8 +114,8 @@ impl Log {
         collection.catalogued.store(true, Ordering::Release);
         log.put_in_force(&collection, settings);
         {
-            let state = collection.state();
-            log.appear(&collection, &state);
+            let _state = collection.state();
+            collection.life.set_live();
         }
         let directory = collection.directory();
         durable::create_dir_all(&*log.fs, &log.directories[directory].path.join(name.directory_name()))?;

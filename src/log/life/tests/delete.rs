@@ -148,39 +148,6 @@ fn what_never_had_a_record_leaves_nothing() {
     assert_eq!(append(&log, "c", 1), 1);
 }
 
-/// New collections are spread as if it had never been.
-#[test]
-fn what_is_deleted_counts_nowhere() {
-    let machine = Machine::new();
-    let options = crate::LogOptions { directories: vec!["/one".into(), "/two".into()], ..machine.options() };
-    let homes = |log: &Log| {
-        let statistics = log.directories_statistics().unwrap();
-        statistics.iter().map(|each| each.collections.get("wal").copied().unwrap_or(0)).collect::<Vec<_>>()
-    };
-    let log = Log::open(options.clone()).unwrap();
-    for collection in ["a", "b", "c", "d"] {
-        append(&log, collection, 1);
-    }
-    assert_eq!(homes(&log), [2, 2]);
-    log.delete_collection(&name("b")).unwrap();
-    log.delete_collection(&name("d")).unwrap();
-    assert_eq!(homes(&log), [2, 0]);
-    append(&log, "e", 1);
-    assert_eq!(homes(&log), [2, 1]);
-    log.close().unwrap();
-    let log = Log::open(options).unwrap();
-    append(&log, "f", 1);
-    assert_eq!(homes(&log), [2, 2]);
-    // Back where it was.
-    append(&log, "b", 1);
-    log.create_collection(&name("d"), &CollectionSettings::default()).unwrap();
-    assert_eq!(homes(&log), [2, 4]);
-    for collection in ["g", "h"] {
-        append(&log, collection, 1);
-    }
-    assert_eq!(homes(&log), [4, 4]);
-}
-
 /// Room that recovery leaves for what may be lost behind the end is no record.
 #[test]
 fn a_loss_behind_the_floor_makes_nothing_live() {

@@ -13,8 +13,11 @@ const END: &str = "<!-- table: end -->";
 const COPIES_BEGIN: &str = "<!-- copies: begin (tests/recovery_doc.rs writes it with UPDATE_DOCS=1) -->\n";
 const COPIES_END: &str = "<!-- copies: end -->";
 
+/// Whether a condition holds, by what lies elsewhere, and whether an archived copy is known.
+type Condition = fn(Elsewhere, bool) -> bool;
+
 /// What decides, in the order in which it is asked; the first that holds counts.
-const CONDITIONS: [(&str, fn(Elsewhere, bool) -> bool); 4] = [
+const CONDITIONS: [(&str, Condition); 4] = [
     ("elsewhere same", |elsewhere, _| elsewhere == Elsewhere::Same),
     ("archived copy known", |_, archived| archived),
     ("elsewhere unreadable", |elsewhere, _| elsewhere == Elsewhere::Unreadable),

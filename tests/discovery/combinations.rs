@@ -195,7 +195,7 @@ fn opening_does_what_the_table_says_and_doing_it_twice_changes_nothing() {
         let after = world.disk.data_files();
         let removes = |label: &&str| matches!(*label, "remove-file" | "remove-copy" | "finish-purge");
         let gone = before.iter().filter(|(_, bytes)| !after.iter().any(|(_, kept)| kept == bytes)).count();
-        assert!(gone == 0 || labels.iter().any(|label| removes(label)), "{line}: {gone} files are gone");
+        assert!(gone == 0 || labels.iter().any(removes), "{line}: {gone} files are gone");
         let is_removed = |path: &str| !after.iter().any(|(at, _)| at == &Path::new(path).join(FILE));
 
         let row_after = world.row().map(|row| (row.status, row.directory));

@@ -33,7 +33,8 @@ fn cell(row: Option<SegmentStatus>, file: FileState) -> String {
         }
         let (these, others): (Vec<_>, Vec<_>) =
             left.iter().partition(|(elsewhere, archived)| holds(*elsewhere, *archived));
-        if these.iter().all(|combination| action(combination) == action(&these[0])) {
+        let is_told = action(&these[0]) != action(&(Elsewhere::None, false));
+        if is_told && these.iter().all(|combination| action(combination) == action(&these[0])) {
             let _ = write!(cell, "{words}: {}; ", action(&these[0]).label());
             left = others;
         }

@@ -128,7 +128,7 @@ enum Phase {
     Lead,
     Done(Result<(), JournalError>),
     /// The outcome of each.
-    DoneEach(Vec<(Whose, Result<(), JournalError>)>),
+    DoneEach(Outcomes),
 }
 
 impl Phase {
@@ -173,7 +173,7 @@ impl GroupWait {
         self.phase().outcome(whose)
     }
 
-    fn finish_each(&self, each: Vec<(Whose, Result<(), JournalError>)>) {
+    fn finish_each(&self, each: Outcomes) {
         *self.phase() = Phase::DoneEach(each);
         self.changed.notify_all();
     }
@@ -219,10 +219,13 @@ struct QueueState {
     in_hand: bool,
 }
 
+/// The outcome of each member's batch.
+type Outcomes = Vec<(Whose, Result<(), JournalError>)>;
+
 /// The outcome of a group whose batches are written by other journals, one by one.
 struct Outstanding {
     wait: Arc<GroupWait>,
-    outcomes: Mutex<(usize, Vec<(Whose, Result<(), JournalError>)>)>,
+    outcomes: Mutex<(usize, Outcomes)>,
 }
 
 /// Whose batch it is, within a group: the member's address.

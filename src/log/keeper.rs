@@ -50,12 +50,16 @@ impl Workers {
     pub fn start(log: &Arc<Inner>) -> std::io::Result<Self> {
         let mut workers = Self::default();
         workers.spawn("icecore-keep", Arc::downgrade(log), |log| {
+            let before = log.newest_epoch();
             match log.keep() {
                 Ok(()) => log.budget.unstick(),
                 Err(error) => {
                     let why = recover::journals::chain(&error);
                     tracing::warn!(error = why, "sealing or releasing failed");
-                    log.budget.stick(why);
+                    // What lives in a directory that is being left is sealed where it goes: the next look finds it there.
+                    if !log.is_leaving() && log.newest_epoch() == before {
+                        log.budget.stick(why);
+                    }
                 }
             }
             log.budget.is_pressing()

@@ -162,6 +162,20 @@ impl Inner {
         self.directories.iter().enumerate().any(|(index, other)| index != from && other.takes_collections())
     }
 
+    /// Whether a directory is being left, or is about to be.
+    pub(super) fn is_leaving(&self) -> bool {
+        let is_poisoned = |journal: &Journal| journal.is_poisoned();
+        self.leaving.load(Ordering::Acquire) > 0
+            || self.directories.iter().enumerate().any(|(index, directory)| {
+                directory.working_journal().is_some_and(is_poisoned) && self.is_elsewhere(index)
+            })
+    }
+
+    /// The epoch of the newest move, or of the opening.
+    pub(super) fn newest_epoch(&self) -> Epoch {
+        *self.newest_epoch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Has the journals tell of failures.
     pub(super) fn watch_journals(self: &Arc<Self>) {
         for (index, directory) in self.directories.iter().enumerate() {
@@ -271,9 +285,6 @@ impl Inner {
     /// A higher epoch than any before, durable in every healthy directory.
     fn next_epoch(&self) -> Epoch {
         let mut newest = self.newest_epoch.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.options.sabotage.moves_without_epoch() {
-            return *newest;
-        }
         newest.0 += 1;
         for directory in self.directories.iter().filter(|directory| directory.is_working()) {
             let written = Identity::read(&*self.fs, &directory.path).and_then(|identity| match identity {
@@ -313,17 +324,6 @@ impl Inner {
             let Some(to) = self.choose_directory(collection.name(), &[leaving.from]) else {
                 return Err(self.stays(collection, leaving, "no other directory is healthy"));
             };
-            if self.options.sabotage.assigns_before_move() {
-                let next = collection.state().next;
-                let assign = Mutation::Assign {
-                    component: COMPONENT.into(),
-                    collection: collection.name().clone(),
-                    directory: self.directories[to].id.clone(),
-                    epoch: leaving.epoch,
-                    from: next,
-                };
-                let _ = self.apply(&[assign], "too early");
-            }
             if let Some(tickets) = self.change_home(collection, leaving, to, &runs, copies) {
                 for (ticket, bytes) in tickets {
                     waiting.bytes += bytes;
@@ -363,10 +363,7 @@ impl Inner {
             if !state.unsealed.is_made_of(runs) {
                 return None;
             }
-            let moved = self.move_batch(collection, leaving, to, state.next);
-            let is_early = self.options.sabotage.moves_before_copies();
-            let (early, behind) = if is_early { (Some(moved), None) } else { (None, Some(moved)) };
-            for batch in early.into_iter().chain(copies).chain(behind) {
+            for batch in copies.into_iter().chain([self.move_batch(collection, leaving, to, state.next)]) {
                 let bytes = batch.bytes.len() as u64;
                 tickets.push((journal.push(batch, false).ok()?, bytes));
             }
@@ -422,8 +419,7 @@ impl Inner {
             bytes,
             checksum: crc32c(&checksum.to_le_bytes()),
             sync: true,
-            // In a group with the copies, its place among them would not matter.
-            alone: self.options.sabotage.moves_before_copies(),
+            alone: false,
             completion: None,
         }
     }

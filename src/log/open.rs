@@ -22,7 +22,7 @@ use super::read::{Companion, standing_of};
 use super::recover::act::{Context, act};
 use super::recover::{self, Examination, Looked, Report, Unknown};
 use super::{Directory, DirectoryState, Inner, Log, keeper, life, seal};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Mutation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::FileSystem;
 use crate::journal::{Committer, Journal, JournalFiles, JournalOptions, PeriodicSync};
@@ -48,6 +48,7 @@ impl Log {
         let catalog = &*opened.catalog;
         // Before the new epoch is noted.
         places.look_for_unknown(catalog)?;
+        places.look_for_returned(catalog, options.clock.now())?;
         let epoch = places.raise_epoch(&*fs, catalog, options.clock.now())?;
         let there = places.ids.iter().enumerate().filter(|(index, _)| !places.is_missing(*index));
         let there: Vec<_> = there.map(|(_, place)| place.clone()).collect();
@@ -55,12 +56,18 @@ impl Log {
         let mut examination = recover(&options, &mut places, catalog, epoch)?;
         examination.report.catalog_was_missing = opened.was_missing;
         let found = std::mem::take(&mut examination.found);
+        let is_return = places.returned.contains(&true);
         let inner = build(options, opened, (log_id, epoch), places, true, examination)?;
         let inner = Arc::new(inner);
         inner.watch_journals();
         inner.leave_failed()?;
         inner.bring_home()?;
         inner.fill(found)?;
+        if is_return {
+            // What it holds is copied, sealed, or set aside by now; or is found again, and needs no comparing then.
+            let merged = Mutation::SetMeta { name: recover::RETURNED_DIRECTORIES.into(), value: String::new() };
+            inner.apply(&[merged], "merged")?;
+        }
         inner.release_finished();
         inner.tell_journals_of_periodic(inner.sync_mode());
         if inner.options.background {
@@ -151,7 +158,13 @@ pub(super) fn examine_beside(
     loop {
         let examination = recover::examine(
             fs,
-            &Looked { directories, states, writable: false, unknown: Unknown::default() },
+            &Looked {
+                directories,
+                states,
+                writable: false,
+                unknown: Unknown::default(),
+                returned: &vec![false; directories.len()],
+            },
             catalog,
         )?;
         // Released, it is gone, or holds something else by now; what it held is in segments, or in a cold journal that
@@ -174,7 +187,7 @@ fn recover(options: &LogOptions, places: &mut Places, catalog: &dyn Catalog, epo
     let fs = &*options.fs;
     loop {
         let (directories, states, unknown) = (&places.ids, &places.states, places.unknown);
-        let looked = Looked { directories, states, writable: true, unknown };
+        let looked = Looked { directories, states, writable: true, unknown, returned: &places.returned };
         let mut examination = recover::examine(fs, &looked, catalog)?;
         if note_unreadable(fs, places, &examination)? {
             continue;

@@ -35,6 +35,8 @@ pub(super) struct Places {
     pub newest: Identity,
     /// What the catalog cannot know of directories that are missing.
     pub unknown: Unknown,
+    /// Which of them were away, or could not be written to, when the log was written before.
+    pub returned: Vec<bool>,
 }
 
 /// The directories of a log that must be there, with its identities; all of them.
@@ -88,6 +90,7 @@ fn find(fs: &dyn FileSystem, given: &[PathBuf]) -> Result<Option<Places>> {
         locks: Vec::new(),
         newest,
         unknown: Unknown::default(),
+        returned: Vec::new(),
     };
     for member in set.members {
         let (identity, state) = match member.identity {
@@ -171,6 +174,7 @@ pub(super) fn take(fs: &dyn FileSystem, options: &LogOptions) -> Result<Places> 
         locks: locks.into_iter().map(Some).collect(),
         newest: identities[0].clone(),
         unknown: Unknown::default(),
+        returned: Vec::new(),
         identities: identities.into_iter().map(Some).collect(),
     })
 }
@@ -292,6 +296,25 @@ impl Places {
             collections: catalog.meta(super::moves::KNOWS_ALL)?.is_some_and(|known| known != "yes"),
             moves: self.ids.len() > 1 && in_catalog < newest,
         };
+        Ok(())
+    }
+
+    /// Which directories did not take part in the newest epoch, or did not when they were looked at before and are not merged yet. Kept in
+    /// the catalog before the identities get the new epoch, so that a crash before they are merged forgets none.
+    pub fn look_for_returned(&mut self, catalog: &dyn Catalog, now: Timestamp) -> Result<()> {
+        let newest = self.identities.iter().flatten().map(|identity| identity.epoch).max().unwrap_or(0);
+        let before = catalog.meta(super::recover::RETURNED_DIRECTORIES)?.unwrap_or_default();
+        let is_back = |((id, _), identity): (&(String, PathBuf), &Option<Identity>)| {
+            let is_behind = identity.as_ref().is_some_and(|identity| identity.epoch < newest);
+            is_behind || before.split(' ').any(|known| known == id)
+        };
+        self.returned = self.ids.iter().zip(&self.identities).map(is_back).collect();
+        let ids = self.ids.iter().zip(&self.returned).filter(|(_, is_back)| **is_back).map(|((id, _), _)| id.as_str());
+        let value = ids.collect::<Vec<_>>().join(" ");
+        if value != before {
+            let name = super::recover::RETURNED_DIRECTORIES.into();
+            catalog.apply(&[Mutation::SetMeta { name, value }], now, "a directory is back")?;
+        }
         Ok(())
     }
 

@@ -43,7 +43,7 @@ fn absence(store: &dyn ObjectStore) {
     store.delete(&absent).unwrap();
     assert_eq!(store.list("nowhere", None, 10).unwrap(), super::Page::default());
     let error = store.head(&absent).unwrap_err();
-    assert!(error.place == store.place() && error.key == absent.as_str() && error.operation == "head", "{error:?}");
+    assert!(*error.place == *store.place() && &*error.key == absent.as_str() && error.operation == "head", "{error:?}");
 }
 
 fn contents(store: &dyn ObjectStore) {

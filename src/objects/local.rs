@@ -90,8 +90,14 @@ impl LocalObjectStore {
         self.root.join(key.as_str())
     }
 
-    fn error(&self, kind: ObjectErrorKind, operation: &'static str, key: &str, what: impl Into<String>) -> ObjectError {
-        let (place, key, what) = (self.place(), key.to_owned(), what.into());
+    fn error(
+        &self,
+        kind: ObjectErrorKind,
+        operation: &'static str,
+        key: &str,
+        what: impl Into<Box<str>>,
+    ) -> ObjectError {
+        let (place, key, what) = (self.place().into(), key.into(), what.into());
         ObjectError { kind, operation, place, key, what, retry_after: None, source: None }
     }
 
@@ -227,7 +233,8 @@ impl LocalObjectStore {
             Err(error) if error.is_not_found() => return Ok(true),
             entries => entries?,
         };
-        entries.retain(|entry| !entry.name.starts_with('.') && !(before.is_empty() && is_own(&entry.name)));
+        let is_hidden = |name: &str| name.starts_with('.') || (before.is_empty() && is_own(name));
+        entries.retain(|entry| !is_hidden(&entry.name));
         // In order of keys: of a folder, the `/` behind its name counts.
         let mut named: Vec<(String, EntryKind)> = entries
             .into_iter()
@@ -239,11 +246,9 @@ impl LocalObjectStore {
         named.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         for (key, kind) in named {
             match kind {
-                EntryKind::Directory if wanted.may_be_below(&key) => {
-                    if !self.walk(&self.root.join(&key), &key, wanted)? {
-                        return Ok(false);
-                    }
-                }
+                EntryKind::Directory if !wanted.may_be_below(&key) => {}
+                EntryKind::Directory if self.walk(&self.root.join(&key), &key, wanted)? => {}
+                EntryKind::Directory => return Ok(false),
                 EntryKind::File if wanted.is_wanted(&key) => {
                     if wanted.found.len() == wanted.limit {
                         return Ok(false);

@@ -220,11 +220,11 @@ pub struct ObjectError {
     /// What was tried, as a verb: `put`, `list`.
     pub operation: &'static str,
     /// Which store.
-    pub place: String,
+    pub place: Box<str>,
     /// Which key, or prefix.
-    pub key: String,
+    pub key: Box<str>,
     /// What went wrong.
-    pub what: String,
+    pub what: Box<str>,
     /// How long the store asks to be left alone.
     pub retry_after: Option<Duration>,
     /// What the system, or the client, said.

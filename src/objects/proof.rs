@@ -50,9 +50,9 @@ fn not_it(store: &dyn ObjectStore, key: &ObjectKey, what: String) -> ObjectError
     ObjectError {
         kind: ObjectErrorKind::Corrupt,
         operation: "prove",
-        place: store.place(),
-        key: key.to_string(),
-        what,
+        place: store.place().into(),
+        key: key.as_str().into(),
+        what: what.into(),
         retry_after: None,
         source: None,
     }

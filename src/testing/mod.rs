@@ -30,12 +30,6 @@ pub enum Rule {
     RowBeforeRelease,
     /// A journal of an earlier run is never appended to (J4).
     NewJournalAfterRestart,
-    /// A MOVE stands behind the copies of what it moves (J7).
-    MoveBehindCopies,
-    /// The catalog learns where a collection lives when its MOVE is durable (J7).
-    AssignmentBehindMove,
-    /// A move has an epoch of its own (J7).
-    MoveRaisesEpoch,
 }
 
 macro_rules! questions {
@@ -70,12 +64,6 @@ questions! {
     releases_before_row => RowBeforeRelease;
     /// Whether a journal of an earlier run is appended to.
     appends_to_old_journal => NewJournalAfterRestart;
-    /// Whether a MOVE is written before the copies of what it moves.
-    moves_before_copies => MoveBehindCopies;
-    /// Whether the catalog is told of a move before it is made.
-    assigns_before_move => AssignmentBehindMove;
-    /// Whether a move has the epoch of what was there before.
-    moves_without_epoch => MoveRaisesEpoch;
 }
 
 #[cfg(any(test, feature = "testing"))]

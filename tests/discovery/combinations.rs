@@ -9,7 +9,7 @@ use icecore::fs::SimulatedFileSystem;
 use icecore::fs::simulated::Cut;
 use icecore::log::recover::table::{Action, Elsewhere, FileState, decide_copy, rows};
 use icecore::types::Epoch;
-use icecore::{Sequence, Timestamp};
+use icecore::{Log, Sequence, Timestamp};
 
 use crate::world::{Disk, FILE, RECORDS, World, ids, name, sequences};
 
@@ -179,7 +179,11 @@ fn opening_does_what_the_table_says_and_doing_it_twice_changes_nothing() {
         let (labels, moves) = expected(row, seen, elsewhere, action);
         let before = world.disk.data_files();
 
+        // The plan is what is done, and making it changes nothing.
+        let planned = Log::examine(&world.options()).unwrap().steps;
+        assert_eq!(world.disk.data_files(), before, "{line}");
         let log = world.open();
+        assert_eq!(log.recovery().steps, planned, "{line}");
         let mut done: Vec<&str> = log.recovery().steps.iter().map(|step| step.action).collect();
         done.sort_unstable();
         assert_eq!(done, labels, "{line}: {:?}", log.recovery().steps);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use icecore::catalog::{Catalog as _, Mutation, SegmentStatus};
 use icecore::log::recover::segments;
+use icecore::log::recover::table::Action;
 use icecore::{NewRecord, Sequence, Timestamp};
 
 use crate::world::{FILE, RECORDS, World, ids, name, sequences};
@@ -113,6 +114,14 @@ fn rows_of_a_missing_directory_are_not_judged() {
     assert_eq!((unjudged.collections, unjudged.segments, unjudged.bytes), (1, 1, bytes));
     assert_eq!((unjudged.index, &unjudged.reason), (Some(0), &None));
 
+    // A file that should be here and is not may be in a directory that is missing: nothing is given up.
+    let own = world.disk.read(at("/one")).unwrap();
+    world.disk.remove(at("/one"));
+    let actions = |readable: &[bool]| find(readable).findings.iter().map(|found| found.action).collect::<Vec<_>>();
+    assert_eq!(actions(&[true, false]), [Action::Report]);
+    assert_eq!(actions(&[true, true]), [Action::Quarantine]);
+    world.disk.put(at("/one"), &own);
+
     // Nor is a copy of its file, which the row may still need.
     world.disk.put(at("/two"), &world.disk.read(at("/one")).unwrap());
     assert!(find(&[false, true]).findings.is_empty());
@@ -144,6 +153,8 @@ fn a_folder_that_cannot_be_listed_stops_its_own_collection() {
     let log = world.open();
     assert_eq!(labels(&log), ["report"]);
     assert!(log.append(&name("d"), NewRecord::payload("more")).is_ok());
+    let refused = log.append(&name("c"), NewRecord::payload("more")).unwrap_err();
+    assert!(refused.to_string().contains("/one/c"), "{refused}");
     log.close().unwrap();
     drop(log);
     world.disk.mend();

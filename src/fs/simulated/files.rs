@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::faults::{OperationKind, Passage};
 use super::tree::{Change, DirectoryNode, Edit, FileNode, Id, Node, Tree};
@@ -16,6 +17,8 @@ struct SimulatedFile {
     id: Id,
     path: PathBuf,
     writable: bool,
+    /// Tells it from others of the same file.
+    handle: u64,
 }
 
 impl fmt::Debug for SimulatedFile {
@@ -124,7 +127,8 @@ impl FileSystem for SimulatedFileSystem {
             Ok(id)
         })?;
         let writable = mode != OpenMode::Read;
-        Ok(Arc::new(SimulatedFile { fs: self.clone(), id, path: path.to_path_buf(), writable }))
+        let handle = self.0.handles.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(SimulatedFile { fs: self.clone(), id, path: path.to_path_buf(), writable, handle }))
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> FsResult<()> {
@@ -253,7 +257,7 @@ impl SimulatedFile {
 
     /// As that of the file system, on this file.
     fn act<T>(&self, kind: OperationKind, name: &Path, act: impl FnOnce(&mut Tree) -> io::Result<T>) -> FsResult<T> {
-        self.fs.begin_open(kind, name, self.id)?;
+        self.fs.begin_open(kind, name, self.handle)?;
         self.fs.tree(act).map_err(|error| FsError::new(kind.label(), name, error))
     }
 
@@ -275,7 +279,7 @@ impl SimulatedFile {
     }
 
     fn sync(&self, kind: OperationKind) -> FsResult<()> {
-        let outcome = self.fs.begin_open(kind, &self.name(), self.id);
+        let outcome = self.fs.begin_open(kind, &self.name(), self.handle);
         let index = self.fs.changes();
         self.fs.tree(|tree| {
             if outcome.is_err() {
@@ -312,7 +316,7 @@ impl File for SimulatedFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> FsResult<usize> {
-        let passage = self.fs.begin_open(OperationKind::Read, &self.name(), self.id)?;
+        let passage = self.fs.begin_open(OperationKind::Read, &self.name(), self.handle)?;
         let want = if passage == Passage::Short { buffer.len().div_ceil(2) } else { buffer.len() };
         self.fs
             .tree(|tree| Ok(tree.file(self.id)?.current.read(&mut buffer[..want], offset)))
@@ -322,7 +326,7 @@ impl File for SimulatedFile {
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> FsResult<usize> {
         let len = buffers.iter().map(|buffer| buffer.len()).sum();
         let name = self.name();
-        let passage = self.fs.begin_on(OperationKind::Write, &name, None, Some((offset, len)), Some(self.id))?;
+        let passage = self.fs.begin_on(OperationKind::Write, &name, None, Some((offset, len)), Some(self.handle))?;
         self.fs
             .tree(|tree| {
                 self.check_writable()?;

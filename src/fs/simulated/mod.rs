@@ -26,6 +26,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use crash::{Cut, SECTOR_BYTES};
@@ -34,7 +35,7 @@ pub use places::{Ailment, Counted, PlaceFault};
 
 use self::faults::{Gate, Passage};
 use self::places::Places;
-use self::tree::{Id, Node, Tree};
+use self::tree::{Node, Tree};
 use super::{EntryKind, FsError, FsResult};
 
 /// Called before each operation that changes the disk or syncs, with the disk as it is before it.
@@ -49,6 +50,8 @@ struct Shared {
     tree: Mutex<Option<Tree>>,
     gate: Mutex<Gate>,
     places: Mutex<Places>,
+    /// How often a file was opened.
+    handles: AtomicU64,
     observer: Mutex<Option<Observer>>,
     /// The newest names of files that were renamed while open.
     renamed: Mutex<HashMap<tree::Id, PathBuf>>,
@@ -233,8 +236,8 @@ impl SimulatedFileSystem {
     }
 
     /// As [`begin`](Self::begin), on an open file.
-    fn begin_open(&self, kind: OperationKind, path: &Path, file: Id) -> FsResult<Passage> {
-        self.begin_on(kind, path, None, None, Some(file))
+    fn begin_open(&self, kind: OperationKind, path: &Path, handle: u64) -> FsResult<Passage> {
+        self.begin_on(kind, path, None, None, Some(handle))
     }
 
     fn begin_on(
@@ -243,7 +246,7 @@ impl SimulatedFileSystem {
         path: &Path,
         to: Option<&Path>,
         range: Option<(u64, usize)>,
-        file: Option<Id>,
+        handle: Option<u64>,
     ) -> FsResult<Passage> {
         let (index, changes, operations) = {
             let mut gate = locked(&self.0.gate);
@@ -261,7 +264,7 @@ impl SimulatedFileSystem {
         }
         self.advance_places(changes, operations);
         let passage = locked(&self.0.gate).pass(kind, index).and_then(|passage| {
-            locked(&self.0.places).pass(kind, [Some(path), to], file)?;
+            locked(&self.0.places).pass(kind, [Some(path), to], handle)?;
             Ok(passage)
         });
         passage.map_err(|error| FsError::new(kind.label(), path, error))

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use super::SimulatedFileSystem;
 use super::crash::Cut;
@@ -112,8 +113,8 @@ enum Course {
 #[derive(Debug, Default)]
 pub(super) struct Places {
     faults: Vec<(PlaceFault, Course)>,
-    /// Files that were open when their disk was torn away: below which path, and made before which node. They stay dead.
-    torn: Vec<(PathBuf, Id)>,
+    /// Files that were open when their disk was torn away: below which path, and opened before which. They stay dead.
+    torn: Vec<(PathBuf, u64)>,
 }
 
 impl Places {
@@ -139,9 +140,9 @@ impl Places {
         turned
     }
 
-    pub fn pass(&self, kind: OperationKind, paths: [Option<&Path>; 2], handle: Option<Id>) -> io::Result<()> {
+    pub fn pass(&self, kind: OperationKind, paths: [Option<&Path>; 2], handle: Option<u64>) -> io::Result<()> {
         let is_below = |place: &Path| paths.into_iter().flatten().any(|path| path.starts_with(place));
-        if handle.is_some_and(|id| self.torn.iter().any(|(place, before)| id < *before && is_below(place))) {
+        if handle.is_some_and(|handle| self.torn.iter().any(|(place, before)| handle < *before && is_below(place))) {
             return Err(Errno::Eio.error());
         }
         for fault in self.ailing().filter(|fault| is_below(&fault.below)) {
@@ -215,19 +216,19 @@ impl SimulatedFileSystem {
                 self.tree(|tree| tree.bring_back(&fault.below));
                 continue;
             }
-            let torn = self.tree(|tree| {
+            self.tree(|tree| {
                 // Away since the process before.
                 if tree.away.iter().any(|away| away.place == fault.below) {
-                    return 0;
+                    return;
                 }
                 if fault.ailment.tears() {
                     tree.lose_unsynced_below(&fault.below, changes);
                 }
                 tree.take_away(&fault.below, fault.ailment != Ailment::Gone);
-                tree.next_id
             });
             if fault.ailment.tears() {
-                locked(&self.0.places).torn.push((fault.below, torn));
+                let opened = self.0.handles.load(Ordering::Relaxed);
+                locked(&self.0.places).torn.push((fault.below, opened));
             }
         }
     }

@@ -120,11 +120,10 @@ fn mark(options: &LogOptions, which: &str) -> Result<String> {
         let message = format!("there is no other directory to go to: directory=`{}`", member.path.display());
         return Err(Error::new(ErrorKind::Conflict, message).with_hint("`directory add` an empty one first"));
     }
-    if !member.is_drained || !set.is_agreed() {
-        let mut new = set.newest.clone();
-        new.directories[index].drained = true;
-        set.commit(&*options.fs, new, &[])?;
-    }
+    // Also where it is marked: what a killed run wrote may be told and not be durable.
+    let mut new = set.newest.clone();
+    new.directories[index].drained = true;
+    set.commit(&*options.fs, new, &[])?;
     Ok(member.id.clone())
 }
 

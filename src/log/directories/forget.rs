@@ -113,9 +113,8 @@ impl Log {
         let (set, locks) = Set::locked(options)?;
         let index = match set.named(which)? {
             Named::Forgotten(id) => {
-                if !set.is_agreed() {
-                    set.commit(&*options.fs, set.newest.clone(), &[])?;
-                }
+                // Once more: what a killed run wrote may be told and not be durable.
+                set.commit(&*options.fs, set.newest.clone(), &[])?;
                 return Ok(Some(done(&set, &id)));
             }
             Named::Remote(id) => {

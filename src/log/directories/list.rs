@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::set::Set;
+use super::set::{Set, normal};
 use crate::catalog::{Catalog, SegmentKey};
 use crate::error::Result;
 use crate::log::catalog::choose;
@@ -74,7 +74,8 @@ impl Log {
                 (Ok(_), _) if member.is_drained => ("drained", None),
                 (Ok(_), _) => ("healthy", None),
             };
-            let mut info = info(&member.id, member.path.display().to_string(), (state, reason), holdings.as_ref());
+            let mut info =
+                info(&member.id, normal(&member.path).display().to_string(), (state, reason), holdings.as_ref());
             info.is_first = index == 0;
             if member.identity.is_ok() {
                 info.free_bytes = options.fs.free_bytes(&member.path).ok();

@@ -422,11 +422,11 @@ fn finish_one(
     let mut purging = Vec::new();
     let mut after: Option<SegmentKey> = None;
     let is_marked = Stored::read(&collection.settings).deleted.is_some();
-    while is_marked {
+    loop {
         let rows = catalog.segments(Some(name), after.as_ref(), PAGE_ROWS)?;
         let Some(last) = rows.last() else { break };
         after = Some(last.key.clone());
-        let is_left = |row: &SegmentRow| row.status == SegmentStatus::Purging && row.archive_key.is_none();
+        let is_left = |row: &SegmentRow| is_marked && row.status == SegmentStatus::Purging && row.archive_key.is_none();
         purging.extend(rows.into_iter().filter(|row| row.key.last < *floor && is_left(row)));
     }
     if is_marked {

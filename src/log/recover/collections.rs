@@ -4,6 +4,7 @@
 //! runs that overlap.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::avro::record::Seed;
@@ -71,26 +72,51 @@ pub struct Merged {
 /// Everything the journals say, by collection.
 pub type AllPieces = BTreeMap<CollectionName, Pieces>;
 
-/// Puts one collection together. The runs kept count in their journals afterwards; the others do not.
+/// Puts one collection together. The runs kept count in their journals afterwards; the others do not. `differs` says of a run of what
+/// is sealed whether it is another than segments hold.
+///
+/// Where a journal disagrees with what is kept, nothing behind that is taken from its directory: it is another history (A4). It is
+/// kept as evidence.
 ///
 /// # Errors
 /// A journal that was readable a moment ago cannot be read.
-pub fn merge(name: &CollectionName, mut pieces: Pieces, known: &Known) -> Result<Merged> {
+pub fn merge(
+    name: &CollectionName,
+    mut pieces: Pieces,
+    known: &Known,
+    differs: &dyn Fn(&Run) -> Result<Option<String>>,
+) -> Result<Merged> {
     let seed = Seed::of(name);
     if !pieces.sorted {
         pieces.sort_home_first(|_| true);
     }
     let mut merged = Merged::default();
     let mut expected = known.sealed_through.next().max(known.floor);
+    let mut forked: Vec<PathBuf> = Vec::new();
+    let mut set_aside = |merged: &mut Merged, run: &Run, conflict: Option<String>| {
+        let folder = run.file.path.parent().map(Path::to_path_buf).unwrap_or_default();
+        if let Some(conflict) = conflict {
+            merged.conflicts.push(conflict);
+            forked.push(folder.clone());
+        }
+        let is_forked = forked.contains(&folder);
+        if is_forked {
+            run.file.note_damage();
+        }
+        is_forked
+    };
     for run in pieces.runs {
+        let differs = if run.first <= known.sealed_through { differs(&run)? } else { None };
+        if set_aside(&mut merged, &run, differs) {
+            continue;
+        }
         if run.first <= known.sealed_through && !known.on_record.is_empty() {
             find_lost(&mut merged.found, &run, known, seed)?;
         }
         if run.last() < expected {
-            if let Some(kept) = merged.unsealed.at_or_after(run.first)
-                && let Some(conflict) = compare(kept, &run, seed)?
-            {
-                merged.conflicts.push(conflict);
+            if let Some(kept) = merged.unsealed.at_or_after(run.first) {
+                let conflict = compare(kept, &run, seed)?;
+                set_aside(&mut merged, &run, conflict);
             }
             continue;
         }
@@ -98,10 +124,11 @@ pub fn merge(name: &CollectionName, mut pieces: Pieces, known: &Known) -> Result
             note_missing(&mut merged.losses, known, expected, run.first.previous());
         }
         let run = if run.first < expected {
-            if let Some(kept) = merged.unsealed.at_or_after(run.first)
-                && let Some(conflict) = compare(kept, &run, seed)?
-            {
-                merged.conflicts.push(conflict);
+            if let Some(kept) = merged.unsealed.at_or_after(run.first) {
+                let conflict = compare(kept, &run, seed)?;
+                if set_aside(&mut merged, &run, conflict) {
+                    continue;
+                }
             }
             run.from(expected, seed).map_err(damaged)?
         } else {

@@ -4,6 +4,7 @@
 //! - [`segments`]: files against rows
 //! - [`table`]: the decision for each segment
 //! - [`collections`]: where each collection stands
+//! - [`returned`]: whether a directory that was away holds what the log has
 //! - [`act`]: doing it
 //!
 //! [`examine`] reads and decides, and changes nothing: `recover --dry-run` prints its [`Report`]. [`act`] then does what
@@ -13,6 +14,7 @@
 pub mod act;
 pub mod collections;
 pub mod journals;
+pub mod returned;
 pub mod segments;
 pub mod table;
 
@@ -42,6 +44,9 @@ pub const CHANGES_SINCE_EPOCH: &str = "changes_since_epoch";
 /// Under this name the catalog keeps the ids of directories that were missing when it was made anew, with a space between: which
 /// collections they have, nobody knows.
 pub const UNKNOWN_DIRECTORIES: &str = "unknown_directories";
+/// Under this name the catalog keeps the ids of directories that were away and are back, until what they hold is merged, with a space
+/// between.
+pub const RETURNED_DIRECTORIES: &str = "returned_directories";
 /// The smallest record: what lost bytes may have held at most is counted by it (J6).
 const RECORD_BYTES_MIN: u64 = 13;
 /// Behind the id of a directory that may have collections that the catalog does not know, and no news of those that it does.
@@ -146,6 +151,8 @@ pub struct Looked<'a> {
     pub writable: bool,
     /// What the catalog cannot know of directories that are missing.
     pub unknown: Unknown,
+    /// Which directories were away, or could not be written to, when the log was written before: what they hold is compared.
+    pub returned: &'a [bool],
 }
 
 /// What the catalog may not know, because the run before ended before it was told.
@@ -235,7 +242,7 @@ pub fn examine(fs: &dyn FileSystem, looked: &Looked<'_>, catalog: &dyn Catalog) 
     let unknown = unknown_directories(looked, &unknown_before, &word, report.catalog_is_old);
     let uncertain = looked.uncertain(&unknown);
     let of_all = uncertain.as_ref().filter(|uncertain| uncertain.of_all).map(|uncertain| uncertain.why.as_str());
-    let (standings, found) = stand(looked, &journals, &segments, &word, (rooms, of_all, &mut report))?;
+    let (standings, found) = stand((fs, catalog), looked, &journals, &segments, &word, (rooms, of_all, &mut report))?;
     report.collections = standings.len() as u64;
     let damage_note = (new_note != note).then_some(new_note);
     let unknown_note = (unknown != unknown_before).then_some(unknown);
@@ -502,6 +509,7 @@ fn lives(
 }
 
 fn stand(
+    (fs, catalog): (&dyn FileSystem, &dyn Catalog),
     looked: &Looked<'_>,
     journals: &[FoundJournals],
     segments: &FoundSegments,
@@ -549,7 +557,10 @@ fn stand(
         if directories.len() > 1 {
             pieces.sort_home_first(|file| places.get(&file) == Some(&directory));
         }
-        let mut merged = collections::merge(&name, pieces, &known)?;
+        let sealed = returned::Sealed { fs, directories, catalog };
+        let was_away = |run: &Run| places.get(&run.file.file_id).is_some_and(|&place| looked.returned[place]);
+        let differs = |run: &Run| if was_away(run) { sealed.differs(&name, run) } else { Ok(None) };
+        let mut merged = collections::merge(&name, pieces, &known, &differs)?;
         if is_missing {
             // What is not here is there, for all that is known.
             merged.losses.clear();

@@ -45,7 +45,7 @@ pub enum Elsewhere {
     Same,
     /// Nothing but damaged files, or other records.
     Other,
-    /// A file that the system cannot read now, and none that is the same.
+    /// A file that the system cannot read now, or a directory that is missing, and none that is the same.
     Unreadable,
 }
 

@@ -6,6 +6,7 @@ mod catalogs;
 mod crashes;
 mod life;
 mod migration;
+mod returned;
 
 use std::sync::Arc;
 

@@ -54,10 +54,10 @@ fn drain(setup: Setup, place: usize, then: Then) -> Result<(u64, u64), Broken> {
     let log = world.log.clone().ok_or("closed")?;
     log.maintain().map_err(|error| told("cannot maintain", &error))?;
     let (id, _) = log.directories()[place].clone();
-    for collection in 0..COLLECTIONS.len() {
+    for (collection, shown) in COLLECTIONS.into_iter().enumerate() {
         let assigned = log.catalog().assignment("wal", &name(collection)).map_err(|error| error.to_string())?;
         if assigned.is_some_and(|assigned| assigned.directory == id) {
-            return Err(format!("collection `{}` is still assigned to the drained directory", COLLECTIONS[collection]));
+            return Err(format!("collection `{shown}` is still assigned to the drained directory"));
         }
     }
     // Everybody goes on without the drained disk, though what was sealed there cannot be read.

@@ -1,7 +1,7 @@
 //! What is read of a log, one of whose disks may be failing, and what it must be.
 
 use icecore::fs::simulated::Ailment;
-use icecore::{AppendOptions, Error, ErrorKind, Log, NewRecord, ReadOptions, Receipt, Record, SyncMode};
+use icecore::{AppendOptions, Error, ErrorKind, Log, NewRecord, ReadOptions, Receipt, Record, Sequence, SyncMode};
 
 use crate::model::{COLLECTIONS, Model, Promise, name};
 use crate::workload::{Broken, told};
@@ -70,6 +70,24 @@ pub fn look(log: &Log, model: &Model, ailing: &[Ailing], least: Promise) -> Resu
             Ok(seen.errors.is_empty())
         })
         .collect()
+}
+
+/// A collection that takes appends needs no failing disk to go on: all of it up to `last` that is in no segment can be read.
+pub fn unsealed_is_there(log: &Log, collection: usize, last: Sequence) -> Result<(), Broken> {
+    let row = log.catalog().collection(&name(collection)).map_err(|error| error.to_string())?;
+    let from = row.map_or(Sequence::FIRST, |row| row.sealed_through.next());
+    let options = ReadOptions { from: Some(from), ..ReadOptions::default() };
+    let reader = log.read(&name(collection), options).map_err(|error| told("no reader", &error))?;
+    let mut next = from;
+    for record in reader {
+        let record =
+            record.map_err(|error| told(&format!("`{next}`, which is in no segment, cannot be read"), &error))?;
+        if record.sequence != next {
+            return Err(format!("`{}` where `{next}` should be, which is in no segment", record.sequence));
+        }
+        next = next.next();
+    }
+    if next <= last { Err(format!("`{next}` is not there, and in no segment")) } else { Ok(()) }
 }
 
 /// A failing disk is no damage, and a missing one no loss.

@@ -10,15 +10,15 @@
 //! - `moments`: killed, or the power cut, at every change while collections move
 //! - `cases`: which runs are made, and how many
 //! - `drain`: a directory that nothing is wrong with is drained
-//! - `sabotage`: one rule of moving broken at a time, to show that this would be seen
+//! - `forget`: a directory is missing, forgotten, and returns
 //!
 //! `ICECORE_CRASH_DISKS` sets how many runs there are at most, `ICECORE_CRASH_CASE` runs a single one, as it was printed.
 
 mod cases;
 mod drain;
+mod forget;
 mod look;
 mod moments;
 mod run;
-mod sabotage;
 
 pub use run::{Case, End, Outcome, run};

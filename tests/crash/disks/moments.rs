@@ -52,7 +52,7 @@ impl Moments {
     /// Looks at every so many changes, and at every commit, while the number of the next change is one of these.
     pub fn watch(&self, world: &World, changes: Range<u64>) {
         let every = self.0.every;
-        if every == 0 {
+        if every == 0 || changes.is_empty() {
             return;
         }
         let offset = changes.start % every;

@@ -262,6 +262,7 @@ impl Run {
             End::PowerCut => Step::PowerCut,
         };
         self.reopen(&how, moments).map_err(|what| format!("opened with {:?}: {what}", self.ailing))?;
+        moments.stop(&self.world);
         if self.ailing.is_empty() {
             // It never came to it.
             self.world.fs.heal();
@@ -343,6 +344,9 @@ fn append_to_all(world: &World<MemoryCatalog>, log: &Log, ailing: &[Ailing]) -> 
                 let records = [record].into();
                 model.begin(collection, records);
                 model.acknowledge(collection, Promise::Durable);
+                drop(model);
+                look::unsealed_is_there(log, collection, receipt.last)
+                    .map_err(|what| format!("collection `{name}` takes appends, with {ailing:?}: {what}"))?;
             }
             Err(error) if names(&error.to_string(), ailing) => refused += 1,
             Err(error) => return Err(told(&format!("collection `{name}`: cannot append after opening"), &error)),

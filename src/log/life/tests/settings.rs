@@ -23,8 +23,7 @@ fn syncs(machine: &Machine, work: impl FnOnce()) -> usize {
     }));
     work();
     machine.fs.observe_no_more();
-    let count = *count.lock().unwrap();
-    count
+    Arc::into_inner(count).unwrap().into_inner().unwrap()
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn a_directory_that_failed_and_is_back_changes_nothing() {
     let machine = begun();
     let log = machine.open();
     append(&log, "3");
-    machine.fs.fail_place_now(AWAY, Ailment::Dead);
+    machine.fs.fail_place_now(AWAY, Ailment::Unwritable);
     append(&log, "4");
     log.seal(None).unwrap();
     log.close().unwrap();
@@ -97,7 +97,7 @@ fn another_history_is_set_aside_and_not_merged() {
         log.close().unwrap();
 
         let log = machine.open();
-        machine.fs.fail_place_now(AWAY, Ailment::Dead);
+        machine.fs.fail_place_now(AWAY, Ailment::Unwritable);
         append(&log, "3");
         if sealed {
             log.seal(None).unwrap();

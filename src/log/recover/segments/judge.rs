@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use super::super::journals::chain;
 use super::list::header;
+use crate::avro::RECORD_SCHEMA;
+use crate::avro::container::FileHeader;
 use crate::catalog::{SegmentKey, SegmentRow};
 use crate::fs::{FileSystem, OpenMode};
 use crate::segment::{self, FileRange, Footer, SegmentError, SegmentReader};
@@ -63,8 +65,7 @@ pub(in crate::log) fn judge(
             return Judgement::Unreadable(chain(&error));
         }
         Err(error @ SegmentError::NotASegment { .. }) => {
-            let is_ours = header(&*file)
-                .is_none_or(|header| header.metadata.iter().any(|(name, _)| name.starts_with("icecore.")));
+            let is_ours = header(&*file).is_none_or(|header| !is_of_another_program(&header));
             // Our name, and no header at all: ours, and nothing of it is left.
             let judged = if is_ours { Judgement::Broken } else { Judgement::Foreign };
             return judged(chain(&error));
@@ -92,6 +93,16 @@ pub(in crate::log) fn judge(
         Some((_, Err(error))) => return Judgement::Unreadable(chain(&error)),
     };
     Judgement::Whole(Whole { content_digest, epoch, is_exact })
+}
+
+/// Whether a header is whole, and written by another program. One of ours that is damaged may still have the form of a header: its schema
+/// comes first in it.
+fn is_of_another_program(header: &FileHeader) -> bool {
+    let schema = header.get("avro.schema").unwrap_or_default();
+    let is_whole = serde_json::from_slice::<serde::de::IgnoredAny>(schema).is_ok();
+    is_whole
+        && schema != RECORD_SCHEMA.as_bytes()
+        && !header.metadata.iter().any(|(name, _)| name.starts_with("icecore."))
 }
 
 fn of_another(footer: &Footer, log: Option<LogId>, key: &SegmentKey) -> Option<&'static str> {

@@ -140,7 +140,11 @@ impl Comparison<'_> {
         let action = decide(Some(row.status), file, elsewhere, row.archive_key.is_some());
         if action != Action::Keep {
             let reason = match hidden {
-                true => format!("the row says {:?}, and the folder cannot be listed", row.status),
+                true => {
+                    let unlistable = self.found.unlistable.iter().find(|hidden| path.starts_with(&hidden.path));
+                    let why = unlistable.map_or("", |hidden| &hidden.reason);
+                    format!("the row says {:?}, and the folder cannot be listed: {why}", row.status)
+                }
                 false if action == Action::Report => {
                     let file = file.label();
                     format!(

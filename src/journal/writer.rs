@@ -436,7 +436,7 @@ impl Journal {
         }
     }
 
-    /// Takes out what waits of one collection, in order, while the journal is suspended; see [`Queue::take_of`].
+    /// Takes out what waits of one collection, in order, while the journal is suspended. Copies and MOVEs are left out.
     #[must_use]
     pub fn take_of(&self, name: &CollectionName) -> Vec<Batch> {
         self.0.queue.take_of(name)

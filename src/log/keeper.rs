@@ -388,6 +388,7 @@ impl Inner {
 
     /// Gives back the journals in which nothing lives any more (R1).
     pub(super) fn release_finished(&self) {
+        let _turn = self.releasing.lock().unwrap_or_else(PoisonError::into_inner);
         for (index, directory) in self.directories.iter().enumerate() {
             let Some(journal) = directory.working_journal() else { continue };
             for file in journal.finished() {

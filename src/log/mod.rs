@@ -95,6 +95,8 @@ pub(crate) struct Inner {
     newest_epoch: Mutex<Epoch>,
     /// Up to which epoch the catalog knows every move.
     noted_epoch: AtomicU64,
+    /// Held while journals are released: each is released once.
+    releasing: Mutex<()>,
     /// How many directories are being left now.
     leaving: AtomicU64,
     budget: Arc<Budget>,

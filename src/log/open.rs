@@ -310,6 +310,7 @@ fn build(
         moved: Mutex::default(),
         newest_epoch: Mutex::new(epoch),
         noted_epoch: AtomicU64::new(epoch.0),
+        releasing: Mutex::default(),
         leaving: AtomicU64::new(0),
         budget,
         limits,

@@ -2,7 +2,7 @@
 //!
 //! - `settings`: what a collection may have of its own
 //! - `live`: what the running log knows of it
-//! - [`delete`](mod@delete): everything of it goes, and never comes back to life (R4)
+//! - `delete`: everything of it goes, and never comes back to life (R4)
 //! - `tombstone`: the small file that stays, so that no sequence is given out twice (C7)
 //!
 //! Appending to a new name makes a collection too (`LogOptions::auto_create`); the catalog learns of that one later, since no append

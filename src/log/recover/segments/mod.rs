@@ -1,7 +1,7 @@
 //! Segments on disk against rows in the catalog (DESIGN section 8).
 //!
-//! - [`list`](list()): what lies in the folders of a directory
-//! - [`judge`](judge()): what a file is, every byte read
+//! - `list`: what lies in the folders of a directory
+//! - `judge`: what a file is, every byte read
 //! - `compare`, `rowless`: rows with their files, and files without a row
 //! - [`places`]: in which directories a collection has files
 //!

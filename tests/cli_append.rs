@@ -234,7 +234,7 @@ fn what_cannot_be_opened_is_named_before_a_log_is_made() {
         assert!(!workspace.path("d").exists(), "{args}");
     }
     let run = workspace.run("--data s3://bucket/log append c folder/file").expect_code(2);
-    assert!(run.stderr.contains("not supported yet: directory=`s3://bucket/log`"), "{}", run.stderr);
+    assert!(run.stderr.contains("opened by its local directories: directory=`s3://bucket/log`"), "{}", run.stderr);
     let run = workspace.run("--data folder/file append c folder/file").expect_code(1);
     assert!(
         run.stderr.contains("folder/file") && run.stderr.contains("hint: --data names a directory"),

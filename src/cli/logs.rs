@@ -14,6 +14,7 @@ use crate::journal::PeriodicSync;
 use crate::log::catalog::CatalogLook;
 use crate::log::identity::Identity;
 use crate::log::{Limits, Log, LogOptions, SyncMode};
+use crate::objects::{InvalidLocation, Location};
 use crate::{Error, ErrorKind};
 
 /// Opens the log; makes it where it is absent.
@@ -123,54 +124,29 @@ fn directories(data: &[String]) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn local_path(text: &str) -> Result<PathBuf, Failure> {
-    let Some((scheme, rest)) = text.split_once("://") else { return Ok(PathBuf::from(text)) };
-    match scheme.to_ascii_lowercase().as_str() {
-        "file" => {
-            let path = rest.strip_prefix("localhost").filter(|rest| rest.starts_with('/')).unwrap_or(rest);
-            let path = Some(path).filter(|path| path.starts_with('/')).and_then(percent_decoded);
-            path.map(PathBuf::from).ok_or_else(|| {
-                Failure::usage(
-                    format!("not a local file url: directory=`{text}`"),
-                    "write file:///PATH with an absolute path, or the path alone",
-                )
-            })
-        }
-        "s3" | "az" | "abfs" | "abfss" | "adls" | "gs" => {
-            let message = format!("directories in object stores are not supported yet: directory=`{text}`");
-            let error = Error::new(ErrorKind::Unsupported, message).with_hint("name a local directory");
-            Err(Failure::Error(Exit::Usage, error))
-        }
-        _ => Err(Failure::usage(
-            format!("unknown scheme of a directory: directory=`{text}`"),
-            "a directory is a path, or a url with file://",
-        )),
-    }
-}
-
-/// A URL's path as bytes of a file name; `None` for a broken escape, or bytes that are no UTF-8.
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        if first == b'%' {
-            let digits = std::str::from_utf8(after.get(..2)?).ok()?;
-            bytes.push(crate::types::ids::from_hex::<1>(digits)?[0]);
-            rest = &after[2..];
-        } else {
-            bytes.push(first);
-        }
-    }
-    String::from_utf8(bytes).ok()
+    let location: Location = text.parse().map_err(|error: InvalidLocation| {
+        Failure::usage(error.to_string(), "a directory is a path, or a url with file:// and an absolute path")
+    })?;
+    location.local_path().map(Path::to_path_buf).ok_or_else(|| {
+        let message = format!("a log is opened by its local directories: directory=`{location}`");
+        let error = Error::new(ErrorKind::Unsupported, message).with_hint(
+            "name a local directory; `directory add URL` makes an object store a home of its collections' segments",
+        );
+        Failure::Error(Exit::Usage, error)
+    })
 }
 
 fn must_exist(options: &LogOptions) -> Result<(), Failure> {
+    // One that cannot be read does not stand in the way of the others.
+    let mut unreadable = None;
     for directory in &options.directories {
-        if Identity::read(&*options.fs, directory).map_err(explain)?.is_some() {
-            return Ok(());
+        match Identity::read(&*options.fs, directory) {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => {}
+            Err(error) => unreadable = unreadable.or(Some(error)),
         }
     }
-    Err(no_log(&options.directories[0]).into())
+    Err(unreadable.map_or_else(|| no_log(&options.directories[0]).into(), explain))
 }
 
 fn no_log(directory: &Path) -> Error {
@@ -246,13 +222,18 @@ mod tests {
 
     #[test]
     fn remote_directories_are_refused_by_name() {
-        for url in ["s3://b/p", "az://a/c", "abfss://c@a.dfs.core.windows.net/p", "adls://a", "gs://b", "S3://b"] {
+        let shown = |url: &str| url.parse::<Location>().unwrap().to_string();
+        for url in
+            ["s3://bucket/p", "az://acc/con", "abfss://con@acc.dfs.core.windows.net/p", "gs://bucket", "S3://bucket"]
+        {
             assert_eq!(
                 path(url),
-                Err(format!("Usage: directories in object stores are not supported yet: directory=`{url}`"))
+                Err(format!("Usage: a log is opened by its local directories: directory=`{}`", shown(url)))
             );
         }
-        assert_eq!(path("ftp://a/b"), Err("Usage: unknown scheme of a directory: directory=`ftp://a/b`".to_owned()));
+        let refused = path("ftp://user:secret@a/b").unwrap_err();
+        assert!(refused.starts_with("Usage: unknown scheme of a directory: scheme=`ftp`"), "{refused}");
+        assert!(!refused.contains("secret"), "{refused}");
     }
 
     #[test]

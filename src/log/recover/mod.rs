@@ -522,6 +522,15 @@ fn stand(
     for name in names.chain(word.assigned.keys()) {
         pieces.entry(name.clone()).or_default();
     }
+    let mut empty: HashMap<&CollectionName, usize> = HashMap::new();
+    let was_used = journals.iter().any(|found| !found.journals.is_empty());
+    if was_used && word.rows.is_empty() && word.assigned.is_empty() {
+        // The catalog is made anew: a folder may be all there is of a collection that was made and not used yet.
+        for (name, directory) in &segments.empty {
+            pieces.entry(name.clone()).or_default();
+            empty.entry(name).or_insert(*directory);
+        }
+    }
     let adopted = adoptable(looked, segments);
     let none = CollectionFiles::default();
     let mut standings = BTreeMap::new();
@@ -529,7 +538,10 @@ fn stand(
     for (name, mut pieces) in pieces {
         let files = segments.collections.get(&name).unwrap_or(&none);
         let assigned = (&name, word.assigned.get(&name));
-        let lives = lives(looked, assigned, homes.get(&name), files, &mut report.contested);
+        let mut lives = lives(looked, assigned, homes.get(&name), files, &mut report.contested);
+        if let Some(&folder) = empty.get(&name).filter(|_| !homes.contains_key(&name) && files.places.is_empty()) {
+            lives.directory = folder;
+        }
         let directory = lives.directory;
         let is_missing = looked.is_missing(directory);
         let mut known = known(word, files, &name);

@@ -146,3 +146,29 @@ fn another_history_is_set_aside_and_not_merged() {
         );
     }
 }
+
+/// In a new log, a folder of somebody else's is no collection.
+#[test]
+fn a_collection_that_was_only_made_is_found_again_without_the_catalog() {
+    let machine = begun();
+    let log = machine.open();
+    let settings = crate::CollectionSettings::default();
+    let home = |log: &Log, text: &str| log.collection_info(&name(text)).unwrap().directory;
+    for text in ["c", "d"] {
+        log.create_collection(&name(text), &settings).unwrap();
+    }
+    let before = (home(&log, "c"), home(&log, "d"));
+    assert_ne!(before.0, before.1);
+    log.close().unwrap();
+    let without = Machine { fs: machine.fs.clone(), catalog: Arc::default() };
+    let log = without.open();
+    assert_eq!((home(&log, "c"), home(&log, "d")), before);
+    assert_eq!(payloads(&log), ["1", "2"]);
+    log.close().unwrap();
+
+    let new = Machine::new();
+    durable::create_dir_all(&new.fs, Path::new("/one/others")).unwrap();
+    let log = new.open();
+    assert_eq!(log.collections().unwrap(), []);
+    log.close().unwrap();
+}

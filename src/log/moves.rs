@@ -315,12 +315,19 @@ impl Inner {
                 if state.home.directory != leaving.from {
                     return Ok(false);
                 }
+                if let Some(why) = &state.refuses {
+                    // Where its end is not known here, it must not look known elsewhere.
+                    return Err(why.clone());
+                }
                 state.unsealed.runs().cloned().collect::<Vec<_>>()
             };
             let copies = match copies_of(collection, &runs) {
                 Ok(copies) => copies,
                 Err(error) => return Err(self.stays(collection, leaving, &chain(&error))),
             };
+            if self.closed.load(Ordering::Acquire) {
+                return Err(self.stays(collection, leaving, "the log is closing"));
+            }
             let Some(to) = self.choose_directory(collection.name(), &[leaving.from]) else {
                 return Err(self.stays(collection, leaving, "no other directory is healthy"));
             };

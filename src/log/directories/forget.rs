@@ -201,7 +201,12 @@ impl Inner {
             *counts.entry(known.directory()).or_default() += 1;
         }
         for given_up in &plan.collections {
-            let target = self.other_home(&member.id, &given_up.collection, &mut counts)?;
+            let home = &self.directories[self.collection(&given_up.collection)?.directory()].id;
+            let target = if *home == member.id {
+                self.other_home(&member.id, &given_up.collection, &mut counts)?
+            } else {
+                home.clone()
+            };
             let next = given_up.last_sequence.next().min(Sequence::MAX);
             self.apply(
                 &[
@@ -239,7 +244,9 @@ impl Inner {
         let index = self.directories.iter().position(|directory| directory.id == *id);
         let mut plan = ForgetPlan { id: id.clone(), place: member.path.display().to_string(), ..ForgetPlan::default() };
         for collection in self.all_collections() {
-            if Some(collection.directory()) != index {
+            // Where the catalog may not know of its last move, it may have lived there, too.
+            let may_live_there = self.uncertain.as_ref().is_some_and(|uncertain| uncertain.of_all);
+            if Some(collection.directory()) != index && !may_live_there {
                 continue;
             }
             let name = collection.name();

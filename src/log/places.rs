@@ -323,6 +323,15 @@ impl Places {
         let in_catalog = catalog.meta(super::moves::EPOCH)?.and_then(|text| text.parse().ok()).unwrap_or(0);
         let identities = self.identities.iter().flatten();
         let epoch = identities.map(|identity| identity.epoch).max().unwrap_or(0).max(in_catalog) + 1;
+        // A directory may be away when the next epoch is chosen: the catalog then knows of this one. Before the identities: theirs being
+        // higher means moves of which it may not know.
+        if self.ids.len() > 1 {
+            let value = epoch.to_string();
+            let set = |name: &str, value: String| Mutation::SetMeta { name: name.into(), value };
+            // In one step: from now on collections are made of which the catalog learns later.
+            let mutations = [set(super::moves::EPOCH, value), set(super::moves::KNOWS_ALL, "no".into())];
+            catalog.apply(&mutations, now, "opened")?;
+        }
         let engine = self.first_identity().catalog;
         for index in 0..self.ids.len() {
             if !self.is_writable(index) {
@@ -338,14 +347,6 @@ impl Places {
                 self.identities[index] = Some(old);
                 self.blame(fs, index, error)?;
             }
-        }
-        // A directory may be away when the next epoch is chosen: the catalog then knows of this one.
-        if self.ids.len() > 1 {
-            let value = epoch.to_string();
-            let set = |name: &str, value: String| Mutation::SetMeta { name: name.into(), value };
-            // In one step: from now on collections are made of which the catalog learns later.
-            let mutations = [set(super::moves::EPOCH, value), set(super::moves::KNOWS_ALL, "no".into())];
-            catalog.apply(&mutations, now, "opened")?;
         }
         Ok(Epoch(epoch))
     }

@@ -1,5 +1,8 @@
 //! Moves collections from one directory to another: away from one that fails (A2, J7), or that is drained.
 //!
+//! - `members`: copies and MOVEs in a journal's queue
+//! - `note`: telling the catalog
+//!
 //! Owns: the order of a move, who must not be moved, and the epoch of a move. Appends go on meanwhile: they wait in the queue of the old
 //! journal, and are moved with the collection.
 //!
@@ -24,34 +27,30 @@
 //! What lies only on a disk that cannot be read is not moved, and its collection takes no appends: nobody knows what to put
 //! before the next record.
 
+mod members;
+mod note;
+
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 
-use bytes::Bytes;
 use crc32c::crc32c;
+
+use self::members::{Mover, Waiting, copies_of};
+pub(super) use self::note::{EPOCH, KNOWS_ALL, Moved};
 
 use super::collection::{Collection, Home};
 use super::identity::Identity;
-use super::recover::{COMPONENT, journals::chain};
+use super::recover::journals::chain;
 use super::{Directory, DirectoryState, Inner, Log};
-use crate::catalog::{CatalogError, Mutation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FsError, OpenMode};
 use crate::journal::group::{Control, Move};
-use crate::journal::{Batch, Journal, JournalError, JournalFile, Member, Purpose, Ticket, Written};
-use crate::memtable::{Run, RunError};
+use crate::journal::{Batch, Journal, JournalError, Purpose, Ticket};
+use crate::memtable::Run;
 use crate::types::{CollectionName, Epoch, Sequence};
 
 /// So many bytes of copies may wait in queues before more are read.
 const WAITING_BYTES_MAX: u64 = 32 << 20;
-/// Assignments told to the catalog in one transaction.
-const GROUP: usize = 1000;
-/// Under this name the catalog keeps the newest epoch of which it knows every move.
-pub(super) const EPOCH: &str = "epoch";
-/// Under this name the catalog keeps whether it knows every collection: `yes`, from the closing of the log in good order until it is
-/// opened again.
-pub(super) const KNOWS_ALL: &str = "knows_all";
-
 /// What a move did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct MoveReport {
@@ -61,18 +60,6 @@ pub struct MoveReport {
     pub kept: Vec<(CollectionName, String)>,
 }
 
-/// A move that is durable in a journal, and of which the catalog does not know yet.
-pub(super) struct Moved {
-    collection: Arc<Collection>,
-    directory: usize,
-    epoch: Epoch,
-    next: Sequence,
-    reason: Arc<str>,
-    /// Holds the MOVE, and is kept.
-    file: Arc<JournalFile>,
-    bytes: u64,
-}
-
 /// Why collections move, and from where.
 struct Leaving {
     from: usize,
@@ -80,13 +67,6 @@ struct Leaving {
     reason: Arc<str>,
     /// The directory failed: what cannot be moved takes no appends.
     failed: bool,
-}
-
-/// What is queued and not waited for yet.
-#[derive(Default)]
-struct Waiting {
-    tickets: Vec<(Journal, Ticket)>,
-    bytes: u64,
 }
 
 impl Log {
@@ -469,177 +449,4 @@ impl Inner {
         waiting.wait();
         Ok(())
     }
-
-    /// Tells the catalog of moves, many in one transaction.
-    pub(super) fn note_moves(&self) -> Result<()> {
-        loop {
-            let some: Vec<Moved> = {
-                let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
-                let count = moved.len().min(GROUP);
-                let reason = moved.first().map(|first| Arc::clone(&first.reason));
-                let same = moved.iter().take(count).take_while(|next| Some(&next.reason) == reason.as_ref()).count();
-                moved.drain(..same).collect()
-            };
-            let Some(first) = some.first() else { return self.note_epoch() };
-            let mut mutations = Vec::new();
-            for moved in &some {
-                let collection = moved.collection.name().clone();
-                mutations.push(Mutation::Assign {
-                    component: COMPONENT.into(),
-                    collection,
-                    directory: self.directories[moved.directory].id.clone(),
-                    epoch: moved.epoch,
-                    from: moved.next,
-                });
-            }
-            let reason = Arc::clone(&first.reason);
-            match self.catalog.apply(&mutations, self.clock.now(), &reason) {
-                Ok(number) => drop(self.change_number.fetch_max(number.0, Ordering::AcqRel)),
-                // One at a time: whoever introduced a collection meanwhile may have told of a later move.
-                Err(CatalogError::Refused(_)) if some.len() > 1 => {
-                    let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
-                    let alone = |(index, moved): (usize, Moved)| Moved {
-                        reason: format!("{}, {index}", moved.reason).into(),
-                        ..moved
-                    };
-                    moved.splice(..0, some.into_iter().enumerate().map(alone));
-                    continue;
-                }
-                Err(CatalogError::Refused(refused)) => tracing::info!(%refused, "a later move is known"),
-                Err(error) => {
-                    let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
-                    moved.splice(..0, some);
-                    return Err(error.into());
-                }
-            }
-            for moved in some {
-                moved.collection.catalogued.store(true, Ordering::Release);
-                moved.file.drop_run(moved.bytes);
-            }
-        }
-    }
-}
-
-impl Inner {
-    /// Tells the catalog that it knows every move of the newest epoch. Before, and where a directory is missing at the next opening,
-    /// nobody could tell whether a collection was moved there.
-    fn note_epoch(&self) -> Result<()> {
-        let newest = *self.newest_epoch.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_known = self.noted_epoch.load(Ordering::Acquire) >= newest.0;
-        let settled = || {
-            self.leaving.load(Ordering::Acquire) == 0
-                && self.moved.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-        };
-        if is_known || !settled() {
-            return Ok(());
-        }
-        self.apply(&[Mutation::SetMeta { name: EPOCH.into(), value: newest.to_string() }], "every move is known")?;
-        self.noted_epoch.fetch_max(newest.0, Ordering::AcqRel);
-        Ok(())
-    }
-
-    /// Tells the catalog, when all of it is so, that it knows every collection.
-    pub(super) fn note_all_known(&self) -> Result<()> {
-        if self.directories.len() > 1 {
-            self.apply(&[Mutation::SetMeta { name: KNOWS_ALL.into(), value: "yes".into() }], "closed")?;
-        }
-        Ok(())
-    }
-}
-
-impl Waiting {
-    /// Waits for everything queued. What came of it shows elsewhere: whoever waits for a record is told, and a journal that failed
-    /// has its collections moved again.
-    fn wait(&mut self) {
-        for (journal, ticket) in self.tickets.drain(..) {
-            if let Err(error) = journal.wait_passively(&ticket) {
-                tracing::warn!(%error, "a move met a second failure");
-            }
-        }
-        self.bytes = 0;
-    }
-}
-
-/// The batches that write `runs` again.
-fn copies_of(collection: &Arc<Collection>, runs: &[Run]) -> std::result::Result<Vec<Batch>, RunError> {
-    let copy = |run: &Run| {
-        let bytes: Bytes = run.load()?;
-        let mut checksums = Vec::with_capacity(run.count as usize * 4);
-        // Verified on the way: damage must not get a second, good-looking home.
-        run.for_each(&bytes, collection.seed, |view| {
-            checksums.extend_from_slice(&view.checksum.to_le_bytes());
-            Ok::<(), RunError>(())
-        })?;
-        let member = Copied { collection: Arc::clone(collection), on_disk: run.memory_bytes() == 0 };
-        Ok(Batch {
-            purpose: Purpose::Copy,
-            member: Arc::new(member),
-            first: run.first,
-            count: run.count,
-            bytes,
-            checksum: crc32c(&checksums),
-            sync: true,
-            alone: false,
-            completion: None,
-        })
-    };
-    runs.iter().map(copy).collect()
-}
-
-/// A collection, as the journal sees it that takes copies of its records.
-struct Copied {
-    collection: Arc<Collection>,
-    /// The copied run was not in memory, and the copy shall not be.
-    on_disk: bool,
-}
-
-impl Member for Copied {
-    fn name(&self) -> &CollectionName {
-        self.collection.name()
-    }
-
-    fn written(&self, batch: Written, durable: bool) {
-        self.collection.put_copy(batch, self.on_disk, durable);
-    }
-
-    fn durable(&self, last: Sequence) {
-        self.collection.durable(last);
-    }
-
-    /// The records are still where they were copied from.
-    fn refused(&self, _first: Sequence) {}
-}
-
-/// A collection, as the journal sees it that takes its MOVE.
-struct Mover {
-    log: Weak<Inner>,
-    collection: Arc<Collection>,
-    directory: usize,
-    epoch: Epoch,
-    next: Sequence,
-    reason: Arc<str>,
-}
-
-impl Member for Mover {
-    fn name(&self) -> &CollectionName {
-        self.collection.name()
-    }
-
-    fn written(&self, batch: Written, _durable: bool) {
-        let Some(log) = self.log.upgrade() else { return };
-        let moved = Moved {
-            collection: Arc::clone(&self.collection),
-            directory: self.directory,
-            epoch: self.epoch,
-            next: self.next,
-            reason: Arc::clone(&self.reason),
-            bytes: batch.bytes.len() as u64,
-            file: batch.file,
-        };
-        log.moved.lock().unwrap_or_else(PoisonError::into_inner).push(moved);
-    }
-
-    fn durable(&self, _last: Sequence) {}
-
-    fn refused(&self, _first: Sequence) {}
 }

@@ -386,6 +386,12 @@ impl Inner {
         self.cool_in_files(&by_directory)
     }
 
+    /// Whether no journal of earlier runs is left in a directory.
+    pub(super) fn is_rid_of_old(&self, index: usize) -> bool {
+        let directory = &self.directories[index];
+        directory.working_journal().is_some_and(|journal| journal.finished().is_empty()) && directory.cold().is_empty()
+    }
+
     /// Gives back the journals in which nothing lives any more (R1).
     pub(super) fn release_finished(&self) {
         let _turn = self.releasing.lock().unwrap_or_else(PoisonError::into_inner);

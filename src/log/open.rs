@@ -56,19 +56,21 @@ impl Log {
         let mut examination = recover(&options, &mut places, catalog, epoch)?;
         examination.report.catalog_was_missing = opened.was_missing;
         let found = std::mem::take(&mut examination.found);
-        let is_return = places.returned.contains(&true);
+        let returned = places.returned.clone();
+        let is_return = returned.contains(&true);
         let inner = build(options, opened, (log_id, epoch), places, true, examination)?;
         let inner = Arc::new(inner);
         inner.watch_journals();
         inner.leave_failed()?;
         inner.bring_home()?;
         inner.fill(found)?;
-        if is_return {
-            // What it holds is copied, sealed, or set aside by now; or is found again, and needs no comparing then.
+        inner.release_finished();
+        if is_return && returned.iter().enumerate().all(|(index, back)| !back || inner.is_rid_of_old(index)) {
+            // What it held is copied, sealed, or set aside by now. While a journal of it is left, it is compared again at the next
+            // opening: that it is evidence is known only to this one.
             let merged = Mutation::SetMeta { name: recover::RETURNED_DIRECTORIES.into(), value: String::new() };
             inner.apply(&[merged], "merged")?;
         }
-        inner.release_finished();
         inner.tell_journals_of_periodic(inner.sync_mode());
         if inner.options.background {
             let workers = keeper::Workers::start(&inner).map_err(no_thread)?;

@@ -42,7 +42,7 @@ impl Sealed<'_> {
             let view = run.checked(record::decode(rest), seed, sequence.0)?;
             rest = &rest[view.encoded.len()..];
             if open.as_ref().is_none_or(|open| open.last < sequence) {
-                open = self.open(collection, sequence)?;
+                open = self.open(collection, sequence, run)?;
             }
             let Some(open) = open.as_mut().filter(|open| open.first <= sequence) else { continue };
             if open.has(sequence, view.encoded) == Some(false) {
@@ -57,15 +57,22 @@ impl Sealed<'_> {
         Ok(None)
     }
 
-    /// The segment that holds `sequence`, or the next one; `None` where there is none that can be read here.
-    fn open(&self, collection: &CollectionName, sequence: Sequence) -> Result<Option<OpenSegment>> {
+    /// The segment that holds `sequence`, or the next one; `None` where there is none that can be read here. Where that is so, nobody knows
+    /// whether the run is the same: its journal is kept as evidence.
+    fn open(&self, collection: &CollectionName, sequence: Sequence, run: &Run) -> Result<Option<OpenSegment>> {
         let rows = self.catalog.segments_from(collection, sequence, PAGE_ROWS)?;
         let newest = rows.iter().filter(|row| row.key.first <= sequence).max_by_key(|row| row.key.generation);
         let Some(row) = newest.or(rows.first()) else { return Ok(None) };
         let directory = self.directories.iter().find(|(id, _)| *id == row.directory);
-        let Some((_, directory)) = directory.filter(|_| row.status.is_local()) else { return Ok(None) };
+        let Some((_, directory)) = directory.filter(|_| row.status.is_local()) else {
+            run.file.note_damage();
+            return Ok(None);
+        };
         let path = segment_path(directory, &row.key);
         let opened = self.fs.open(&path, OpenMode::Read).ok().and_then(|file| SegmentReader::open(file).ok());
+        if opened.is_none() {
+            run.file.note_damage();
+        }
         let (first, last) = (row.key.first, row.key.last);
         Ok(opened.map(|reader| OpenSegment { reader, path, first, last, block: None }))
     }

@@ -1,7 +1,7 @@
 //! A directory that was away and is back (A4): what fits is merged, what does not is set aside, nothing is dropped.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::{name, put};
 use crate::catalog::memory::MemoryCatalog;
@@ -36,6 +36,15 @@ impl Machine {
         options.background = false;
         options.limits.journal_bytes = 64 << 10;
         Log::open(options).unwrap()
+    }
+
+    /// Whether the other history is still in the directory that was away: in its quarantine, or in a journal.
+    fn has_evidence(&self) -> bool {
+        let holds = |path: &Path| self.fs.read(path).unwrap().windows(9).any(|window| window == b"another 4");
+        let kept = |path: &Path| {
+            path.starts_with("/two/.icecore/quarantine") || path.extension().is_some_and(|end| end == "avro")
+        };
+        self.files(AWAY).iter().any(|(path, kind)| *kind == EntryKind::File && kept(path) && holds(path))
     }
 
     fn files(&self, below: &str) -> Vec<(std::path::PathBuf, EntryKind)> {
@@ -85,6 +94,39 @@ fn a_directory_that_failed_and_is_back_changes_nothing() {
     log.close().unwrap();
 }
 
+/// Puts the second directory of one machine in the place of the other's.
+fn graft(from: &Machine, to: &Machine) {
+    for (path, kind) in to.files(AWAY) {
+        if kind == EntryKind::File {
+            durable::remove(&to.fs, &path).unwrap();
+        }
+    }
+    for (path, kind) in from.files(AWAY) {
+        if kind == EntryKind::File {
+            durable::create_dir_all(&to.fs, path.parent().unwrap()).unwrap();
+            let file = to.fs.open(&path, OpenMode::CreateNew).unwrap();
+            file.write_all_at(&from.fs.read(&path).unwrap(), 0).unwrap();
+            file.sync_all().unwrap();
+            to.fs.sync_dir(path.parent().unwrap()).unwrap();
+        }
+    }
+}
+/// What a kill before each change leaves, while the log is opened and closed.
+fn images_of_opening(machine: &Machine) -> Vec<Machine> {
+    let images = Arc::new(Mutex::new(Vec::new()));
+    let (seen, catalog) = (Arc::clone(&images), Arc::clone(&machine.catalog));
+    machine.fs.observe(Arc::new(move |operation, fs| {
+        if operation.kind.is_change() {
+            seen.lock().unwrap().push(Machine { fs: fs.kill_image(), catalog: Arc::new(catalog.snapshot()) });
+        }
+    }));
+    machine.open().close().unwrap();
+    machine.fs.observe_no_more();
+    let images = std::mem::take(&mut *images.lock().unwrap());
+    assert!(images.len() > 20);
+    images
+}
+
 /// The second directory is put back from a copy in which the collection went another way.
 #[test]
 fn another_history_is_set_aside_and_not_merged() {
@@ -105,23 +147,18 @@ fn another_history_is_set_aside_and_not_merged() {
         log.close().unwrap();
         machine.fs.heal_places();
 
-        let graft = |from: &Machine, to: &Machine| {
-            for (path, kind) in to.files(AWAY) {
-                if kind == EntryKind::File {
-                    durable::remove(&to.fs, &path).unwrap();
-                }
-            }
-            for (path, kind) in from.files(AWAY) {
-                if kind == EntryKind::File {
-                    durable::create_dir_all(&to.fs, path.parent().unwrap()).unwrap();
-                    let file = to.fs.open(&path, OpenMode::CreateNew).unwrap();
-                    file.write_all_at(&from.fs.read(&path).unwrap(), 0).unwrap();
-                    file.sync_all().unwrap();
-                    to.fs.sync_dir(path.parent().unwrap()).unwrap();
-                }
-            }
-        };
         graft(&other, &machine);
+
+        // Killed at any moment of the opening that finds it, the next one still keeps the evidence.
+        for image in images_of_opening(&machine.copy()) {
+            image.open().close().unwrap();
+            let log = image.open();
+            assert_eq!(payloads(&log), ["1", "2", "3"], "sealed={sealed}");
+            log.seal(None).unwrap();
+            log.close().unwrap();
+            image.open().close().unwrap();
+            assert!(image.has_evidence(), "sealed={sealed}: {:?}", image.files(AWAY));
+        }
 
         let log = machine.open();
         assert_eq!(payloads(&log), ["1", "2", "3"], "sealed={sealed}");
@@ -134,16 +171,7 @@ fn another_history_is_set_aside_and_not_merged() {
         let log = machine.open();
         assert_eq!(payloads(&log), ["1", "2", "3", "4"], "sealed={sealed}");
         log.close().unwrap();
-        let holds = |text: &str, (path, kind): &(std::path::PathBuf, EntryKind)| {
-            *kind == EntryKind::File
-                && machine.fs.read(path).unwrap().windows(text.len()).any(|window| window == text.as_bytes())
-        };
-        let kept = machine.files(AWAY).into_iter().filter(|file| holds("another 4", file)).collect::<Vec<_>>();
-        assert!(
-            kept.iter()
-                .any(|(path, _)| path.starts_with("/two/.icecore/quarantine") || path.starts_with("/two/.journal")),
-            "sealed={sealed}: {kept:?}"
-        );
+        assert!(machine.has_evidence(), "sealed={sealed}: {:?}", machine.files(AWAY));
     }
 }
 

@@ -17,3 +17,9 @@
 //! 5. **Rows**: one transaction sets them `Archived`, drops the attempts, and notes the manifest.
 //!
 //! Local files go only behind 5, by [`evict`](crate::log::tier).
+
+pub mod reader;
+#[cfg(test)]
+mod world;
+
+pub use reader::{ArchiveReader, ReaderOptions};

@@ -20,7 +20,8 @@
 //!
 //! # Reading an archive
 //!
-//! [`manifest`] has the format of manifests, [`chain`] reads them in order, [`state`] folds them into what the archive has, [`fence`] writes them.
+//! [`manifest`] has the format of manifests, [`chain`] reads them in order, [`state`] folds them into what the archive has, [`fence`] writes them;
+//! [`reader`] reads archived segments by range.
 
 pub mod chain;
 mod checkpoint;
@@ -28,11 +29,15 @@ pub mod fence;
 pub mod manifest;
 #[cfg(test)]
 pub(crate) mod memory_store;
+pub mod reader;
 pub mod state;
+#[cfg(test)]
+mod world;
 
 pub use fence::Claim;
 pub use manifest::{
     ArchivedSegment, CatalogSnapshot, CollectionEntry, Entry, LossEntry, LossGone, Manifest, ManifestHead,
     ManifestMark, ManifestNumber, RemoteEntry, RemovedSegment, WriterId,
 };
+pub use reader::{ArchiveReader, ReaderOptions};
 pub use state::{ArchiveState, ArchivedCollection};

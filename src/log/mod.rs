@@ -123,6 +123,8 @@ pub(crate) struct Inner {
     report: recover::Report,
     /// How much there is to archive.
     sealings: tier::Sealings,
+    /// Which segments somebody has open.
+    leases: tier::Leases,
     workers: Mutex<keeper::Workers>,
 }
 

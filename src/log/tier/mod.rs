@@ -3,11 +3,16 @@
 //! Owns: what the log asks of an archive ([`Archive`]), and what an archive may ask of the log: the local file of a segment, changes
 //! of the catalog, being woken when there is more to archive. The log knows no archive: it is given one
 //! ([`LogOptions::archive`](super::LogOptions::archive)), and is driven by the catalog's state.
+//!
+//! - `lease`: who has a segment open pins it
+
+mod lease;
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+pub(in crate::log) use self::lease::{Lease, Leases};
 use super::{Inner, Log};
 use crate::catalog::{Group, Mutation, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
@@ -24,6 +29,12 @@ pub trait Archive: Send + Sync + fmt::Debug {
     /// # Errors
     /// `NotFound` where the row names no archived object; `Invalid` for a key that is none.
     fn open(&self, row: &SegmentRow) -> Result<Arc<dyn ReadRange>>;
+
+    /// As [`open`](Self::open), for who reads it once from front to end: nothing of it is kept in memory.
+    ///
+    /// # Errors
+    /// As there.
+    fn open_once(&self, row: &SegmentRow) -> Result<Arc<dyn ReadRange>>;
 
     /// Whether a proven copy of the segment is there, by asking the store now.
     ///

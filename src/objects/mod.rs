@@ -5,6 +5,7 @@
 //! - [`local`]: a directory as a store
 //! - [`proof`]: that an object is there and is the one that was sent (O4)
 //! - [`options`]: what a store is reached with; [`mod@open`]: the store of a location
+//! - [`patient`]: a store that is asked again: retries, breaker
 //! - [`probe`]: trying out what a store can do
 //! - [`meter`]: how many requests and bytes, by kind
 //! - [`conformance`]: what every store must do alike
@@ -39,6 +40,7 @@ pub mod local;
 pub mod meter;
 pub mod open;
 pub mod options;
+pub mod patient;
 pub mod probe;
 pub mod proof;
 pub mod url;
@@ -53,6 +55,7 @@ pub use local::LocalObjectStore;
 pub use meter::{Meter, RequestKind, Usage};
 pub use open::open_store;
 pub use options::StoreOptions;
+pub use patient::{Patience, PatientStore, Stop};
 pub use proof::{Proof, prove};
 pub use url::{InvalidLocation, Location};
 

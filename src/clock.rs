@@ -18,6 +18,9 @@ pub trait Clock: Send + Sync + fmt::Debug {
 
     /// Sixteen bytes that nobody else draws: for ids.
     fn random(&self) -> [u8; 16];
+
+    /// Lets `span` of monotonic time pass.
+    fn sleep(&self, span: Duration);
 }
 
 /// The system's clock.
@@ -53,6 +56,10 @@ mod system {
 
         fn random(&self) -> [u8; 16] {
             fastrand::u128(..).to_le_bytes()
+        }
+
+        fn sleep(&self, span: Duration) {
+            std::thread::sleep(span);
         }
     }
 }
@@ -105,5 +112,10 @@ impl Clock for FakeClock {
         fastrand::Rng::with_seed(self.wall_us.load(std::sync::atomic::Ordering::SeqCst).cast_unsigned() ^ (drawn << 48))
             .u128(..)
             .to_le_bytes()
+    }
+
+    /// Time passes at once.
+    fn sleep(&self, span: Duration) {
+        self.advance(span);
     }
 }

@@ -55,6 +55,7 @@
 //! | [`catalog`] | segments, changes, assignments, losses |
 //! | [`objects`] | object stores, and where directories are |
 //! | [`mod@log`] | open, append, seal, recover |
+//! | [`archive`] | segments in an object store, for years |
 //! | [`config`], `cli` | settings; the program |
 //!
 //! The formats of files are in `docs/format.md`, recovery in `docs/recovery.md`.
@@ -65,6 +66,7 @@
 //! [`LogOptions::catalog`] must be given. `tokio` (default) has appends for async code. `cli` (default) is the program. `testing`
 //! has what crash tests need.
 
+pub mod archive;
 pub mod assignment;
 pub mod avro;
 #[cfg(feature = "cli")]

@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use crate::types::{MASK, Secret};
 pub use keys::{KEYS, Key, variable};
 pub(crate) use nearest::nearest;
 pub use settings::{
@@ -33,7 +34,7 @@ pub use settings::{
 };
 pub use source::{SettingsFile, Sources};
 pub use units::{ByteSize, InvalidUnit, parse_duration, show_duration};
-pub use value::{CatalogEngines, LogLevel, MASK, Raw, Secret, SegmentCodec, SettingValue, Shown, SyncMode};
+pub use value::{CatalogEngines, LogLevel, Raw, SegmentCodec, SettingValue, Shown, SyncMode};
 
 use crate::{Error, ErrorKind};
 

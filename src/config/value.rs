@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::types::{MASK, Secret};
+
 use super::units::{ByteSize, parse_duration, show_duration};
 use crate::assignment::Policy;
 use crate::catalog::Engine;
@@ -185,32 +187,11 @@ impl<T: SettingValue> SettingValue for Vec<T> {
     }
 }
 
-/// A text that no output shows: passwords, keys, tokens.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The secret itself, for the one place that needs it.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-/// What stands in the place of a secret.
-pub const MASK: &str = "********";
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(MASK)
-    }
-}
-
 impl SettingValue for Secret {
     const SECRET: bool = true;
 
     fn read(raw: &Raw) -> Result<Self, String> {
-        String::read(raw).map(Self)
+        String::read(raw).map(Self::new)
     }
 
     fn show(&self) -> Option<Shown> {

@@ -453,6 +453,7 @@ impl Inner {
             return Ok(());
         }
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).stop();
+        self.sealings.wake();
         let mut outcome =
             if self.is_writable() { self.note_moves().and_then(|()| self.introduce_new()) } else { Ok(()) };
         if self.is_writable() {

@@ -11,6 +11,7 @@
 //! - [`read`]: reading and following
 //! - [`verify`]: proving that everything is there; the state of the log
 //! - [`directories`]: adding, draining, listing and forgetting directories; homes in object stores
+//! - [`tier`]: memory, local segments, the archive; what log and archive ask of each other
 //! - `damage`: how damage is reported
 //! - `options`: what a log is opened with
 //!
@@ -41,6 +42,7 @@ pub mod recover;
 pub mod seal;
 #[cfg(test)]
 mod tests;
+pub mod tier;
 pub mod verify;
 
 use std::collections::HashMap;
@@ -119,6 +121,8 @@ pub(crate) struct Inner {
     /// The workers sleep long: the next append must wake them.
     quiet: Arc<AtomicBool>,
     report: recover::Report,
+    /// How much there is to archive.
+    sealings: tier::Sealings,
     workers: Mutex<keeper::Workers>,
 }
 
@@ -381,7 +385,7 @@ impl Inner {
 
     fn apply(&self, mutations: &[Mutation], reason: &str) -> Result<ChangeNumber> {
         let number = self.catalog.apply(mutations, self.clock.now(), reason)?;
-        self.change_number.fetch_max(number.0, Ordering::AcqRel);
+        self.changed(number, mutations.iter());
         Ok(number)
     }
 

@@ -327,6 +327,7 @@ fn build(
         looked_at_ms: AtomicU64::new(0),
         quiet: Arc::default(),
         report: examination.report,
+        sealings: super::tier::Sealings::default(),
         workers: Mutex::default(),
         options,
     })

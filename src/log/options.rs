@@ -130,6 +130,8 @@ pub struct LogOptions {
     /// Whether the log runs threads of its own. Without them, all work is done inside the calls, in a fixed order, and
     /// [`Log::maintain`](super::Log::maintain) does what threads would: for tests. (A mirror has its own thread all the same.)
     pub background: bool,
+    /// What is read from where segments are in the archive only; `None`: such records cannot be read.
+    pub archive: Option<Arc<dyn super::tier::Archive>>,
     /// A rule to break, in tests.
     pub sabotage: Sabotage,
 }
@@ -155,6 +157,7 @@ impl LogOptions {
             catalog_directory: None,
             catalog: None,
             background: true,
+            archive: None,
             sabotage: Sabotage::default(),
         }
     }

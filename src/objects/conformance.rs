@@ -87,9 +87,9 @@ fn never_replaced(store: &dyn ObjectStore) {
 fn nothing_but_what_was_promised(store: &dyn ObjectStore) {
     let bytes = Bytes::from_static(b"not what was promised");
     for upload in [
-        Upload { source: &bytes, bytes: bytes.len() as u64, sha256: [1; 32] },
-        Upload { source: &bytes, bytes: bytes.len() as u64 + 1, sha256: sha256(&bytes) },
-        Upload { source: &bytes, bytes: bytes.len() as u64 - 1, sha256: sha256(&bytes) },
+        Upload::new(&bytes, bytes.len() as u64, [1; 32]),
+        Upload::new(&bytes, bytes.len() as u64 + 1, sha256(&bytes)),
+        Upload::new(&bytes, bytes.len() as u64 - 1, sha256(&bytes)),
     ] {
         assert_eq!(kind_of(store.put_if_absent(&key("promised/a"), &upload)), ObjectErrorKind::Corrupt);
         assert_eq!(kind_of(store.head(&key("promised/a"))), ObjectErrorKind::NotFound);

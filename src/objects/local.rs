@@ -20,7 +20,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Head, Listed, ObjectError, ObjectErrorKind, ObjectKey, ObjectResult, ObjectStore, Page, Put, Upload};
+use super::{
+    Abilities, Head, Listed, Meter, ObjectError, ObjectErrorKind, ObjectKey, ObjectResult, ObjectStore, Page, Proof,
+    Put, RequestKind, Upload, Version,
+};
 use crate::avro::Sha256;
 use crate::fs::{Entry, EntryKind, File, FileSystem, FsError, OpenMode, durable};
 use crate::types::ids::hex;
@@ -38,13 +41,14 @@ const PIECE_BYTES: u64 = 1 << 20;
 pub struct LocalObjectStore {
     fs: Arc<dyn FileSystem>,
     root: PathBuf,
+    meter: Meter,
 }
 
 impl LocalObjectStore {
     /// The store in the directory `root`. Nothing is opened or looked at yet.
     #[must_use]
     pub fn new(fs: Arc<dyn FileSystem>, root: impl Into<PathBuf>) -> Self {
-        Self { fs, root: root.into() }
+        Self { fs, root: root.into(), meter: Meter::default() }
     }
 
     /// Makes the directory a store, and itself where it is absent; that it is one already is fine.
@@ -291,12 +295,18 @@ impl Wanted<'_> {
     }
 }
 
+/// Calls count as the requests that they would be elsewhere.
 impl ObjectStore for LocalObjectStore {
     fn place(&self) -> String {
         super::Location::Local(self.root.clone()).to_string()
     }
 
     fn put_if_absent(&self, key: &ObjectKey, upload: &Upload<'_>) -> ObjectResult<Put> {
+        self.meter.begin(RequestKind::Put, upload.bytes);
+        if upload.retain_until.is_some() {
+            let what = "a directory cannot keep its files from being deleted";
+            return Err(self.error(ObjectErrorKind::Unsupported, "put", key.as_str(), what));
+        }
         self.must_be_there("put", key.as_str())?;
         if is_own(key.as_str().split('/').next().unwrap_or("")) {
             return Err(self.error(ObjectErrorKind::Invalid, "put", key.as_str(), "the store's own name"));
@@ -318,6 +328,7 @@ impl ObjectStore for LocalObjectStore {
     }
 
     fn get(&self, key: &ObjectKey, bytes_max: u64) -> ObjectResult<Bytes> {
+        self.meter.begin(RequestKind::Get, 0);
         self.must_be_there("get", key.as_str())?;
         let (file, len) = self.open("get", key)?;
         if len > bytes_max {
@@ -326,10 +337,12 @@ impl ObjectStore for LocalObjectStore {
         }
         let mut bytes = vec![0; usize::try_from(len).expect("bytes_max fits memory")];
         file.read_exact_at(&mut bytes, 0).map_err(|error| self.failed("get", key.as_str(), error))?;
+        self.meter.received(RequestKind::Get, len);
         Ok(bytes.into())
     }
 
     fn get_range(&self, key: &ObjectKey, offset: u64, bytes: usize) -> ObjectResult<Bytes> {
+        self.meter.begin(RequestKind::Get, 0);
         self.must_be_there("get", key.as_str())?;
         let (file, len) = self.open("get", key)?;
         if offset.checked_add(bytes as u64).is_none_or(|end| end > len) {
@@ -338,16 +351,19 @@ impl ObjectStore for LocalObjectStore {
         }
         let mut piece = vec![0; bytes];
         file.read_exact_at(&mut piece, offset).map_err(|error| self.failed("get", key.as_str(), error))?;
+        self.meter.received(RequestKind::Get, bytes as u64);
         Ok(piece.into())
     }
 
     fn head(&self, key: &ObjectKey) -> ObjectResult<Head> {
+        self.meter.begin(RequestKind::Head, 0);
         self.must_be_there("head", key.as_str())?;
         let (_, bytes) = self.open("head", key)?;
         Ok(Head { bytes, sha256: None })
     }
 
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> ObjectResult<Page> {
+        self.meter.begin(RequestKind::List, 0);
         self.must_be_there("list", prefix)?;
         let mut wanted = Wanted { prefix, after, limit: limit.max(1), found: Vec::new() };
         let all = self.walk(&self.root, "", &mut wanted).map_err(|error| self.failed("list", prefix, error))?;
@@ -356,6 +372,7 @@ impl ObjectStore for LocalObjectStore {
     }
 
     fn delete(&self, key: &ObjectKey) -> ObjectResult<()> {
+        self.meter.begin(RequestKind::Delete, 0);
         self.must_be_there("delete", key.as_str())?;
         let path = self.path(key);
         // Nothing is open while it is removed: not every system lets that happen.
@@ -375,6 +392,31 @@ impl ObjectStore for LocalObjectStore {
             }
             Ok(()) => Ok(()),
         }
+    }
+
+    fn prove(&self, key: &ObjectKey, upload: &Upload<'_>) -> ObjectResult<Proof> {
+        super::prove(self, key, upload.bytes, &upload.sha256)
+    }
+
+    fn versions(&self, key: &ObjectKey) -> ObjectResult<Vec<Version>> {
+        match self.head(key) {
+            Ok(Head { bytes, .. }) => {
+                Ok(vec![Version { id: String::new(), bytes, is_delete_marker: false, retain_until: None }])
+            }
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn probe(&self) -> ObjectResult<Abilities> {
+        let mut abilities = super::probe::try_out(self)?;
+        // Every byte is compared on its way in.
+        abilities.checks_checksums = true;
+        Ok(abilities)
+    }
+
+    fn meter(&self) -> &Meter {
+        &self.meter
     }
 }
 

@@ -4,6 +4,9 @@
 //! - [`keys`]: the names of objects (O1)
 //! - [`local`]: a directory as a store
 //! - [`proof`]: that an object is there and is the one that was sent (O4)
+//! - [`options`]: what a store is reached with; [`mod@open`]: the store of a location
+//! - [`probe`]: trying out what a store can do
+//! - [`meter`]: how many requests and bytes, by kind
 //! - [`conformance`]: what every store must do alike
 //!
 //! Owns: what is asked of a store, and what may be relied on. Knows no catalog and no segment. Blocking: an implementation over an async
@@ -25,12 +28,18 @@
 //! 7. **An unknown outcome is told as such**: a put or delete that may have happened is [`ObjectErrorKind::OutcomeUnknown`]; whoever
 //!    gets it looks before trying again. After any other error of a put, the object is not there by that call.
 //! 8. All calls may run at the same time, from any thread.
-//! 9. Errors name the store, the operation and the key, and hold no secret.
+//! 9. Errors name the store, the operation and the key, and hold no secret; neither does `Debug` of a store.
+//! 10. Every call comes to an end: a request that hangs is given up at its deadline ([`StoreOptions::request_timeout`]), and its outcome
+//!     is told as promise 7 says.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod keys;
 pub mod local;
+pub mod meter;
+pub mod open;
+pub mod options;
+pub mod probe;
 pub mod proof;
 pub mod url;
 
@@ -41,11 +50,15 @@ use bytes::Bytes;
 
 pub use keys::{ObjectKey, SegmentObject};
 pub use local::LocalObjectStore;
+pub use meter::{Meter, RequestKind, Usage};
+pub use open::open_store;
+pub use options::StoreOptions;
 pub use proof::{Proof, prove};
 pub use url::{InvalidLocation, Location};
 
 use crate::error::{Error, ErrorKind};
 use crate::fs::{File, FsResult};
+use crate::types::Timestamp;
 
 /// A store of objects. See the module for what each promises.
 ///
@@ -91,8 +104,63 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Removes an object; that it is not there is fine.
     ///
     /// # Errors
-    /// What the store said.
+    /// What the store said; `Denied` where it is under a retention of the store's own (Object Lock, immutability).
     fn delete(&self, key: &ObjectKey) -> ObjectResult<()>;
+
+    /// Proves that what is under `key` are the bytes of `upload` (O4): by a checksum that the store computed over what it holds, also
+    /// one of parts or blocks that is computed again from `upload`'s source, or by reading all of it back.
+    ///
+    /// # Errors
+    /// `NotFound` where it is not there, `Corrupt` where it is another one, or what the store said.
+    fn prove(&self, key: &ObjectKey, upload: &Upload<'_>) -> ObjectResult<Proof>;
+
+    /// Every version of an object that the store still has, newest first; one at most where the store keeps none. A delete
+    /// marker is a version that [`is_delete_marker`](Version::is_delete_marker). Empty where the store has nothing of it.
+    ///
+    /// # Errors
+    /// What the store said.
+    fn versions(&self, key: &ObjectKey) -> ObjectResult<Vec<Version>>;
+
+    /// Tries what the store can do, on an object of its own below `_probe/`, which it removes.
+    ///
+    /// # Errors
+    /// What the store said to what every store must be able to do: put, list, get, delete; the operation names which.
+    fn probe(&self) -> ObjectResult<Abilities>;
+
+    /// What was asked of the store so far.
+    fn meter(&self) -> &Meter;
+}
+
+/// A version of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The store's name of it; empty where it keeps no versions.
+    pub id: String,
+    /// Length in bytes; zero of a delete marker.
+    pub bytes: u64,
+    /// It says only that the object was deleted.
+    pub is_delete_marker: bool,
+    /// The store refuses to delete it before this time.
+    pub retain_until: Option<Timestamp>,
+}
+
+/// What a store turned out to be able to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Abilities {
+    /// It refuses a put on a key that is taken. Without this nothing is archived there.
+    pub conditional_put: bool,
+    /// It refuses bytes that are not those of the checksum that is sent with them.
+    pub checks_checksums: bool,
+    /// It tells a checksum that it computed itself.
+    pub tells_checksums: bool,
+    /// It takes objects in parts.
+    pub multipart: bool,
+    /// It keeps versions of objects: what is deleted is not gone.
+    pub versioned: bool,
+    /// It can keep objects from being deleted before a time (Object Lock, immutability).
+    pub retention: bool,
+    /// What it said of itself, such as the name of its software.
+    pub server: Option<String>,
 }
 
 /// What an object is made of.
@@ -104,13 +172,21 @@ pub struct Upload<'a> {
     pub bytes: u64,
     /// Their SHA-256.
     pub sha256: [u8; 32],
+    /// Until when the store is to refuse to delete the object; refused as `Unsupported` by stores that cannot.
+    pub retain_until: Option<Timestamp>,
 }
 
 impl<'a> Upload<'a> {
+    /// `bytes` bytes of `source` with this SHA-256, without retention.
+    #[must_use]
+    pub const fn new(source: &'a dyn Source, bytes: u64, sha256: [u8; 32]) -> Self {
+        Self { source, bytes, sha256, retain_until: None }
+    }
+
     /// Bytes in memory.
     #[must_use]
     pub fn of_bytes(bytes: &'a Bytes) -> Self {
-        Self { source: bytes, bytes: bytes.len() as u64, sha256: crate::avro::sha256(bytes) }
+        Self::new(bytes, bytes.len() as u64, crate::avro::sha256(bytes))
     }
 }
 

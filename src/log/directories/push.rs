@@ -112,7 +112,7 @@ pub(in crate::log) fn open_store(fs: &Arc<dyn FileSystem>, url: &str) -> Result<
 fn push(fs: &dyn FileSystem, store: &dyn ObjectStore, row: &SegmentRow, path: &std::path::Path) -> Result<bool> {
     let key = SegmentObject::of_row(row).key();
     let file = fs.open(path, OpenMode::Read)?;
-    let put = store.put_if_absent(&key, &Upload { source: &file, bytes: row.bytes, sha256: row.sha256 })?;
+    let put = store.put_if_absent(&key, &Upload::new(&file, row.bytes, row.sha256))?;
     match put {
         // The store said so by comparing every byte that it holds (promise 4).
         Put::SameThere => Ok(false),

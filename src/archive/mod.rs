@@ -1,0 +1,19 @@
+//! The archive: segments in an object store, proven to be there, kept for years (DESIGN section 9).
+//!
+//! Owns: what lies in a store besides segments (manifests, snapshots), who may write there (O2), bringing segments there and proving that they
+//! arrived (O3, O4), bringing them back, keeping and purging them, and saying what all that costs. Does not own: the log's files
+//! and the catalog's rules; it changes both through [`Log`](crate::Log) only, driven by the catalog's state. The log does not know this room,
+//! but for the trait [`log::tier::Archive`](crate::log::tier::Archive).
+//!
+//! # Order of operations, and why a crash between any two is safe
+//!
+//! 1. **Intent**: one transaction sets the row `Archiving`, with the key that the object will have, and lists the attempt in the catalog's value
+//!    `archive.intents`. A crash leaves a row that recovery sets back to `Sealed`; nothing was sent.
+//! 2. **Put**, create-only. A crash, or a lost answer, leaves an object that no manifest names: it counts for nothing. The next try finds
+//!    the same bytes there.
+//! 3. **Proof** (O4). Nothing changes.
+//! 4. **Manifest**, create-only, under the next number. From here on the objects count. A crash leaves rows that are not `Archived` of
+//!    objects that count: the next try finds the key in a manifest, proves the object, and goes on with 5.
+//! 5. **Rows**: one transaction sets them `Archived`, drops the attempts, and notes the manifest.
+//!
+//! Local files go only behind 5, by [`evict`](crate::log::tier).

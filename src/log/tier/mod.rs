@@ -1,0 +1,154 @@
+//! Tiers: memory, local segments, the archive.
+//!
+//! Owns: what the log asks of an archive ([`Archive`]), and what an archive may ask of the log: the local file of a segment, changes
+//! of the catalog, being woken when there is more to archive. The log knows no archive: it is given one
+//! ([`LogOptions::archive`](super::LogOptions::archive)), and is driven by the catalog's state.
+
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{Inner, Log};
+use crate::catalog::{Group, Mutation, SegmentRow, SegmentStatus};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{File, OpenMode};
+use crate::segment::ReadRange;
+use crate::types::{ChangeNumber, CollectionName, Sequence};
+
+/// What the log needs of an archive.
+///
+/// Errors are `Unavailable` where the archive does not answer: nothing that is local waits for it.
+pub trait Archive: Send + Sync + fmt::Debug {
+    /// The archived bytes of a segment, by range. Nothing is fetched before a range is read.
+    ///
+    /// # Errors
+    /// `NotFound` where the row names no archived object; `Invalid` for a key that is none.
+    fn open(&self, row: &SegmentRow) -> Result<Arc<dyn ReadRange>>;
+
+    /// Whether a proven copy of the segment is there, by asking the store now.
+    ///
+    /// # Errors
+    /// What the store said.
+    fn has(&self, row: &SegmentRow) -> Result<bool>;
+
+    /// The highest sequence of a collection that any manifest names (C7); `None` where none does.
+    ///
+    /// # Errors
+    /// What the store said.
+    fn last_sequence(&self, collection: &CollectionName) -> Result<Option<Sequence>>;
+}
+
+/// Counts segments that came to be sealed, and wakes who waits for more.
+#[derive(Debug, Default)]
+pub(in crate::log) struct Sealings {
+    count: Mutex<u64>,
+    more: Condvar,
+}
+
+impl Sealings {
+    /// Wakes everybody, where `mutations` leave something to archive, or the log closes.
+    pub fn note(&self, mutations: &[Mutation]) {
+        let is_sealing = |mutation: &Mutation| match mutation {
+            Mutation::InsertSegment(row) => row.status == SegmentStatus::Sealed,
+            Mutation::Transition { to, .. } => *to == SegmentStatus::Sealed,
+            _ => false,
+        };
+        if mutations.iter().any(is_sealing) {
+            self.wake();
+        }
+    }
+
+    pub fn wake(&self) {
+        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.more.notify_all();
+    }
+
+    fn wait(&self, seen: u64, longest: Option<Duration>) -> u64 {
+        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        *match longest {
+            None => self.more.wait_while(count, |count| *count == seen).unwrap_or_else(PoisonError::into_inner),
+            Some(longest) => {
+                self.more
+                    .wait_timeout_while(count, longest, |count| *count == seen)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        }
+    }
+}
+
+impl Log {
+    /// Waits until more was sealed than when this returned `seen`, the log closes, somebody calls
+    /// [`wake_archivers`](Self::wake_archivers), or `longest` is over. Who begins takes 0 as `seen`, then looks at the catalog, then waits. Makes no system call but to sleep.
+    #[must_use]
+    pub fn wait_for_sealed(&self, seen: u64, longest: Option<Duration>) -> u64 {
+        self.0.sealings.wait(seen, longest)
+    }
+
+    /// Wakes everybody in [`wait_for_sealed`](Self::wait_for_sealed).
+    pub fn wake_archivers(&self) {
+        self.0.sealings.wake();
+    }
+
+    /// Whether the log was closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.closed.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    /// Changes the catalog, on behalf of the archive.
+    ///
+    /// # Errors
+    /// `Closed`; what the catalog said.
+    pub(crate) fn change(&self, mutations: &[Mutation], reason: &str) -> Result<ChangeNumber> {
+        self.may_change()?;
+        self.0.apply(mutations, reason)
+    }
+
+    /// Several groups of changes in one transaction.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub(crate) fn change_groups(&self, groups: &[(Vec<Mutation>, &str)]) -> Result<ChangeNumber> {
+        self.may_change()?;
+        let at = self.0.clock.now();
+        let groups: Vec<Group<'_>> = groups.iter().map(|(mutations, reason)| Group { mutations, at, reason }).collect();
+        let number = self.0.catalog.apply_groups(&groups)?;
+        self.0.changed(number, groups.iter().flat_map(|group| group.mutations));
+        Ok(number)
+    }
+
+    fn may_change(&self) -> Result<()> {
+        if self.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, "the log was closed"));
+        }
+        if !self.0.is_writable() {
+            return Err(Error::new(ErrorKind::Unavailable, "the log is open to read only"));
+        }
+        Ok(())
+    }
+
+    /// The local file of a segment.
+    ///
+    /// # Errors
+    /// `Unavailable` where its directory is not at hand; `NotFound` where the file is not there; what the disk said.
+    pub(crate) fn segment_file(&self, row: &SegmentRow) -> Result<Arc<dyn File>> {
+        let path = self.0.path_of(row).ok_or_else(|| {
+            let message = format!(
+                "the segment is in a directory that is not there: segment=`{}`, directory=`{}`",
+                row.key, row.directory
+            );
+            Error::new(ErrorKind::Unavailable, message)
+        })?;
+        Ok(self.0.fs.open(&path, OpenMode::Read)?)
+    }
+}
+
+impl Inner {
+    pub(in crate::log) fn changed<'m>(&self, number: ChangeNumber, mutations: impl Iterator<Item = &'m Mutation>) {
+        self.change_number.fetch_max(number.0, std::sync::atomic::Ordering::AcqRel);
+        for mutation in mutations {
+            self.sealings.note(std::slice::from_ref(mutation));
+        }
+    }
+}

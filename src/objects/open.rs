@@ -1,0 +1,31 @@
+//! The store of a location.
+
+use std::sync::Arc;
+
+use super::{LocalObjectStore, Location, ObjectStore, StoreOptions};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::FileSystem;
+
+/// Makes what talks to a store. Nothing is sent yet.
+///
+/// # Errors
+/// `Unsupported` where this build has no client for it, `Invalid` for options that cannot be.
+pub fn open_store(
+    location: &Location,
+    options: &StoreOptions,
+    fs: &Arc<dyn FileSystem>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn ObjectStore>> {
+    let _ = (options, clock);
+    match location {
+        Location::Local(path) => Ok(Arc::new(LocalObjectStore::new(Arc::clone(fs), path))),
+        Location::S3 { .. } | Location::Gcs { .. } => Err(not_built(location, "s3")),
+        Location::Azure { .. } => Err(not_built(location, "azure")),
+    }
+}
+
+fn not_built(location: &Location, feature: &str) -> Error {
+    let message = format!("this build cannot talk to the store: store=`{location}`, feature=`{feature}`");
+    Error::new(ErrorKind::Unsupported, message).with_hint("build icecore with that feature, or use a `file://` store")
+}

@@ -20,6 +20,6 @@
 
 pub mod reader;
 #[cfg(test)]
-mod world;
+pub(crate) mod world;
 
 pub use reader::{ArchiveReader, ReaderOptions};

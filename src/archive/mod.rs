@@ -32,7 +32,7 @@ pub(crate) mod memory_store;
 pub mod reader;
 pub mod state;
 #[cfg(test)]
-mod world;
+pub(crate) mod world;
 
 pub use fence::Claim;
 pub use manifest::{

@@ -328,6 +328,7 @@ fn build(
         quiet: Arc::default(),
         report: examination.report,
         leases: super::tier::Leases::default(),
+        tier_turn: Mutex::default(),
         sealings: super::tier::Sealings::default(),
         workers: Mutex::default(),
         options,

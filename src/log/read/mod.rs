@@ -294,6 +294,8 @@ impl Reader {
                 Place::End => return Ok(None),
             }
         }
+        // Nothing more is wanted of it: it is pinned no longer.
+        self.piece = Piece::None;
         Ok(None)
     }
 

@@ -23,21 +23,27 @@
 //! [`manifest`] has the format of manifests, [`chain`] reads them in order, [`state`] folds them into what the archive has, [`fence`] writes them;
 //! [`reader`] reads archived segments by range.
 
+pub mod archiver;
 pub mod chain;
 mod checkpoint;
 pub mod fence;
+pub mod intent;
+pub mod limits;
 pub mod manifest;
 #[cfg(test)]
 pub(crate) mod memory_store;
+pub mod price;
 pub mod reader;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod world;
 
+pub use archiver::{Archiver, ArchiverOptions, ArchiverStatus, TargetStore};
 pub use fence::Claim;
 pub use manifest::{
     ArchivedSegment, CatalogSnapshot, CollectionEntry, Entry, LossEntry, LossGone, Manifest, ManifestHead,
     ManifestMark, ManifestNumber, RemoteEntry, RemovedSegment, WriterId,
 };
+pub use price::PriceTable;
 pub use reader::{ArchiveReader, ReaderOptions};
 pub use state::{ArchiveState, ArchivedCollection};

@@ -28,11 +28,17 @@ pub mod fence;
 pub mod manifest;
 #[cfg(test)]
 pub(crate) mod memory_store;
+pub mod restore;
+pub mod snapshot;
 pub mod state;
+pub mod verify;
 
 pub use fence::Claim;
 pub use manifest::{
     ArchivedSegment, CatalogSnapshot, CollectionEntry, Entry, LossEntry, LossGone, Manifest, ManifestHead,
     ManifestMark, ManifestNumber, RemoteEntry, RemovedSegment, WriterId,
 };
+pub use restore::{RestoreOptions, RestoreProgress, Restored, restore};
+pub use snapshot::snapshot;
 pub use state::{ArchiveState, ArchivedCollection};
+pub use verify::{RemoteFault, RemoteFaultKind, RemoteReport, RemoteVerifyOptions, verify};

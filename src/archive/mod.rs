@@ -21,7 +21,7 @@
 //! # Reading an archive
 //!
 //! [`manifest`] has the format of manifests, [`chain`] reads them in order, [`state`] folds them into what the archive has, [`fence`] writes them;
-//! [`reader`] reads archived segments by range.
+//! [`reader`] reads archived segments by range, [`mod@restore`] brings a log back, [`mod@verify`] proves that all is there, [`mod@snapshot`] archives the catalog.
 
 pub mod archiver;
 pub mod chain;
@@ -34,7 +34,10 @@ pub mod manifest;
 pub(crate) mod memory_store;
 pub mod price;
 pub mod reader;
+pub mod restore;
+pub mod snapshot;
 pub mod state;
+pub mod verify;
 #[cfg(test)]
 pub(crate) mod world;
 
@@ -46,4 +49,7 @@ pub use manifest::{
 };
 pub use price::PriceTable;
 pub use reader::{ArchiveReader, ReaderOptions};
+pub use restore::{RestoreOptions, RestoreProgress, Restored, restore};
+pub use snapshot::snapshot;
 pub use state::{ArchiveState, ArchivedCollection};
+pub use verify::{RemoteFault, RemoteFaultKind, RemoteReport, RemoteVerifyOptions, verify};

@@ -17,3 +17,27 @@
 //! 5. **Rows**: one transaction sets them `Archived`, drops the attempts, and notes the manifest.
 //!
 //! Local files go only behind 5, by [`evict`](crate::log::tier).
+//!
+//! # Reading an archive
+//!
+//! [`manifest`] has the format of manifests, [`chain`] reads them in order, [`state`] folds them into what the archive has, [`fence`] writes them;
+//! [`reader`] reads archived segments by range.
+
+pub mod chain;
+mod checkpoint;
+pub mod fence;
+pub mod manifest;
+#[cfg(test)]
+pub(crate) mod memory_store;
+pub mod reader;
+pub mod state;
+#[cfg(test)]
+pub(crate) mod world;
+
+pub use fence::Claim;
+pub use manifest::{
+    ArchivedSegment, CatalogSnapshot, CollectionEntry, Entry, LossEntry, LossGone, Manifest, ManifestHead,
+    ManifestMark, ManifestNumber, RemoteEntry, RemovedSegment, WriterId,
+};
+pub use reader::{ArchiveReader, ReaderOptions};
+pub use state::{ArchiveState, ArchivedCollection};

@@ -66,6 +66,9 @@ pub struct GlobalArgs {
     /// What keeps the catalog, and what mirrors it: sqlite, mdbx or lmdb, such as mdbx,sqlite
     #[arg(long, global = true, value_name = "ENGINE[,MIRROR]", help_heading = GLOBAL, display_order = 104)]
     pub catalog: Option<String>,
+    /// The object store that sealed segments are archived to: s3://BUCKET/PREFIX, az://ACCOUNT/CONTAINER/PREFIX, ...
+    #[arg(long, global = true, value_name = "URL", help_heading = GLOBAL, display_order = 103)]
+    pub archive: Option<String>,
     /// How much to log on stderr: off, error, warn, info, debug or trace
     #[arg(long, global = true, value_name = "LEVEL", help_heading = GLOBAL, display_order = 105)]
     pub log_level: Option<LogLevel>,

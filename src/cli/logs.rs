@@ -70,6 +70,7 @@ pub(super) fn options(context: &Context) -> Result<LogOptions, Failure> {
     options.placement = settings.placement.policy;
     options.auto_create = settings.collections.auto_create;
     options.clock = Arc::clone(&context.clock);
+    options.archive = super::stores::reader(context, &options)?;
     Ok(options)
 }
 

@@ -18,6 +18,7 @@ mod logs;
 mod output;
 mod progress;
 mod stdout;
+mod stores;
 pub mod time;
 
 use std::ffi::OsString;
@@ -156,6 +157,9 @@ fn load_config(cli: &Cli, environment: Vec<(OsString, OsString)>) -> Result<Conf
     };
     if let Some(engines) = &cli.global.catalog {
         word("catalog.engine", engines, "--catalog");
+    }
+    if let Some(url) = &cli.global.archive {
+        word("archive.url", url, "--archive");
     }
     if let Some((level, flag)) = level {
         word("log.level", level.word(), flag);

@@ -2,10 +2,12 @@
 //!
 //! - [`url`]: where a store is, as people write it
 //! - [`keys`]: the names of objects (O1)
-//! - [`local`]: a directory as a store
+//! - [`local`]: a directory as a store; `azure`: Azure Blob Storage and Data Lake
 //! - [`proof`]: that an object is there and is the one that was sent (O4)
 //! - [`options`]: what a store is reached with; [`mod@open`]: the store of a location
+//! - [`patient`]: a store that is asked again: retries, breaker
 //! - [`probe`]: trying out what a store can do
+//! - [`said`]: what a service said when it refused something
 //! - [`meter`]: how many requests and bytes, by kind
 //! - [`conformance`]: what every store must do alike
 //!
@@ -32,6 +34,8 @@
 //! 10. Every call comes to an end: a request that hangs is given up at its deadline ([`StoreOptions::request_timeout`]), and its outcome
 //!     is told as promise 7 says.
 
+#[cfg(feature = "azure")]
+pub mod azure;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod keys;
@@ -39,8 +43,10 @@ pub mod local;
 pub mod meter;
 pub mod open;
 pub mod options;
+pub mod patient;
 pub mod probe;
 pub mod proof;
+pub mod said;
 pub mod url;
 
 use std::fmt;
@@ -48,12 +54,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+#[cfg(feature = "azure")]
+pub use azure::AzureObjectStore;
 pub use keys::{ObjectKey, SegmentObject};
 pub use local::LocalObjectStore;
 pub use meter::{Meter, RequestKind, Usage};
 pub use open::open_store;
 pub use options::StoreOptions;
+pub use patient::{Patience, PatientStore, Stop};
 pub use proof::{Proof, prove};
+pub use said::{Said, Trouble};
 pub use url::{InvalidLocation, Location};
 
 use crate::error::{Error, ErrorKind};

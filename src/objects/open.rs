@@ -17,10 +17,14 @@ pub fn open_store(
     fs: &Arc<dyn FileSystem>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn ObjectStore>> {
+    #[cfg(not(feature = "azure"))]
     let _ = (options, clock);
     match location {
         Location::Local(path) => Ok(Arc::new(LocalObjectStore::new(Arc::clone(fs), path))),
         Location::S3 { .. } | Location::Gcs { .. } => Err(not_built(location, "s3")),
+        #[cfg(feature = "azure")]
+        Location::Azure { .. } => Ok(Arc::new(super::AzureObjectStore::open(location, options, fs, clock)?)),
+        #[cfg(not(feature = "azure"))]
         Location::Azure { .. } => Err(not_built(location, "azure")),
     }
 }

@@ -1,0 +1,102 @@
+//! From settings to object stores.
+//!
+//! Owns: what a setting is called in the library. Credentials are never settings: they come by each vendor's own ways.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Context, Failure};
+use crate::archive::{ArchiveReader, ReaderOptions};
+use crate::config::Settings;
+use crate::fs::FileSystem;
+use crate::log::LogOptions;
+use crate::log::tier::Archive;
+use crate::objects::options::{AzureOptions, S3Options};
+use crate::objects::patient::{Patience, PatientStore, Stop};
+use crate::objects::{Location, ObjectStore, StoreOptions, open_store};
+
+/// Whoever waits at a terminal waits a minute.
+const PATIENCE: Patience = Patience {
+    tries: 5,
+    span: Duration::from_mins(1),
+    first_wait: Duration::from_millis(200),
+    longest_wait: Duration::from_secs(10),
+    breaker_failures: 12,
+    breaker_rest: Duration::from_secs(30),
+};
+
+/// The archive that the settings name; a usage error where they name none.
+pub(super) fn location(context: &Context) -> Result<&Location, Failure> {
+    context.config.settings().archive.url.as_ref().ok_or_else(|| {
+        Failure::usage(
+            "no archive was given",
+            "name it with --archive URL, ICECORE_ARCHIVE, or archive.url in icecore.toml",
+        )
+    })
+}
+
+/// The store at a location, as the settings say that stores are reached.
+pub(super) fn open(context: &Context, location: &Location) -> Result<Arc<dyn ObjectStore>, Failure> {
+    let fs: Arc<dyn FileSystem> = super::logs::file_system();
+    Ok(open_store(location, &options(context.config.settings()), &fs, &context.clock)?)
+}
+
+/// The same, asked again where it does not answer at once.
+pub(super) fn open_patient(context: &Context, location: &Location) -> Result<Arc<dyn ObjectStore>, Failure> {
+    let store = open(context, location)?;
+    Ok(Arc::new(PatientStore::new(store, Arc::clone(&context.clock), PATIENCE, Stop::default())))
+}
+
+/// What records are read from that are only archived: the archive that the settings name, and the homes that the log has. `None` where there is
+/// nothing of that.
+pub(super) fn reader(context: &Context, log: &LogOptions) -> Result<Option<Arc<dyn Archive>>, Failure> {
+    let settings = &context.config.settings().archive;
+    // A directory that cannot be read is told by who opens the log.
+    let remotes = log.remotes().unwrap_or_default();
+    if settings.url.is_none() && remotes.is_empty() {
+        return Ok(None);
+    }
+    let archive = settings.url.as_ref().map(|location| open_patient(context, location)).transpose()?;
+    let mut reader = ArchiveReader::new(archive, ReaderOptions { cache_bytes: settings.cache_bytes.0 });
+    for remote in remotes {
+        // One that cannot be talked to stands in the way of its own segments only.
+        match remote
+            .url
+            .parse::<Location>()
+            .map_err(|error| crate::Error::from(error).into())
+            .and_then(|location| open_patient(context, &location))
+        {
+            Ok(store) => reader = reader.with_remote(remote.directory, store),
+            Err(Failure::Error(_, error)) => {
+                tracing::warn!(store = remote.url, %error, "a home of segments cannot be read")
+            }
+            Err(closed) => return Err(closed),
+        }
+    }
+    Ok(Some(Arc::new(reader)))
+}
+
+/// What the settings say of how stores are reached.
+pub(super) fn options(settings: &Settings) -> StoreOptions {
+    let (archive, s3, azure) = (&settings.archive, &settings.s3, &settings.azure);
+    StoreOptions {
+        connect_timeout: archive.connect_timeout,
+        request_timeout: archive.request_timeout,
+        multipart_bytes: archive.multipart_bytes.0,
+        part_bytes: archive.part_bytes.0,
+        ca_file: archive.ca_file.clone(),
+        storage_class: archive.storage_class.clone(),
+        s3: S3Options {
+            endpoint: s3.endpoint.clone(),
+            region: s3.region.clone(),
+            path_style: s3.path_style,
+            profile: s3.profile.clone(),
+            ..S3Options::default()
+        },
+        azure: AzureOptions {
+            endpoint: azure.endpoint.clone(),
+            service_version: azure.service_version.clone(),
+            ..AzureOptions::default()
+        },
+    }
+}

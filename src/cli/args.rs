@@ -1,5 +1,6 @@
 //! What may stand on the command line, as plain values. Nothing is opened or looked up here.
 
+mod archive;
 mod catalog;
 mod collection;
 mod directory;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+pub use archive::*;
 pub use catalog::*;
 pub use collection::*;
 pub use directory::*;
@@ -112,10 +114,10 @@ pub enum Command {
 impl Command {
     /// Whether it finishes what is in flight on Ctrl-C, and says how far it came.
     pub(super) fn ends_in_order(&self) -> bool {
-        use LogCommand::{Append, Bench, Cat, Directory, Tail};
+        use LogCommand::{Append, Archive, Bench, Cat, Directory, Tail};
         let is_long =
             |command: &DirectoryCommand| matches!(command, DirectoryCommand::Drain(_) | DirectoryCommand::Push);
-        matches!(self, Self::Log(Append(_) | Cat(_) | Tail(_) | Bench(_)))
+        matches!(self, Self::Log(Append(_) | Archive(_) | Cat(_) | Tail(_) | Bench(_)))
             || matches!(self, Self::Log(Directory(command)) if is_long(command))
     }
 }
@@ -171,6 +173,8 @@ With --json one object a line. Sizes are bytes there, and have a unit in the tab
     /// Look after the directories: list, add, drain, forget
     #[command(subcommand)]
     Directory(DirectoryCommand),
+    /// Send sealed segments to the archive, and to the stores that are homes of their collections
+    Archive(ArchiveArgs),
     /// Measure this disk, and icecore on it, side by side
     Bench(BenchArgs),
 }

@@ -124,6 +124,7 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Collection(command) => commands::collection::run(context, command),
         LogCommand::Catalog(command) => commands::catalog::run(context, command),
         LogCommand::Directory(command) => commands::directory::run(context, command),
+        LogCommand::Archive(args) => commands::archive::run(context, args),
         LogCommand::Status => commands::status::run(context),
         LogCommand::Verify(args) => commands::verify::run(context, args),
     }

@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 pub(super) mod append;
+pub(super) mod archive;
 pub(super) mod bench;
 pub(super) mod cat;
 pub(super) mod catalog;

@@ -1,0 +1,19 @@
+//! `icecore archive`
+
+use clap::Args;
+
+/// `icecore archive`
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  icecore --data /var/lib/log --archive s3://my-bucket/logs archive
+  icecore --data /var/lib/log archive --wait --json
+
+What is in no segment yet is not archived: see `seal`. No other writer may run: one that was started with --archive archives by itself.
+
+Each segment is sent once, proven to be in the store, and named by a manifest; then its row says `archived`. Segments of collections whose home \
+is another store go there. Interrupted, or killed, it is run again. Exit code 3 when something could not be archived.")]
+pub struct ArchiveArgs {
+    /// Do not give up on what fails: try again until everything that is sealed is archived
+    #[arg(long)]
+    pub wait: bool,
+}

@@ -2,10 +2,11 @@
 //!
 //! - [`url`]: where a store is, as people write it
 //! - [`keys`]: the names of objects (O1)
-//! - [`local`]: a directory as a store
+//! - [`local`]: a directory as a store; `s3`: S3, what speaks its protocol, and Google Cloud Storage by it
 //! - [`proof`]: that an object is there and is the one that was sent (O4)
 //! - [`options`]: what a store is reached with; [`mod@open`]: the store of a location
-//! - [`probe`]: trying out what a store can do
+//! - [`probe`]: trying out what a store can do; [`doctor`]: which right is missing
+//! - [`said`]: what a service said when it refused something
 //! - [`meter`]: how many requests and bytes, by kind
 //! - [`conformance`]: what every store must do alike
 //!
@@ -34,6 +35,7 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub mod doctor;
 pub mod keys;
 pub mod local;
 pub mod meter;
@@ -41,6 +43,9 @@ pub mod open;
 pub mod options;
 pub mod probe;
 pub mod proof;
+#[cfg(feature = "s3")]
+pub mod s3;
+pub mod said;
 pub mod url;
 
 use std::fmt;
@@ -52,8 +57,11 @@ pub use keys::{ObjectKey, SegmentObject};
 pub use local::LocalObjectStore;
 pub use meter::{Meter, RequestKind, Usage};
 pub use open::open_store;
-pub use options::StoreOptions;
+pub use options::{AzureOptions, S3Options, StoreOptions};
 pub use proof::{Proof, prove};
+#[cfg(feature = "s3")]
+pub use s3::S3ObjectStore;
+pub use said::{Said, Trouble};
 pub use url::{InvalidLocation, Location};
 
 use crate::error::{Error, ErrorKind};

@@ -21,7 +21,7 @@
 //! # Reading an archive
 //!
 //! [`manifest`] has the format of manifests, [`chain`] reads them in order, [`state`] folds them into what the archive has, [`fence`] writes them;
-//! [`reader`] reads archived segments by range.
+//! [`reader`] reads archived segments by range. [`retention`] decides what goes, and lets it go.
 
 pub mod chain;
 mod checkpoint;
@@ -30,6 +30,7 @@ pub mod manifest;
 #[cfg(test)]
 pub(crate) mod memory_store;
 pub mod reader;
+pub mod retention;
 pub mod state;
 #[cfg(test)]
 pub(crate) mod world;

@@ -103,9 +103,8 @@ impl Log {
             for collection in collections.iter().filter(|row| row.floor > Sequence::FIRST) {
                 loop {
                     let rows = log.catalog.segments_from(&collection.name, Sequence::FIRST, PAGE_ROWS)?;
-                    let is_left = |row: &&SegmentRow| {
-                        row.key.last < collection.floor && row.status != SegmentStatus::Archiving
-                    };
+                    let is_left =
+                        |row: &&SegmentRow| row.key.last < collection.floor && row.status != SegmentStatus::Archiving;
                     let left: Vec<Mutation> = rows.iter().filter(is_left).map(to_purging).collect();
                     if left.is_empty() {
                         break;
@@ -150,8 +149,7 @@ impl Log {
                 refused.get_or_insert(error);
             }
         }
-        let rows: Vec<SegmentRow> =
-            rows.iter().filter(|row| !kept.contains(&&row.key.collection)).cloned().collect();
+        let rows: Vec<SegmentRow> = rows.iter().filter(|row| !kept.contains(&&row.key.collection)).cloned().collect();
         let there = log.directories.iter().filter(|it| !matches!(it.state(), DirectoryState::Missing(_)));
         let places: Vec<(String, PathBuf)> = there.map(|it| (it.id.clone(), it.path.clone())).collect();
         let mut gone = delete::remove_files(&*log.fs, &places, &rows);

@@ -3,12 +3,28 @@
 //! Owns: what a setting is called in the library. Credentials are never settings: they come by each vendor's own ways.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Context, Failure};
+use crate::archive::retention::Targets;
+use crate::archive::{ArchiveReader, ReaderOptions};
 use crate::config::Settings;
 use crate::fs::FileSystem;
+use crate::log::tier::Archive;
+use crate::log::{Log, LogOptions};
 use crate::objects::options::{AzureOptions, S3Options};
+use crate::objects::patient::{Patience, PatientStore, Stop};
 use crate::objects::{Location, ObjectStore, StoreOptions, open_store};
+
+/// Whoever waits at a terminal waits a minute.
+const PATIENCE: Patience = Patience {
+    tries: 5,
+    span: Duration::from_mins(1),
+    first_wait: Duration::from_millis(200),
+    longest_wait: Duration::from_secs(10),
+    breaker_failures: 12,
+    breaker_rest: Duration::from_secs(30),
+};
 
 /// The archive that the settings name; a usage error where they name none.
 pub(super) fn location(context: &Context) -> Result<&Location, Failure> {
@@ -24,6 +40,53 @@ pub(super) fn location(context: &Context) -> Result<&Location, Failure> {
 pub(super) fn open(context: &Context, location: &Location) -> Result<Arc<dyn ObjectStore>, Failure> {
     let fs: Arc<dyn FileSystem> = super::logs::file_system();
     Ok(open_store(location, &options(context.config.settings()), &fs, &context.clock)?)
+}
+
+/// The same, asked again where it does not answer at once.
+pub(super) fn open_patient(context: &Context, location: &Location) -> Result<Arc<dyn ObjectStore>, Failure> {
+    let store = open(context, location)?;
+    Ok(Arc::new(PatientStore::new(store, Arc::clone(&context.clock), PATIENCE, Stop::default())))
+}
+
+/// What records are read from that are only archived: the archive that the settings name, and the homes that the log has. `None` where there is
+/// nothing of that.
+pub(super) fn reader(context: &Context, log: &LogOptions) -> Result<Option<Arc<dyn Archive>>, Failure> {
+    let settings = &context.config.settings().archive;
+    // A directory that cannot be read is told by who opens the log.
+    let remotes = log.remotes().unwrap_or_default();
+    if settings.url.is_none() && remotes.is_empty() {
+        return Ok(None);
+    }
+    let archive = settings.url.as_ref().map(|location| open_patient(context, location)).transpose()?;
+    let mut reader = ArchiveReader::new(archive, ReaderOptions { cache_bytes: settings.cache_bytes.0 });
+    for remote in remotes {
+        // One that cannot be talked to stands in the way of its own segments only.
+        match remote
+            .url
+            .parse::<Location>()
+            .map_err(|error| crate::Error::from(error).into())
+            .and_then(|location| open_patient(context, &location))
+        {
+            Ok(store) => reader = reader.with_remote(remote.directory, store),
+            Err(Failure::Error(_, error)) => {
+                tracing::warn!(store = remote.url, %error, "a home of segments cannot be read")
+            }
+            Err(closed) => return Err(closed),
+        }
+    }
+    Ok(Some(Arc::new(reader)))
+}
+
+/// The stores that a purge may delete from: taken over, as by an archiver.
+pub(super) fn purge_targets(context: &Context, log: &Log) -> Result<Targets, Failure> {
+    let settings = &context.config.settings().archive;
+    let archive = settings.url.as_ref().map(|location| open_patient(context, location)).transpose()?;
+    let mut remotes = Vec::new();
+    for remote in super::logs::options(context)?.remotes()? {
+        let location = remote.url.parse::<Location>().map_err(crate::Error::from)?;
+        remotes.push((remote.directory, open_patient(context, &location)?));
+    }
+    Ok(Targets::take(log, archive, remotes, &context.clock)?)
 }
 
 /// What the settings say of how stores are reached.

@@ -7,8 +7,10 @@ use std::time::Duration;
 use super::grace::{Batch, Waiting};
 use super::plan::{Plan, PlanOptions, clock_problem, plan};
 use crate::Log;
+use crate::archive::archiver::Noted;
 use crate::archive::{Claim, CollectionEntry, Entry, RemovedSegment};
 use crate::catalog::{SegmentKey, SegmentRow, SegmentStatus};
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::recover::journals::chain;
 use crate::log::tier::Kept;
@@ -39,6 +41,33 @@ pub struct Targets {
 }
 
 impl Targets {
+    /// Takes over those of a log's stores that it archived to before: where no archiver of this process has them.
+    ///
+    /// # Errors
+    /// `Conflict` for a store that is not the one that it was; what a store or the catalog said.
+    pub fn take(
+        log: &Log,
+        archive: Option<Arc<dyn ObjectStore>>,
+        remotes: impl IntoIterator<Item = (String, Arc<dyn ObjectStore>)>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let take = |remote: Option<&str>, store: Arc<dyn ObjectStore>| -> Result<Option<Target>> {
+            let Some(noted) = Noted::read(&**log.catalog(), remote)? else { return Ok(None) };
+            let claim = Claim::take(Arc::clone(&store), log.id(), log.epoch(), Arc::clone(clock), Some(noted.mark))?;
+            Ok(Some(Target { store, claim }))
+        };
+        let mut targets = Self::default();
+        if let Some(store) = archive {
+            targets.archive = take(None, store)?;
+        }
+        for (remote, store) in remotes {
+            if let Some(target) = take(Some(&remote), store)? {
+                targets.remotes.insert(remote, target);
+            }
+        }
+        Ok(targets)
+    }
+
     fn get(&mut self, store: &str) -> Option<&mut Target> {
         if store.is_empty() { self.archive.as_mut() } else { self.remotes.get_mut(store) }
     }
@@ -148,6 +177,15 @@ pub fn go_on(log: &Log, targets: &mut Targets, now: Timestamp, options: &ApplyOp
     let mut purged = Purged::default();
     go_on_into(log, targets, now, options, &mut purged)?;
     Ok(purged)
+}
+
+/// Whether anything was begun that is not over.
+///
+/// # Errors
+/// What the catalog said.
+pub fn is_pending(log: &Log) -> Result<bool> {
+    log.mark_below_floors()?;
+    Ok(!log.purging()?.is_empty())
 }
 
 /// The store that has a row's object: empty for the log's archive; `None` where it has none.

@@ -27,5 +27,5 @@ pub mod plan;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{ApplyOptions, Locked, Purged, Target, Targets, apply, go_on};
+pub use apply::{ApplyOptions, Locked, Purged, Target, Targets, apply, go_on, is_pending};
 pub use plan::{CollectionPlan, Plan, PlanOptions, Planned, Stopped, plan};

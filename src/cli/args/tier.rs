@@ -153,10 +153,10 @@ pub struct HoldSetArgs {
     #[arg(long, value_name = "WHO")]
     pub by: String,
     /// First record that is held; from the first one on where not given
-    #[arg(long, value_name = "SEQ")]
+    #[arg(long, value_name = "SEQ", value_parser = super::parse_sequence)]
     pub from: Option<Sequence>,
     /// Last record that is held; later ones too where not given
-    #[arg(long, value_name = "SEQ")]
+    #[arg(long, value_name = "SEQ", value_parser = super::parse_sequence)]
     pub until: Option<Sequence>,
     /// Why
     #[arg(long, value_name = "TEXT", default_value = "")]

@@ -2,7 +2,7 @@
 
 use super::evict::say_kept;
 use super::print_json;
-use crate::archive::retention::{self, ApplyOptions, Plan, PlanOptions, Purged};
+use crate::archive::retention::{self, ApplyOptions, Plan, PlanOptions, Purged, Targets};
 use crate::cli::{
     CommandResult, Context, Exit, RetentionApplyArgs, RetentionArgs, RetentionCommand, human, logs, stores,
 };
@@ -20,11 +20,7 @@ pub(in crate::cli) fn run(context: &Context, command: &RetentionCommand) -> Comm
 }
 
 fn options(args: &RetentionArgs) -> PlanOptions {
-    PlanOptions {
-        collections: args.collections.clone(),
-        local_only: args.local_only,
-        trust_clock: args.trust_clock,
-    }
+    PlanOptions { collections: args.collections.clone(), local_only: args.local_only, trust_clock: args.trust_clock }
 }
 
 fn plan(context: &Context, args: &RetentionArgs) -> CommandResult {
@@ -72,15 +68,14 @@ fn apply(context: &Context, args: &RetentionApplyArgs) -> CommandResult {
 
 fn apply_to(context: &Context, args: &RetentionApplyArgs, log: &Log) -> CommandResult {
     super::must_be_there(log, &args.plan.collections)?;
-    let options =
-        ApplyOptions { plan: options(&args.plan), grace: context.config.settings().retention.grace };
+    let options = ApplyOptions { plan: options(&args.plan), grace: context.config.settings().retention.grace };
     let now = context.clock.now();
     let plan = retention::plan(log, now, &options.plan).map_err(logs::explain)?;
-    let mut targets = stores::purge_targets(context, log)?;
-    let nothing = Plan { collections: Vec::new(), ..plan.clone() };
-    let chosen = if args.yes { &plan } else { &nothing };
+    let is_needed = (args.yes && plan.segments() > 0) || retention::is_pending(log).map_err(logs::explain)?;
+    // Nothing is asked of a store where there is nothing to do.
+    let mut targets = if is_needed { stores::purge_targets(context, log)? } else { Targets::default() };
     let purged = if args.yes {
-        retention::apply(log, chosen, &mut targets, now, &options)
+        retention::apply(log, &plan, &mut targets, now, &options)
     } else {
         retention::go_on(log, &mut targets, now, &options)
     };

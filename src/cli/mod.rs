@@ -124,7 +124,12 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Collection(command) => commands::collection::run(context, command),
         LogCommand::Catalog(command) => commands::catalog::run(context, command),
         LogCommand::Directory(command) => commands::directory::run(context, command),
+        LogCommand::Doctor(args) => commands::doctor::run(context, args),
         LogCommand::Archive(args) => commands::archive::run(context, args),
+        LogCommand::Evict(args) => commands::evict::evict(context, args),
+        LogCommand::Rehydrate(args) => commands::evict::rehydrate(context, args),
+        LogCommand::Retention(command) => commands::retention::run(context, command),
+        LogCommand::Hold(command) => commands::hold::run(context, command),
         LogCommand::Status => commands::status::run(context),
         LogCommand::Verify(args) => commands::verify::run(context, args),
     }

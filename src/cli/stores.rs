@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Context, Failure};
+use crate::archive::retention::Targets;
 use crate::archive::{ArchiveReader, Archiver, ArchiverOptions, PriceTable, ReaderOptions, TargetStore};
 use crate::config::{Amount, Settings};
 use crate::error::Error;
@@ -139,6 +140,18 @@ pub(super) fn prices(settings: &Settings) -> PriceTable {
         out_per_gb: of(price.received_gib) * GIB_PER_GB,
         stored_per_gb_month: of(price.stored_gib_month) * GIB_PER_GB,
     }
+}
+
+/// The stores that a purge may delete from: taken over, as by an archiver.
+pub(super) fn purge_targets(context: &Context, log: &Log) -> Result<Targets, Failure> {
+    let settings = &context.config.settings().archive;
+    let archive = settings.url.as_ref().map(|location| open_patient(context, location)).transpose()?;
+    let mut remotes = Vec::new();
+    for remote in super::logs::options(context)?.remotes()? {
+        let location = remote.url.parse::<Location>().map_err(crate::Error::from)?;
+        remotes.push((remote.directory, open_patient(context, &location)?));
+    }
+    Ok(Targets::take(log, archive, remotes, &context.clock)?)
 }
 
 /// What the settings say of how stores are reached.

@@ -1,6 +1,8 @@
-//! `icecore archive`
+//! `icecore archive`, `icecore doctor`
 
 use clap::Args;
+
+use crate::objects::Location;
 
 /// `icecore archive`
 #[derive(Debug, Args)]
@@ -16,4 +18,17 @@ pub struct ArchiveArgs {
     /// Do not give up on what fails: try again until everything that is sealed is archived
     #[arg(long)]
     pub wait: bool,
+}
+
+/// `icecore doctor`
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  icecore doctor s3://my-bucket/logs
+  icecore --archive az://account/container/logs doctor --json
+
+Makes, lists, reads and removes objects below _probe/ in the store. Exit code 1 when something that an archive needs is missing.")]
+pub struct DoctorArgs {
+    /// The store; the archive of the settings where it is not given
+    #[arg(value_name = "URL")]
+    pub url: Option<Location>,
 }

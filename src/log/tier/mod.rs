@@ -7,9 +7,11 @@
 //! - `lease`: who has a segment open pins it
 //! - `evict`: local copies go
 //! - `rehydrate`: they come back
+//! - `purge`: they go for ever: the log's part in it
 
 mod evict;
 mod lease;
+mod purge;
 mod rehydrate;
 #[cfg(test)]
 mod tests;

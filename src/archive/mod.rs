@@ -26,6 +26,7 @@
 pub mod chain;
 mod checkpoint;
 pub mod fence;
+pub mod ls;
 pub mod manifest;
 #[cfg(test)]
 pub(crate) mod memory_store;
@@ -43,7 +44,7 @@ pub use manifest::{
     ManifestMark, ManifestNumber, RemoteEntry, RemovedSegment, WriterId,
 };
 pub use reader::{ArchiveReader, ReaderOptions};
-pub use restore::{RestoreOptions, RestoreProgress, Restored, restore};
+pub use restore::{RestoreOptions, RestoreProgress, Restored, rebuild_catalog, restore};
 pub use snapshot::snapshot;
 pub use state::{ArchiveState, ArchivedCollection};
 pub use verify::{RemoteFault, RemoteFaultKind, RemoteReport, RemoteVerifyOptions, verify};

@@ -33,10 +33,7 @@ fn python() -> &'static Path {
         let _ = std::fs::remove_dir_all(&venv);
         must(Command::new("python3").args(["-m", "venv"]).arg(&venv), "install python3 with its venv module");
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
-        must(
-            Command::new(&python).args(pip).arg(&requirements),
-            "the readers come from the Python package index",
-        );
+        must(Command::new(&python).args(pip).arg(&requirements), "the readers come from the Python package index");
         std::fs::write(stamp, wanted).unwrap();
         python
     })

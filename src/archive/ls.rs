@@ -133,11 +133,7 @@ pub struct ObjectInfo {
 ///
 /// # Errors
 /// As [`chain::state`]; what the store or `visit` said.
-pub fn objects(
-    store: &dyn ObjectStore,
-    prefix: &str,
-    visit: &mut dyn FnMut(ObjectInfo) -> Result<()>,
-) -> Result<()> {
+pub fn objects(store: &dyn ObjectStore, prefix: &str, visit: &mut dyn FnMut(ObjectInfo) -> Result<()>) -> Result<()> {
     let state = chain::state(store)?;
     let snapshot = state.snapshot().map(|snapshot| snapshot.key.clone());
     let named: HashSet<String> =

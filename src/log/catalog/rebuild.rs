@@ -426,7 +426,8 @@ impl<'a> Rebuild<'a> {
                 told.floor = if told.floor > known.floor { told.floor } else { Sequence::FIRST };
             }
             let recorded = new.losses(Some(&name))?;
-            told.losses.retain(|loss| !recorded.iter().any(|known| (known.first, known.last) == (loss.first, loss.last)));
+            told.losses
+                .retain(|loss| !recorded.iter().any(|known| (known.first, known.last) == (loss.first, loss.last)));
             let end = self.old_ends.entry(name.clone()).or_default();
             *end = (*end).max(told.end);
             let home = new.assignment(COMPONENT, &name)?.map(|assigned| assigned.directory);

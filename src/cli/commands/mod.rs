@@ -20,12 +20,14 @@ pub(super) mod ls;
 pub(super) mod man;
 mod print;
 pub(super) mod recover;
+pub(super) mod restore;
 mod resume;
 pub(super) mod retention;
 pub(super) mod seal;
 pub(super) mod status;
 pub(super) mod tail;
 pub(super) mod verify;
+pub(super) mod verify_remote;
 
 use super::{Context, Failure, Stdout, logs};
 use crate::log::Log;

@@ -292,6 +292,9 @@ impl Shared {
         let catalog = self.log.catalog();
         round::reset_stale(&self.log)?;
         work.intents = intent::read(&**catalog)?;
+        for target in work.targets.iter_mut().filter(|target| target.is_unsure) {
+            target.leave_known(&**catalog)?;
+        }
         let until = catalog.change_number()?;
         let (segments_total, bytes_total, _) = self.queue()?;
         let mut pass = Pass {

@@ -166,6 +166,8 @@ fn everything_passes_and_is_counted() {
     assert_eq!(handled.lock().unwrap().len(), 7);
     assert_eq!(proxy.requests()[0].target, "/a?b=c");
     assert_eq!(proxy.requests()[0].header("host"), Some("a"));
+    let asks = |parameter| proxy.requests()[0].asks(parameter);
+    assert!(asks("b") && asks("b=c") && !asks("b=") && !asks("c") && !asks("/a?b=c"));
     assert_eq!(proxy.answer_to(5), Some(204));
 }
 

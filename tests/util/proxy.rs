@@ -66,6 +66,14 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether the query has this parameter, with this value where one is named.
+    pub fn asks(&self, parameter: &str) -> bool {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        query
+            .split('&')
+            .any(|found| found == parameter || found.split_once('=').is_some_and(|(name, _)| name == parameter))
+    }
+
     /// The value of a header of the request.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)

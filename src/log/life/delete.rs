@@ -175,7 +175,9 @@ impl Inner {
     fn rows_to_purge(&self, name: &CollectionName) -> Result<Vec<SegmentRow>> {
         if let Some(why) = self.held(name, Sequence::FIRST, Sequence::MAX)? {
             let message = format!("records of the collection are held: collection=`{name}`, {why}");
-            return Err(Error::new(ErrorKind::Conflict, message).with_hint("`hold ls` lists holds, `hold clear` ends one"));
+            return Err(
+                Error::new(ErrorKind::Conflict, message).with_hint("`hold ls` lists holds, `hold clear` ends one")
+            );
         }
         use SegmentStatus::{Archived, Archiving, Evicted, Purged, Purging, Quarantined, Replaced, Sealed};
         let mut rows = Vec::new();

@@ -153,7 +153,8 @@ impl Log {
             setting(SEAL_AGE, own.seal_age.map(show_duration), show_duration(log.options.seal_age)),
         ];
         let texts = own.retention.texts().into_iter().zip(log.options.retention.texts());
-        settings.extend(texts.map(|((key, own), (_, log))| setting(key, own, log.unwrap_or_else(|| "none".to_owned()))));
+        settings
+            .extend(texts.map(|((key, own), (_, log))| setting(key, own, log.unwrap_or_else(|| "none".to_owned()))));
         for (key, value) in &own.others {
             // In the place of the log's value, where it is one of those above.
             settings.retain(|known| known.key != *key || known.from == SettingFrom::Collection);

@@ -103,10 +103,7 @@ impl Retention {
     }
 }
 
-fn limit<T>(
-    text: &str,
-    read: impl Fn(&str) -> std::result::Result<T, String>,
-) -> std::result::Result<Keep<T>, String> {
+fn limit<T>(text: &str, read: impl Fn(&str) -> std::result::Result<T, String>) -> std::result::Result<Keep<T>, String> {
     if text == NONE { Ok(Keep::All) } else { read(text).map(Keep::UpTo) }
 }
 

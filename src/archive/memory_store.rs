@@ -107,7 +107,7 @@ impl ObjectStore for MemoryStore {
         // In odd pieces, as a client that sends parts.
         let mut bytes = Vec::new();
         while (bytes.len() as u64) < upload.bytes {
-            let piece = (upload.bytes - bytes.len() as u64).min(997) as usize;
+            let piece = (upload.bytes - bytes.len() as u64).min(99_991) as usize;
             bytes.extend_from_slice(&upload.source.read(bytes.len() as u64, piece).unwrap());
         }
         assert_eq!(crate::avro::sha256(&bytes), upload.sha256);

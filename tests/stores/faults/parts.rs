@@ -93,7 +93,7 @@ fn a_completion_that_arrives_late(kind: Kind) {
     };
     let store = trial.bucket.store_with(&options);
     let gate = Gate::new();
-    trial.proxy.on(1, completes, Fault::HoldRequest(0, gate.clone()));
+    trial.proxy.on(1, completes, Fault::DelayRequest(gate.clone()));
     assert_eq!(kind_of(trial.put(&store)), ObjectErrorKind::OutcomeUnknown);
     trial.nothing_is_there();
     gate.open();

@@ -6,6 +6,7 @@
 //! - [`target`]: one store: claimed once, what its manifests say that rows do not
 //! - [`facts`]: what manifests say besides segments
 //! - `copies`: copies of the catalog, now and then
+//! - `kept`: what the catalog keeps of how it went
 //! - [`noted`]: what the catalog knows of manifests
 //! - [`running`]: beside the writers; [`status`]: how it goes
 //!
@@ -27,6 +28,7 @@ pub mod status;
 
 mod copies;
 mod facts;
+mod kept;
 mod pool;
 mod round;
 mod running;
@@ -38,6 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use kept::{KeptStore, kept_stores};
 pub use noted::Noted;
 pub use options::{ArchiverOptions, TargetStore};
 pub use running::Running;
@@ -276,6 +279,12 @@ impl Shared {
         let mut work = self.work();
         let outcome = self.rounds(&mut work, is_patient, progress);
         self.in_flight.store(0, Ordering::Relaxed);
+        // Counts are worth a warning, not the report.
+        if let Err(error) = self.keep(&mut work.targets)
+            && error.kind() != ErrorKind::Closed
+        {
+            tracing::warn!(%error, "requests could not be counted in the catalog");
+        }
         self.show(&work);
         outcome
     }

@@ -30,6 +30,7 @@ mod checkpoint;
 pub mod fence;
 pub mod intent;
 pub mod limits;
+pub mod ls;
 pub mod manifest;
 #[cfg(test)]
 pub(crate) mod memory_store;
@@ -51,7 +52,7 @@ pub use manifest::{
 };
 pub use price::PriceTable;
 pub use reader::{ArchiveReader, ReaderOptions};
-pub use restore::{RestoreOptions, RestoreProgress, Restored, restore};
+pub use restore::{RestoreOptions, RestoreProgress, Restored, rebuild_catalog, restore};
 pub use snapshot::snapshot;
 pub use state::{ArchiveState, ArchivedCollection};
 pub use verify::{RemoteFault, RemoteFaultKind, RemoteReport, RemoteVerifyOptions, verify};

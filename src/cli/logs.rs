@@ -54,9 +54,15 @@ fn open(options: LogOptions) -> Result<Log, Failure> {
 
 /// What the log is opened with.
 pub(super) fn options(context: &Context) -> Result<LogOptions, Failure> {
+    let mut options = options_in(context, context.data()?)?;
+    options.archive = super::stores::reader(context, &options)?;
+    Ok(options)
+}
+
+/// The same for a log in these directories, without its archive.
+pub(super) fn options_in(context: &Context, data: &[String]) -> Result<LogOptions, Failure> {
     let settings = context.config.settings();
-    let directories = directories(context.data()?)?;
-    let mut options = LogOptions::new(directories);
+    let mut options = LogOptions::new(directories(data)?);
     options.catalog_engines.clone_from(&settings.catalog.engine.0);
     options.catalog_directory = settings.catalog.path.clone();
     options.sync = sync_mode(settings.sync.mode);
@@ -76,7 +82,6 @@ pub(super) fn options(context: &Context) -> Result<LogOptions, Failure> {
         bytes: kept.bytes.map(|size| Keep::UpTo(size.0)),
         records: kept.records.map(Keep::UpTo),
     };
-    options.archive = super::stores::reader(context, &options)?;
     Ok(options)
 }
 

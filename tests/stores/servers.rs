@@ -18,10 +18,6 @@ pub enum Kind {
     Seaweed,
 }
 
-impl Kind {
-    pub const ALL: [Self; 3] = [Self::Minio, Self::Azurite, Self::Seaweed];
-}
-
 enum Runs {
     Container(Container),
     Process(Seaweed),

@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 pub(super) mod append;
+pub(super) mod archive;
 pub(super) mod bench;
 pub(super) mod cat;
 pub(super) mod catalog;
@@ -9,6 +10,7 @@ pub(super) mod completions;
 pub(super) mod config;
 pub(super) mod delete;
 pub(super) mod directory;
+pub(super) mod doctor;
 pub(super) mod evict;
 pub(super) mod gap;
 pub(super) mod get;
@@ -18,12 +20,14 @@ pub(super) mod ls;
 pub(super) mod man;
 mod print;
 pub(super) mod recover;
+pub(super) mod restore;
 mod resume;
 pub(super) mod retention;
 pub(super) mod seal;
 pub(super) mod status;
 pub(super) mod tail;
 pub(super) mod verify;
+pub(super) mod verify_remote;
 
 use super::{Context, Failure, Stdout, logs};
 use crate::log::Log;

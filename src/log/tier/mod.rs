@@ -194,6 +194,22 @@ impl Log {
         Ok(())
     }
 
+    /// A file for work that the next opening clears away; it is not there.
+    ///
+    /// # Errors
+    /// `Unavailable` where no directory takes files.
+    pub(crate) fn staging_file(&self, what: &str) -> Result<std::path::PathBuf> {
+        let healthy = self.0.directories.iter().find(|directory| directory.state() == super::DirectoryState::Healthy);
+        let directory =
+            healthy.ok_or_else(|| Error::new(ErrorKind::Unavailable, "no directory of the log takes files"))?;
+        Ok(directory.staging().join(format!("{what}-{}.tmp", self.0.next_temporary())))
+    }
+
+    /// Where the log's files are.
+    pub(crate) fn file_system(&self) -> &Arc<dyn crate::fs::FileSystem> {
+        &self.0.fs
+    }
+
     /// The local file of a segment.
     ///
     /// # Errors

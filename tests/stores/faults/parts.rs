@@ -29,13 +29,13 @@ fn trial(kind: Kind) -> (Trial, Arc<dyn ObjectStore>) {
 }
 
 fn is_part(request: &Request) -> bool {
-    request.method == "PUT" && (request.target.contains("partNumber=") || request.target.contains("comp=block&"))
+    request.method == "PUT" && (request.asks("partNumber") || request.asks("comp=block"))
 }
 
 /// After it the object is there.
 fn completes(request: &Request) -> bool {
-    let is_s3 = request.method == "POST" && request.target.contains("uploadId=");
-    is_s3 || request.method == "PUT" && request.target.contains("comp=blocklist")
+    let is_s3 = request.method == "POST" && request.asks("uploadId");
+    is_s3 || request.method == "PUT" && request.asks("comp=blocklist")
 }
 
 fn they_come_and_go(kind: Kind) {
@@ -93,7 +93,7 @@ fn a_completion_that_arrives_late(kind: Kind) {
     };
     let store = trial.bucket.store_with(&options);
     let gate = Gate::new();
-    trial.proxy.on(1, completes, Fault::HoldRequest(0, gate.clone()));
+    trial.proxy.on(1, completes, Fault::DelayRequest(gate.clone()));
     assert_eq!(kind_of(trial.put(&store)), ObjectErrorKind::OutcomeUnknown);
     trial.nothing_is_there();
     gate.open();

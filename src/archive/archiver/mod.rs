@@ -7,7 +7,7 @@
 //! - [`facts`]: what manifests say besides segments
 //! - `copies`: copies of the catalog, now and then
 //! - [`noted`]: what the catalog knows of manifests
-//! - [`running`]: beside the writers; [`status`]: how it goes
+//! - [`running`]: beside the writers; [`status`]: how it goes; `purge`: lending the stores to a purge
 //!
 //! Owns: rows that are `Archiving`, the catalog's values `archive.*`, what becomes of failures. Does not own: manifests and who may write them
 //! ([`fence`](super::fence)), retries of single requests ([`PatientStore`]), bringing local files back.
@@ -28,6 +28,7 @@ pub mod status;
 mod copies;
 mod facts;
 mod pool;
+mod purge;
 mod round;
 mod running;
 mod target;

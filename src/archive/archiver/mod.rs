@@ -8,7 +8,7 @@
 //! - `copies`: copies of the catalog, now and then
 //! - `kept`: what the catalog keeps of how it went
 //! - [`noted`]: what the catalog knows of manifests
-//! - [`running`]: beside the writers; [`status`]: how it goes
+//! - [`running`]: beside the writers; [`status`]: how it goes; `purge`: lending the stores to a purge
 //!
 //! Owns: rows that are `Archiving`, the catalog's values `archive.*`, what becomes of failures. Does not own: manifests and who may write them
 //! ([`fence`](super::fence)), retries of single requests ([`PatientStore`]), bringing local files back.
@@ -30,6 +30,7 @@ mod copies;
 mod facts;
 mod kept;
 mod pool;
+mod purge;
 mod round;
 mod running;
 mod target;

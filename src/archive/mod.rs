@@ -22,6 +22,7 @@
 //!
 //! [`manifest`] has the format of manifests, [`chain`] reads them in order, [`state`] folds them into what the archive has, [`fence`] writes them;
 //! [`reader`] reads archived segments by range, [`mod@restore`] brings a log back, [`mod@verify`] proves that all is there, [`mod@snapshot`] archives the catalog.
+//! [`retention`] decides what goes, and lets it go.
 
 pub mod archiver;
 pub mod chain;
@@ -36,6 +37,7 @@ pub(crate) mod memory_store;
 pub mod price;
 pub mod reader;
 pub mod restore;
+pub mod retention;
 pub mod snapshot;
 pub mod state;
 pub mod verify;

@@ -5,6 +5,8 @@ mod catalog;
 mod collection;
 mod directory;
 mod ls;
+mod restore;
+mod tier;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +18,8 @@ pub use catalog::*;
 pub use collection::*;
 pub use directory::*;
 pub use ls::*;
+pub use restore::*;
+pub use tier::*;
 
 use super::input::InputFormat;
 use super::time::{Position, TailFrom};
@@ -114,10 +118,10 @@ pub enum Command {
 impl Command {
     /// Whether it finishes what is in flight on Ctrl-C, and says how far it came.
     pub(super) fn ends_in_order(&self) -> bool {
-        use LogCommand::{Append, Bench, Cat, Directory, Tail};
+        use LogCommand::{Append, Archive, Bench, Cat, Directory, Evict, Rehydrate, Tail};
         let is_long =
             |command: &DirectoryCommand| matches!(command, DirectoryCommand::Drain(_) | DirectoryCommand::Push);
-        matches!(self, Self::Log(Append(_) | Cat(_) | Tail(_) | Bench(_)))
+        matches!(self, Self::Log(Append(_) | Archive(_) | Cat(_) | Tail(_) | Bench(_) | Evict(_) | Rehydrate(_)))
             || matches!(self, Self::Log(Directory(command)) if is_long(command))
     }
 }
@@ -175,6 +179,20 @@ With --json one object a line. Sizes are bytes there, and have a unit in the tab
     /// Look after the directories: list, add, drain, forget
     #[command(subcommand)]
     Directory(DirectoryCommand),
+    /// Try whether an object store does what an archive needs, with the rights that the credentials have
+    Doctor(DoctorArgs),
+    /// Send sealed segments to the archive, and to the stores that are homes of their collections
+    Archive(ArchiveArgs),
+    /// Drop local copies of archived segments
+    Evict(EvictArgs),
+    /// Bring local copies of segments back from the archive
+    Rehydrate(RehydrateArgs),
+    /// Say what may be purged by its age or size, and purge it
+    #[command(subcommand)]
+    Retention(RetentionCommand),
+    /// Keep records from being purged: set, clear and list legal holds
+    #[command(subcommand)]
+    Hold(HoldCommand),
     /// Measure this disk, and icecore on it, side by side
     Bench(BenchArgs),
 }

@@ -13,7 +13,7 @@ use crate::fs::FileSystem;
 use crate::journal::PeriodicSync;
 use crate::log::catalog::CatalogLook;
 use crate::log::identity::Identity;
-use crate::log::{Limits, Log, LogOptions, SyncMode};
+use crate::log::{Keep, Limits, Log, LogOptions, Retention, SyncMode};
 use crate::objects::{InvalidLocation, Location};
 use crate::{Error, ErrorKind};
 
@@ -76,6 +76,12 @@ pub(super) fn options_in(context: &Context, data: &[String]) -> Result<LogOption
     options.placement = settings.placement.policy;
     options.auto_create = settings.collections.auto_create;
     options.clock = Arc::clone(&context.clock);
+    let kept = &settings.retention;
+    options.retention = Retention {
+        age: kept.age.map(Keep::UpTo),
+        bytes: kept.bytes.map(|size| Keep::UpTo(size.0)),
+        records: kept.records.map(Keep::UpTo),
+    };
     Ok(options)
 }
 

@@ -1,39 +1,34 @@
-//! `icecore restore`
+//! `icecore archive`, `icecore doctor`
 
 use clap::Args;
 
-use crate::cli::time::Position;
-use crate::types::CollectionName;
+use crate::objects::Location;
 
-/// `icecore restore`
+/// `icecore archive`
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
-  icecore restore s3://my-bucket/logs --to /var/lib/log
-  icecore restore s3://my-bucket/logs --to /disk1/log --to /disk2/log
-  icecore restore az://account/container/logs --to /var/lib/log --lazy
-  icecore restore s3://my-bucket/logs --to /tmp/day --collection access --from 2026-11-20 --until 2026-11-20
+  icecore --data /var/lib/log --archive s3://my-bucket/logs archive
+  icecore --data /var/lib/log archive --wait --json
 
-The directories are absent or empty, or hold what an earlier restore began: after a kill, the same command goes on. \
-What is chosen by --collection, --from, --until and --lazy are the files that come; the catalog always comes whole, so that every \
-record can be read through the archive, and no sequence is given out twice.
+What is in no segment yet is not archived: see `seal`. No other writer may run: one that was started with --archive archives by itself.
 
-Exit code 3 when sequences are lost that had been sealed and not archived, 4 when an object is missing or damaged; both are named.")]
-pub struct RestoreArgs {
-    /// The archive; without it the one that --archive or the settings name
-    pub url: Option<String>,
-    /// A directory of the restored log; may be given several times
-    #[arg(long, required = true, value_name = "DIR")]
-    pub to: Vec<String>,
-    /// Fetch only files of this collection; may be given several times
-    #[arg(long = "collection", value_name = "COLLECTION")]
-    pub collections: Vec<CollectionName>,
-    /// Fetch only files with this record or time, or later ones
-    #[arg(long, value_name = "SEQ|TIME", allow_hyphen_values = true)]
-    pub from: Option<Position>,
-    /// Fetch only files with this record or time, or earlier ones
-    #[arg(long, value_name = "SEQ|TIME", allow_hyphen_values = true)]
-    pub until: Option<Position>,
-    /// Fetch no files: only the catalog, and records when they are read
+Each segment is sent once, proven to be in the store, and named by a manifest; then its row says `archived`. Segments of collections whose home \
+is another store go there. Interrupted, or killed, it is run again. Exit code 3 when something could not be archived.")]
+pub struct ArchiveArgs {
+    /// Do not give up on what fails: try again until everything that is sealed is archived
     #[arg(long)]
-    pub lazy: bool,
+    pub wait: bool,
+}
+
+/// `icecore doctor`
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  icecore doctor s3://my-bucket/logs
+  icecore --archive az://account/container/logs doctor --json
+
+Makes, lists, reads and removes objects below _probe/ in the store. Exit code 1 when something that an archive needs is missing.")]
+pub struct DoctorArgs {
+    /// The store; the archive of the settings where it is not given
+    #[arg(value_name = "URL")]
+    pub url: Option<Location>,
 }

@@ -31,6 +31,7 @@ mod told;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::archiver::noted::{MANIFEST, name_of};
 use super::chain;
 use super::manifest::{ManifestHead, ManifestMark};
 use super::state::ArchiveState;
@@ -46,8 +47,6 @@ use told::from_archive;
 
 /// The catalog's value that says what a log was restored from: JSON with `from`, `manifest`, `sha256`, `manifest_at`, `at`.
 pub const RESTORED: &str = "restored";
-/// The catalog's value with the newest known manifest, a [`ManifestMark`] as JSON.
-pub const NEWEST_MANIFEST: &str = "archive.manifest";
 
 /// What to restore, and where to.
 #[derive(Clone, Debug)]
@@ -174,6 +173,12 @@ impl Place {
     fn read(remote: Option<String>, store: &Arc<dyn ObjectStore>) -> Result<Self> {
         Ok(Self { remote, store: Arc::clone(store), state: chain::state(&**store)? })
     }
+
+    /// The catalog's value with the newest manifest: who archives there next takes over from it.
+    fn newest_as_value(&self) -> Option<(String, String)> {
+        let mark = serde_json::to_string(self.state.mark()?).expect("numbers and text");
+        Some((name_of(MANIFEST, self.remote.as_deref()), mark))
+    }
 }
 
 /// Restores a log; `progress` is told after each segment. Killed at any point, it goes on when it is called again.
@@ -222,10 +227,9 @@ pub fn restore(options: &RestoreOptions, progress: &mut dyn FnMut(RestoreProgres
             epoch: Epoch(epoch.0),
             from: options.store.place(),
             remotes: places[0].state.remotes().iter().map(|(id, url)| (id.clone(), url.clone())).collect(),
-            values: vec![
-                (RESTORED.to_owned(), note.to_string()),
-                (NEWEST_MANIFEST.to_owned(), serde_json::to_string(&mark).expect("numbers and text")),
-            ],
+            values: std::iter::once((RESTORED.to_owned(), note.to_string()))
+                .chain(places.iter().filter_map(Place::newest_as_value))
+                .collect(),
             collections: &mut collections,
         },
     )?;

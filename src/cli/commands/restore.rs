@@ -8,20 +8,12 @@ use crate::archive::{RestoreOptions, RestoreProgress, Restored, chain, restore};
 use crate::cli::facts::Facts;
 use crate::cli::time::Position;
 use crate::cli::{CommandResult, Context, Exit, Failure, Progress, RestoreArgs, Stdout, Unit, human, logs, stores};
-use crate::objects::{InvalidLocation, Location};
+use crate::objects::Location;
 use crate::types::ids::hex;
 
 pub(in crate::cli) fn run(context: &Context, args: &RestoreArgs) -> CommandResult {
-    let store = match &args.url {
-        Some(url) => {
-            let wrong = |error: InvalidLocation| {
-                let hint = error.hint();
-                Failure::usage(error.to_string(), hint)
-            };
-            stores::open_patient(context, &url.parse::<Location>().map_err(wrong)?)?
-        }
-        None => stores::open_patient(context, stores::location(context)?)?,
-    };
+    let location = args.url.as_ref().map_or_else(|| stores::location(context), Ok)?;
+    let store = stores::open_patient(context, location)?;
     let mut options = RestoreOptions::new(store, logs::options_in(context, &args.to)?);
     options.threads = usize::try_from(context.config.settings().archive.parallel).unwrap_or(1);
     options.collections = (!args.collections.is_empty()).then(|| args.collections.clone());

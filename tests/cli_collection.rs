@@ -41,7 +41,10 @@ fn a_collection_is_created_with_settings_of_its_own() {
         [
             triple("sync", "always", "collection"),
             triple("seal.bytes", "64MiB", "log"),
-            triple("seal.age", "10m", "collection")
+            triple("seal.age", "10m", "collection"),
+            triple("retention.age", "none", "log"),
+            triple("retention.bytes", "none", "log"),
+            triple("retention.records", "none", "log"),
         ]
     );
     let with = workspace.run("--data d collection show audit --set segment.bytes=1MiB").expect_code(0).stdout;

@@ -8,14 +8,14 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::manifest::encode::{end_line, write_line};
-use super::manifest::{ManifestHead, ManifestMark};
+use super::manifest::{Entry, ManifestHead, ManifestMark};
 use super::state::ArchiveState;
 use crate::avro::Sha256;
+use crate::catalog::SegmentKey;
 use crate::fs::{FsError, FsResult};
 use crate::objects::{Source, Upload};
-use crate::types::CollectionName;
 
-/// A mark stands at the first collection that begins after so many bytes.
+/// A mark stands at the first segment after so many bytes.
 const MARK_BYTES: u64 = 1 << 20;
 
 /// A checkpoint that can be sent.
@@ -23,8 +23,8 @@ pub(super) struct Checkpoint<'a> {
     state: &'a ArchiveState,
     head: Vec<u8>,
     end: Vec<u8>,
-    /// Where the text of a collection begins, in order.
-    marks: Vec<(u64, CollectionName)>,
+    /// Where the lines of some segments begin, in order.
+    marks: Vec<(u64, SegmentKey)>,
     /// Where the last line begins.
     end_at: u64,
     sha256: [u8; 32],
@@ -39,17 +39,14 @@ impl<'a> Checkpoint<'a> {
         let first = text.clone();
         let mut digest = Sha256::new();
         digest.update(&first);
-        let (mut at, mut marks) = (first.len() as u64, Vec::<(u64, CollectionName)>::new());
+        let (mut at, mut marks) = (first.len() as u64, Vec::new());
         let mut last_marked = at;
-        let mut current: Option<CollectionName> = None;
-        for mut entry in state.entries_from(None) {
-            let name = entry.collection_mut().cloned();
-            if name.is_some() && name != current {
-                if at - last_marked >= MARK_BYTES {
-                    marks.extend(name.clone().map(|name| (at, name)));
-                    last_marked = at;
-                }
-                current = name;
+        for entry in state.entries_from(None) {
+            if let Entry::Added(added) = &entry
+                && at - last_marked >= MARK_BYTES
+            {
+                marks.push((at, added.segment.clone()));
+                last_marked = at;
             }
             text.clear();
             write_line(&entry, &mut text);
@@ -76,7 +73,7 @@ impl Source for Checkpoint<'_> {
     fn read(&self, offset: u64, bytes: usize) -> FsResult<Bytes> {
         let until = offset.saturating_add(bytes as u64);
         let mark = self.marks.partition_point(|(at, _)| *at <= offset).checked_sub(1).map(|index| &self.marks[index]);
-        let (mut at, from) = mark.map_or((0, None), |(at, name)| (*at, Some(name)));
+        let (mut at, from) = mark.map_or((0, None), |(at, segment)| (*at, Some(segment)));
         let mut piece = Vec::with_capacity(bytes);
         let mut take = |text: &[u8], at: &mut u64| {
             let begin = offset.saturating_sub(*at).min(text.len() as u64);

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
+use std::ops::Bound;
 
 use super::manifest::{
     ArchivedSegment, CatalogSnapshot, CollectionEntry, Entry, LossEntry, Manifest, ManifestHead, ManifestMark,
@@ -272,18 +273,20 @@ impl ArchiveState {
         }
     }
 
-    /// All that a checkpoint tells, in an order that is always the same, from the collection `from` on.
-    pub(super) fn entries_from<'a>(&'a self, from: Option<&CollectionName>) -> impl Iterator<Item = Entry> + 'a {
+    /// All that a checkpoint tells, in an order that is always the same; from a segment on, where one is given.
+    pub(super) fn entries_from<'a>(&'a self, from: Option<&SegmentKey>) -> impl Iterator<Item = Entry> + 'a {
         let remotes = self.remotes.iter().map(|(directory, url)| {
             Entry::Remote(RemoteEntry { directory: directory.clone(), url: url.clone(), gone: false })
         });
         let of_all = self.snapshot.clone().map(Entry::Snapshot).into_iter().chain(remotes);
         let of_all = of_all.take(if from.is_none() { usize::MAX } else { 0 });
-        let collections = match from {
-            None => self.collections.range::<CollectionName, _>(..),
-            Some(name) => self.collections.range::<CollectionName, _>(name..),
-        };
-        of_all.chain(collections.flat_map(|(_, collection)| {
+        let rest_of_one = from.and_then(|from| {
+            let collection = self.collections.get(&from.collection)?;
+            Some(collection.segments.range(Place::from(from)..).map(|(_, segment)| Entry::Added(segment.clone())))
+        });
+        let behind = from.map_or(Bound::Unbounded, |from| Bound::Excluded(&from.collection));
+        let collections = self.collections.range::<CollectionName, _>((behind, Bound::Unbounded));
+        of_all.chain(rest_of_one.into_iter().flatten()).chain(collections.flat_map(|(_, collection)| {
             let entry = collection.entry.clone().map(Entry::Collection);
             let losses = collection.losses.values().cloned().map(Entry::Loss);
             entry.into_iter().chain(losses).chain(collection.segments.values().cloned().map(Entry::Added))
@@ -328,9 +331,33 @@ fn broken(head: &ManifestHead, what: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Corrupt, message)
 }
 
-/// When a collection was first seen, as far as the archive tells.
+/// The sequences from `floor` to `until` that none of the ranges holds.
+pub(super) fn holes(
+    floor: Sequence,
+    until: Sequence,
+    mut covered: Vec<(Sequence, Sequence)>,
+) -> Vec<(Sequence, Sequence)> {
+    covered.sort_unstable();
+    let mut holes = Vec::new();
+    let mut at = floor.max(Sequence::FIRST);
+    for (first, last) in covered.into_iter().chain([(until.next(), until.next())]) {
+        if at < first && at <= until {
+            holes.push((at, first.previous().min(until)));
+        }
+        at = at.max(last.next());
+    }
+    holes
+}
+
 impl ArchivedCollection {
-    /// See above; the earliest sealing where nothing was told.
+    /// Every range that a segment covers, or that is on record as missing.
+    #[must_use]
+    pub fn covered(&self) -> Vec<(Sequence, Sequence)> {
+        let segments = self.segments.values().map(|segment| (segment.segment.first, segment.segment.last));
+        segments.chain(self.losses.keys().copied()).collect()
+    }
+
+    /// When it was first seen, as far as the archive tells: the earliest sealing where nothing was told.
     #[must_use]
     pub fn created_at(&self) -> Timestamp {
         let told = self.entry.as_ref().map(|entry| entry.created_at);

@@ -5,6 +5,7 @@
 //! - [`upload`]: one segment: put and proof; `pool`: several at a time
 //! - [`target`]: one store: claimed once, what its manifests say that rows do not
 //! - [`facts`]: what manifests say besides segments
+//! - `copies`: copies of the catalog, now and then
 //! - [`noted`]: what the catalog knows of manifests
 //! - [`running`]: beside the writers; [`status`]: how it goes
 //!
@@ -24,6 +25,7 @@ pub mod noted;
 pub mod options;
 pub mod status;
 
+mod copies;
 mod facts;
 mod pool;
 mod round;
@@ -326,6 +328,7 @@ impl Shared {
             settled?;
         }
         self.tell_facts(work, &mut pass)?;
+        self.copy_catalog(work, &mut pass)?;
         Ok(pass.report)
     }
 

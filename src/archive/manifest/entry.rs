@@ -38,7 +38,7 @@ impl Entry {
         ["segment", "removed", "collection", "loss", "loss_gone", "snapshot", "remote"];
 
     /// The collection's name in it, to be shared with others of the same.
-    pub(in crate::archive) const fn collection_mut(&mut self) -> Option<&mut CollectionName> {
+    pub(super) const fn collection_mut(&mut self) -> Option<&mut CollectionName> {
         match self {
             Self::Added(added) => Some(&mut added.segment.collection),
             Self::Removed(removed) => Some(&mut removed.segment.collection),

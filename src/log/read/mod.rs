@@ -42,6 +42,8 @@ pub use options::ReadOptions;
 
 use self::chunk::{BadRun, Chunk};
 use self::rows::{NotOpened, Rows, unreadable};
+use super::recover::journals::chain;
+use super::tier::Lease;
 use super::{Collection, Inner, Log, Waiter};
 use crate::catalog::{SegmentKey, SegmentRow};
 use crate::error::{Error, ErrorKind, Result};
@@ -101,6 +103,9 @@ struct OpenSegment {
     row: SegmentRow,
     /// The block being read, and the place of the next record in it (backwards: the place after it).
     block: Option<(Block, usize)>,
+    /// Whether it is the archived copy that is read.
+    is_archived: bool,
+    _lease: Lease,
 }
 
 /// Where the next record is.
@@ -289,6 +294,8 @@ impl Reader {
                 Place::End => return Ok(None),
             }
         }
+        // Nothing more is wanted of it: it is pinned no longer.
+        self.piece = Piece::None;
         Ok(None)
     }
 
@@ -369,6 +376,15 @@ impl Reader {
                 }
                 Err(error) => {
                     let path = segment.reader.source().path().to_path_buf();
+                    if !segment.is_archived
+                        && self.log.is_archived_too(&segment.row)
+                        && let Ok(archived) = self.log.open_archived(&segment.row, None)
+                    {
+                        let why = chain(&error);
+                        tracing::warn!(segment = %segment.row.key, why, "a local segment cannot be read; its archived copy is");
+                        (segment.reader, segment.is_archived) = (archived, true);
+                        continue;
+                    }
                     let error = unreadable(self.collection.name(), held.first, held.last, &path, error);
                     if error.kind() == ErrorKind::Corrupt {
                         self.at = behind;
@@ -446,15 +462,31 @@ impl Reader {
         if known.as_ref().is_some_and(|footer| self.is_denied(footer)) {
             return Ok(Place::Skip(behind));
         }
-        match self.log.open_segment(&row, known.clone()) {
-            Ok(reader) if self.key.is_some() && known.is_none() => {
-                self.log.footers.keep(&row.key, reader.footer());
-                if self.is_denied(reader.footer()) {
-                    return Ok(Place::Skip(behind));
-                }
-                Ok(Place::Segment(Box::new(OpenSegment { reader, row, block: None })))
+        let lease = self.log.leases.take(&row.key);
+        let mut is_archived = !row.status.is_local();
+        let mut opened = self.log.open_segment(&row, known.clone());
+        if let Err(why) = &opened
+            && self.log.is_archived_too(&row)
+            && (!matches!(why, NotOpened::Missing(_)) || self.missing.as_ref() == Some(&row.key))
+        {
+            tracing::warn!(segment = %row.key, why = why.what(), "a local segment cannot be read; its archived copy is");
+            let archived = self.log.open_archived(&row, known.clone());
+            // What ails the file is what must be mended, unless both are damaged.
+            if archived.is_ok() {
+                (opened, is_archived) = (archived, true);
             }
-            Ok(reader) => Ok(Place::Segment(Box::new(OpenSegment { reader, row, block: None }))),
+        }
+        match opened {
+            Ok(reader) => {
+                if self.key.is_some() && known.is_none() {
+                    self.log.footers.keep(&row.key, reader.footer());
+                    if self.is_denied(reader.footer()) {
+                        return Ok(Place::Skip(behind));
+                    }
+                }
+                let segment = OpenSegment { reader, row, block: None, is_archived, _lease: lease };
+                Ok(Place::Segment(Box::new(segment)))
+            }
             Err(NotOpened::Missing(path)) if self.missing.as_ref() != Some(&row.key) => {
                 // Compacted, evicted or set aside since the row was read? The catalog knows.
                 tracing::debug!(path = %path.display(), "a segment is gone; its row is read again");

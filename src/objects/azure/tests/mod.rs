@@ -1,0 +1,1 @@
+//! Against a loopback server with answers of its own.

@@ -275,3 +275,33 @@ fn options_that_cannot_be_are_refused() {
     let twice = vec![world.target(), world.target()];
     assert_eq!(Archiver::new(&log, twice, ArchiverOptions::default()).unwrap_err().kind(), ErrorKind::Invalid);
 }
+
+#[test]
+fn who_purges_beside_the_archiver_does_not_fence_it() {
+    let world = World::new(MemoryCatalog::new(), [1, 0]);
+    let log = world.open();
+    let archiver = world.archiver(&log, HASTY);
+    archiver
+        .with_claims(|targets| {
+            assert!(targets.archive.is_none(), "nothing was archived yet");
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(world.store.calls().len(), 0);
+    assert!(run(&archiver).unwrap().is_complete());
+    let before = world.archived().mark().unwrap().number;
+    let entry = icecore::archive::CollectionEntry {
+        name: name("audit"),
+        created_at: world.clock.now(),
+        floor: Sequence(2),
+        sealed_through: Sequence(3),
+        settings: "{}".into(),
+    };
+    let mark = archiver
+        .with_claims(|targets| targets.archive.as_mut().unwrap().claim.commit(vec![Entry::Collection(entry)]))
+        .unwrap();
+    assert_eq!(mark.number, before.next());
+    seal(&log, "audit");
+    world.finish_with(&log, &archiver, "afterwards");
+    assert_eq!(world.archived().collections()[&name("audit")].floor(), Sequence(2));
+}

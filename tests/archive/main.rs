@@ -8,6 +8,8 @@
 //!
 //! What must hold is in `world`, and is checked after each run.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where something is not as it should be")]
+
 #[path = "../crash/kept.rs"]
 mod kept;
 

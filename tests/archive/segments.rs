@@ -13,7 +13,7 @@ use icecore::objects::{ObjectErrorKind, ObjectStore, Patience};
 use icecore::testing::faulty_store::{Fault, FaultyStore};
 use icecore::{ErrorKind, Sequence};
 
-use crate::world::{HASTY, World, name, options, run, seal};
+use crate::world::{HASTY, World, first_segment, name, options, run, seal};
 
 fn path_of(row: &icecore::catalog::SegmentRow) -> String {
     format!("/one/{}", row.path)
@@ -45,7 +45,7 @@ fn a_damaged_file_is_never_archived_and_the_others_go_on() {
 #[test]
 fn what_failed_is_not_tried_in_a_tight_loop() {
     let world = World::new(MemoryCatalog::new(), [1, 0]);
-    world.store.fail_at(3, Fault::Taken);
+    world.store.fail_at(first_segment(&world), Fault::Taken);
     let log = world.open();
     let mut hour = options(&world.clock, HASTY);
     (hour.retry_first, hour.retry_longest) = (Duration::from_secs(3600), Duration::from_secs(7200));
@@ -158,10 +158,9 @@ fn another_url_must_have_what_was_archived() {
 fn another_logs_archive_is_refused() {
     let world = World::new(MemoryCatalog::new(), [1, 0]);
     world.finish("ours");
-    let stranger = World::new(MemoryCatalog::new(), [1, 0]);
     let clock = Arc::new(icecore::clock::FakeClock::at(icecore::Timestamp(5)));
     let (fs, catalog) = (icecore::fs::SimulatedFileSystem::new(), Arc::new(MemoryCatalog::new()));
-    let stranger = World { fs, catalog, clock, store: Arc::clone(&world.store), ..stranger };
+    let stranger = World { fs, catalog, clock, store: Arc::clone(&world.store) };
     let log = stranger.open();
     seal(&log, "audit");
     let before = world.store.objects();
@@ -232,23 +231,13 @@ fn the_archive_tells_of_homes() {
 #[test]
 fn what_hangs_is_given_up_at_its_deadline_and_never_counts_behind_it() {
     let world = World::new(MemoryCatalog::new(), [1, 0]);
-    let log = world.open();
     let span = Duration::from_secs(7200);
     let patient = Patience { tries: 5, span: Duration::from_secs(100_000), ..HASTY };
-    // The put of the segment, behind probe, listing and claim.
-    let puts = |world: &World<MemoryCatalog>| world.store.calls().iter().filter(|call| call.operation == "put").count();
-    let world_calls = {
-        let trial = world.image(0);
-        let log = trial.open();
-        run(&trial.archiver(&log, HASTY)).unwrap();
-        assert_eq!(puts(&trial), 3);
-        trial.store.calls()
-    };
-    let put = world_calls.iter().filter(|call| call.operation == "put").nth(1).unwrap();
+    let put = first_segment(&world);
     for happens in [true, false] {
         let world = world.image(1 + u64::from(happens));
         let log = world.open();
-        world.store.fail_at(put.number, Fault::Hang { span, happens });
+        world.store.fail_at(put, Fault::Hang { span, happens });
         let archiver = world.archiver(&log, patient);
         let report = run(&archiver).unwrap();
         assert_eq!(report.archived_segments, 0, "{report:?}");
@@ -256,7 +245,6 @@ fn what_hangs_is_given_up_at_its_deadline_and_never_counts_behind_it() {
         world.must_be_sound("behind the deadline");
         world.finish_with(&log, &archiver, "behind the deadline");
     }
-    drop(log);
 }
 
 #[test]
@@ -286,4 +274,34 @@ fn options_that_cannot_be_are_refused() {
     }
     let twice = vec![world.target(), world.target()];
     assert_eq!(Archiver::new(&log, twice, ArchiverOptions::default()).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn who_purges_beside_the_archiver_does_not_fence_it() {
+    let world = World::new(MemoryCatalog::new(), [1, 0]);
+    let log = world.open();
+    let archiver = world.archiver(&log, HASTY);
+    archiver
+        .with_claims(|targets| {
+            assert!(targets.archive.is_none(), "nothing was archived yet");
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(world.store.calls().len(), 0);
+    assert!(run(&archiver).unwrap().is_complete());
+    let before = world.archived().mark().unwrap().number;
+    let entry = icecore::archive::CollectionEntry {
+        name: name("audit"),
+        created_at: world.clock.now(),
+        floor: Sequence(2),
+        sealed_through: Sequence(3),
+        settings: "{}".into(),
+    };
+    let mark = archiver
+        .with_claims(|targets| targets.archive.as_mut().unwrap().claim.commit(vec![Entry::Collection(entry)]))
+        .unwrap();
+    assert_eq!(mark.number, before.next());
+    seal(&log, "audit");
+    world.finish_with(&log, &archiver, "afterwards");
+    assert_eq!(world.archived().collections()[&name("audit")].floor(), Sequence(2));
 }

@@ -72,11 +72,12 @@ impl<C: Kept> World<C> {
     /// What another process finds, if this one ends now. Time goes on: no two draw the same ids.
     pub fn image(&self, number: u64) -> Self {
         let now = Timestamp(self.clock.now().micros() + 3_600_000_000 * (number.cast_signed() + 1));
+        let clock = Arc::new(FakeClock::at(now));
         Self {
             fs: self.fs.kill_image(),
             catalog: Arc::new(self.catalog.snapshot()),
-            store: Arc::new(self.store.snapshot()),
-            clock: Arc::new(FakeClock::at(now)),
+            store: Arc::new(self.store.snapshot().with_clock(Arc::clone(&clock) as Arc<dyn Clock>)),
+            clock,
         }
     }
 
@@ -174,9 +175,21 @@ impl<C: Kept> World<C> {
                 return self.must_be_complete(log, what);
             }
             last = Some(report);
+            // A store may have asked to be left alone for a while.
+            self.clock.advance(Duration::from_mins(10));
         }
         panic!("{what}: never complete: {last:?}, {:?}", self.counts());
     }
+}
+
+/// The number of the call that puts the first segment of a run.
+pub fn first_segment<C: Kept>(world: &World<C>) -> u64 {
+    let trial = world.image(0);
+    let log = trial.open();
+    run(&trial.archiver(&log, HASTY)).unwrap();
+    let calls = trial.store.calls();
+    let put = calls.iter().find(|call| call.operation == "put" && !call.key.starts_with('_'));
+    put.expect("a segment is put").number
 }
 
 pub fn run(archiver: &Archiver) -> icecore::Result<ArchiveReport> {

@@ -7,6 +7,7 @@
 //! - [`facts`]: what manifests say besides segments
 //! - `copies`: copies of the catalog, now and then
 //! - `kept`: what the catalog keeps of how it went
+//! - `lend`: the right to write manifests, for who purges
 //! - [`noted`]: what the catalog knows of manifests
 //! - [`running`]: beside the writers; [`status`]: how it goes; `purge`: lending the stores to a purge
 //!
@@ -29,6 +30,7 @@ pub mod status;
 mod copies;
 mod facts;
 mod kept;
+mod lend;
 mod pool;
 mod purge;
 mod round;
@@ -300,13 +302,19 @@ impl Shared {
             return Err(Error::new(ErrorKind::Closed, "the log was closed"));
         }
         let catalog = self.log.catalog();
+        let now = self.options.clock.monotonic();
+        if is_patient && work.targets.iter().all(|target| target.ended.is_some() || !target.rest(now).is_zero()) {
+            // However much is sealed while no store can be asked, looking at it costs nothing.
+            return Ok(ArchiveReport::default());
+        }
         round::reset_stale(&self.log)?;
         work.intents = intent::read(&**catalog)?;
         for target in work.targets.iter_mut().filter(|target| target.is_unsure) {
             target.leave_known(&**catalog)?;
         }
         let until = catalog.change_number()?;
-        let (segments_total, bytes_total, _) = self.queue()?;
+        // Nobody is shown how far a pass beside the writers has come.
+        let (segments_total, bytes_total, _) = if is_patient { (0, 0, None) } else { self.queue()? };
         let mut pass = Pass {
             report: ArchiveReport::default(),
             progress,

@@ -18,6 +18,7 @@ mod logs;
 mod output;
 mod progress;
 mod stdout;
+mod stores;
 pub mod time;
 
 use std::ffi::OsString;
@@ -115,6 +116,7 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Delete(args) => commands::delete::run(context, args),
         LogCommand::Seal(args) => commands::seal::run(context, args, "sealed"),
         LogCommand::Flush(args) => commands::seal::run(context, args, "flushed"),
+        LogCommand::Restore(args) => commands::restore::run(context, args),
         LogCommand::Recover(args) => commands::recover::run(context, args),
         LogCommand::Inspect(args) => commands::inspect::run(context, args),
         LogCommand::Ls(command) => commands::ls::run(context, command),
@@ -123,7 +125,14 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Collection(command) => commands::collection::run(context, command),
         LogCommand::Catalog(command) => commands::catalog::run(context, command),
         LogCommand::Directory(command) => commands::directory::run(context, command),
+        LogCommand::Doctor(args) => commands::doctor::run(context, args),
+        LogCommand::Archive(args) => commands::archive::run(context, args),
+        LogCommand::Evict(args) => commands::evict::evict(context, args),
+        LogCommand::Rehydrate(args) => commands::evict::rehydrate(context, args),
+        LogCommand::Retention(command) => commands::retention::run(context, command),
+        LogCommand::Hold(command) => commands::hold::run(context, command),
         LogCommand::Status => commands::status::run(context),
+        LogCommand::Verify(args) if args.remote => commands::verify_remote::run(context, args),
         LogCommand::Verify(args) => commands::verify::run(context, args),
     }
 }
@@ -156,6 +165,9 @@ fn load_config(cli: &Cli, environment: Vec<(OsString, OsString)>) -> Result<Conf
     };
     if let Some(engines) = &cli.global.catalog {
         word("catalog.engine", engines, "--catalog");
+    }
+    if let Some(url) = &cli.global.archive {
+        word("archive.url", url, "--archive");
     }
     if let Some((level, flag)) = level {
         word("log.level", level.word(), flag);

@@ -31,6 +31,8 @@ type Hook = dyn Fn(u64, &'static str, &str) -> Option<Fault> + Send + Sync;
 pub struct MemoryStore {
     objects: Mutex<BTreeMap<String, Bytes>>,
     late: Mutex<Vec<(String, Bytes)>>,
+    /// Under a delete marker.
+    hidden: Mutex<BTreeMap<String, Bytes>>,
     hook: Mutex<Option<Arc<Hook>>>,
     calls: AtomicU64,
     meter: Meter,
@@ -67,6 +69,22 @@ impl MemoryStore {
 
     pub fn remove(&self, key: &str) -> Option<Bytes> {
         self.objects.lock().unwrap().remove(key)
+    }
+
+    /// Puts a delete marker over an object, as a versioned bucket does.
+    pub fn hide(&self, key: &str) {
+        let bytes = self.remove(key).unwrap();
+        self.hidden.lock().unwrap().insert(key.to_owned(), bytes);
+    }
+
+    /// With everything that another store has.
+    pub fn copy_of(other: &dyn ObjectStore) -> Arc<Self> {
+        let copy = Self::default();
+        for object in other.list("", None, 100_000).unwrap().objects {
+            let bytes = other.get(&ObjectKey::new(object.key.clone()).unwrap(), 1 << 30).unwrap();
+            copy.set(&object.key, bytes);
+        }
+        Arc::new(copy)
     }
 
     fn begin(&self, operation: &'static str, key: &str) -> ObjectResult<Option<Fault>> {
@@ -192,16 +210,17 @@ impl ObjectStore for MemoryStore {
     }
 
     fn versions(&self, key: &ObjectKey) -> ObjectResult<Vec<Version>> {
+        let version = |id: &str, bytes: usize, is_delete_marker| Version {
+            id: id.to_owned(),
+            bytes: bytes as u64,
+            is_delete_marker,
+            retain_until: None,
+        };
         let found = self.objects.lock().unwrap().get(key.as_str()).map(Bytes::len);
-        Ok(found
-            .map(|bytes| Version {
-                id: String::new(),
-                bytes: bytes as u64,
-                is_delete_marker: false,
-                retain_until: None,
-            })
-            .into_iter()
-            .collect())
+        let hidden = self.hidden.lock().unwrap().get(key.as_str()).map(Bytes::len);
+        let mut versions: Vec<Version> = found.map(|bytes| version("v2", bytes, false)).into_iter().collect();
+        versions.extend(hidden.into_iter().flat_map(|bytes| [version("m", 0, true), version("v1", bytes, false)]));
+        Ok(versions)
     }
 
     fn probe(&self) -> ObjectResult<Abilities> {

@@ -22,6 +22,7 @@
 //!
 //! [`manifest`] has the format of manifests, [`chain`] reads them in order, [`state`] folds them into what the archive has, [`fence`] writes them;
 //! [`reader`] reads archived segments by range, [`mod@restore`] brings a log back, [`mod@verify`] proves that all is there, [`mod@snapshot`] archives the catalog.
+//! [`retention`] decides what goes, and lets it go.
 
 pub mod archiver;
 pub mod chain;
@@ -29,12 +30,14 @@ mod checkpoint;
 pub mod fence;
 pub mod intent;
 pub mod limits;
+pub mod ls;
 pub mod manifest;
 #[cfg(test)]
 pub(crate) mod memory_store;
 pub mod price;
 pub mod reader;
 pub mod restore;
+pub mod retention;
 pub mod snapshot;
 pub mod state;
 pub mod verify;
@@ -49,7 +52,7 @@ pub use manifest::{
 };
 pub use price::PriceTable;
 pub use reader::{ArchiveReader, ReaderOptions};
-pub use restore::{RestoreOptions, RestoreProgress, Restored, restore};
+pub use restore::{RestoreOptions, RestoreProgress, Restored, rebuild_catalog, restore};
 pub use snapshot::snapshot;
 pub use state::{ArchiveState, ArchivedCollection};
 pub use verify::{RemoteFault, RemoteFaultKind, RemoteReport, RemoteVerifyOptions, verify};

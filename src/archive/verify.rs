@@ -14,13 +14,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::chain;
+use super::ls::ObjectKind;
 use super::manifest::{ArchivedSegment, ManifestMark, ManifestNumber};
 use super::state::{ArchiveState, holes};
 use crate::avro::Sha256;
 use crate::catalog::{Catalog, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, Result};
 use crate::log::verify::{Missing, Verified};
-use crate::objects::{ObjectErrorKind, ObjectKey, ObjectStore, SegmentObject};
+use crate::objects::{ObjectErrorKind, ObjectKey, ObjectStore};
 use crate::types::{CollectionName, Sequence};
 
 const PAGE: usize = 1_000;
@@ -103,23 +104,9 @@ pub struct Orphan {
     /// Its length in bytes.
     pub bytes: u64,
     /// What it probably is.
-    pub what: OrphanKind,
-}
-
-/// Why an object may be there that no manifest names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OrphanKind {
+    pub what: ObjectKind,
     /// The catalog has an upload of it under way.
-    UnderWay,
-    /// A segment that counts for nothing: of an attempt that was given up, of a writer that was fenced, or removed and not deleted yet.
-    Segment,
-    /// A copy of the catalog that a newer one took the place of.
-    OldSnapshot,
-    /// Left by a probe of the store.
-    Probe,
-    /// Not icecore's.
-    Foreign,
+    pub under_way: bool,
 }
 
 /// What a verification found.
@@ -387,18 +374,8 @@ impl Verifier<'_> {
             .filter_map(|row| row.archive_key.as_deref())
             .collect();
         for (key, bytes) in listed.into_iter().filter(|(key, _)| !named.contains(key)) {
-            let what = if under_way.contains(key.as_str()) {
-                OrphanKind::UnderWay
-            } else if SegmentObject::parse(&key).is_some() {
-                OrphanKind::Segment
-            } else if key.starts_with(super::snapshot::PREFIX) {
-                OrphanKind::OldSnapshot
-            } else if key.starts_with("_probe/") {
-                OrphanKind::Probe
-            } else {
-                OrphanKind::Foreign
-            };
-            self.report.orphans.push(Orphan { key, bytes, what });
+            let (what, under_way) = (ObjectKind::of(&key, false), under_way.contains(key.as_str()));
+            self.report.orphans.push(Orphan { key, bytes, what, under_way });
         }
     }
 

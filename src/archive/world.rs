@@ -9,7 +9,7 @@ use crate::clock::FakeClock;
 use crate::fs::SimulatedFileSystem;
 use crate::fs::simulated::{Cut, Operation};
 use crate::objects::{LocalObjectStore, Meter, ObjectStore, Put, RequestKind, SegmentObject, Upload};
-use crate::types::{CollectionName, NewRecord, Timestamp};
+use crate::types::{ChangeNumber, CollectionName, NewRecord, Timestamp};
 use crate::{Log, LogOptions, ReadOptions};
 
 pub const DATA: &str = "/data";
@@ -34,8 +34,11 @@ impl World {
     }
 
     pub fn with(fs: SimulatedFileSystem, catalog: Arc<MemoryCatalog>) -> Self {
-        // Every process draws ids of its own.
-        let clock = Arc::new(FakeClock::at(Timestamp(1_700_000_000_000_000 + fastrand::i64(1..1 << 30))));
+        // Every process draws ids of its own, and begins behind all that was changed.
+        let newest = catalog.change_number().unwrap().0;
+        let newest = newest.checked_sub(1).and_then(|at| catalog.changes(ChangeNumber(at), 1).unwrap().pop());
+        let begin = newest.map_or(1_700_000_000_000_000, |newest| newest.at.0);
+        let clock = Arc::new(FakeClock::at(Timestamp(begin + fastrand::i64(1..1_000_000))));
         let store = Arc::new(LocalObjectStore::new(Arc::new(fs.clone()), STORE));
         Self { fs, catalog, clock, store }
     }
@@ -86,12 +89,17 @@ impl World {
         self.rows(collection).iter().map(|row| row.status).collect()
     }
 
-    /// Archives what is sealed, as an archiver would.
+    /// Archives what is sealed, as an archiver would, but for the manifest.
     pub fn archive(&self, log: &Log) {
+        self.archive_to(log, &*self.store, None);
+    }
+
+    pub fn archive_to(&self, log: &Log, store: &dyn ObjectStore, retain_until: Option<Timestamp>) {
         for row in self.catalog.segments_by_status(SegmentStatus::Sealed, None, 1000).unwrap() {
             let key = SegmentObject::of_row(&row).key();
             let file = log.segment_file(&row).unwrap();
-            let put = self.store.put_if_absent(&key, &Upload::new(&file, row.bytes, row.sha256)).unwrap();
+            let upload = Upload { retain_until, ..Upload::new(&file, row.bytes, row.sha256) };
+            let put = store.put_if_absent(&key, &upload).unwrap();
             assert_ne!(put, Put::OtherThere);
             let step = |from, to| Mutation::Transition {
                 key: row.key.clone(),

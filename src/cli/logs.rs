@@ -13,7 +13,7 @@ use crate::fs::FileSystem;
 use crate::journal::PeriodicSync;
 use crate::log::catalog::CatalogLook;
 use crate::log::identity::Identity;
-use crate::log::{Limits, Log, LogOptions, SyncMode};
+use crate::log::{Keep, Limits, Log, LogOptions, Retention, SyncMode};
 use crate::objects::{InvalidLocation, Location};
 use crate::{Error, ErrorKind};
 
@@ -54,9 +54,15 @@ fn open(options: LogOptions) -> Result<Log, Failure> {
 
 /// What the log is opened with.
 pub(super) fn options(context: &Context) -> Result<LogOptions, Failure> {
+    let mut options = options_in(context, context.data()?)?;
+    options.archive = super::stores::reader(context, &options)?;
+    Ok(options)
+}
+
+/// The same for a log in these directories, without its archive.
+pub(super) fn options_in(context: &Context, data: &[String]) -> Result<LogOptions, Failure> {
     let settings = context.config.settings();
-    let directories = directories(context.data()?)?;
-    let mut options = LogOptions::new(directories);
+    let mut options = LogOptions::new(directories(data)?);
     options.catalog_engines.clone_from(&settings.catalog.engine.0);
     options.catalog_directory = settings.catalog.path.clone();
     options.sync = sync_mode(settings.sync.mode);
@@ -70,7 +76,12 @@ pub(super) fn options(context: &Context) -> Result<LogOptions, Failure> {
     options.placement = settings.placement.policy;
     options.auto_create = settings.collections.auto_create;
     options.clock = Arc::clone(&context.clock);
-    options.archive = super::stores::reader(context, &options)?;
+    let kept = &settings.retention;
+    options.retention = Retention {
+        age: kept.age.map(Keep::UpTo),
+        bytes: kept.bytes.map(|size| Keep::UpTo(size.0)),
+        records: kept.records.map(Keep::UpTo),
+    };
     Ok(options)
 }
 

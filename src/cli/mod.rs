@@ -116,6 +116,7 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Delete(args) => commands::delete::run(context, args),
         LogCommand::Seal(args) => commands::seal::run(context, args, "sealed"),
         LogCommand::Flush(args) => commands::seal::run(context, args, "flushed"),
+        LogCommand::Restore(args) => commands::restore::run(context, args),
         LogCommand::Recover(args) => commands::recover::run(context, args),
         LogCommand::Inspect(args) => commands::inspect::run(context, args),
         LogCommand::Ls(command) => commands::ls::run(context, command),
@@ -124,7 +125,14 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Collection(command) => commands::collection::run(context, command),
         LogCommand::Catalog(command) => commands::catalog::run(context, command),
         LogCommand::Directory(command) => commands::directory::run(context, command),
+        LogCommand::Doctor(args) => commands::doctor::run(context, args),
+        LogCommand::Archive(args) => commands::archive::run(context, args),
+        LogCommand::Evict(args) => commands::evict::evict(context, args),
+        LogCommand::Rehydrate(args) => commands::evict::rehydrate(context, args),
+        LogCommand::Retention(command) => commands::retention::run(context, command),
+        LogCommand::Hold(command) => commands::hold::run(context, command),
         LogCommand::Status => commands::status::run(context),
+        LogCommand::Verify(args) if args.remote => commands::verify_remote::run(context, args),
         LogCommand::Verify(args) => commands::verify::run(context, args),
     }
 }

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Context, Failure};
-use crate::archive::{ArchiveReader, ReaderOptions};
-use crate::config::Settings;
+use crate::archive::retention::Targets;
+use crate::archive::{ArchiveReader, Archiver, ArchiverOptions, PriceTable, ReaderOptions, TargetStore};
+use crate::config::{Amount, Settings};
+use crate::error::Error;
 use crate::fs::FileSystem;
-use crate::log::LogOptions;
 use crate::log::tier::Archive;
+use crate::log::{Log, LogOptions};
 use crate::objects::options::{AzureOptions, S3Options};
 use crate::objects::patient::{Patience, PatientStore, Stop};
-use crate::objects::{Location, ObjectStore, StoreOptions, open_store};
+use crate::objects::{LocalObjectStore, Location, ObjectStore, StoreOptions, open_store};
 
 /// Whoever waits at a terminal waits a minute.
 const PATIENCE: Patience = Patience {
@@ -74,6 +76,82 @@ pub(super) fn reader(context: &Context, log: &LogOptions) -> Result<Option<Arc<d
         }
     }
     Ok(Some(Arc::new(reader)))
+}
+
+/// The stores that segments go to: the archive that the settings name, and the homes that the log has. A directory that is to be the archive
+/// is made, where it is absent or empty.
+pub(super) fn targets(context: &Context, log: &LogOptions) -> Result<Vec<TargetStore>, Failure> {
+    let mut targets = Vec::new();
+    if let Some(location) = &context.config.settings().archive.url {
+        if let Location::Local(path) = location {
+            LocalObjectStore::create(super::logs::file_system(), path).map_err(Error::from)?;
+        }
+        let (url, store) = (absolute(location).to_string(), open(context, location)?);
+        targets.push(TargetStore { remote: None, url, store });
+    }
+    for remote in log.remotes()? {
+        let location: Location = remote.url.parse().map_err(Error::from)?;
+        let store = open(context, &location)?;
+        targets.push(TargetStore { remote: Some(remote.directory), url: remote.url, store });
+    }
+    Ok(targets)
+}
+
+/// The same place, wherever the program is started next.
+fn absolute(location: &Location) -> Location {
+    match location {
+        Location::Local(path) => Location::Local(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+        remote => remote.clone(),
+    }
+}
+
+/// An archiver as the settings say.
+pub(super) fn archiver(context: &Context, log: &Log, targets: Vec<TargetStore>) -> Result<Archiver, Failure> {
+    let settings = &context.config.settings().archive;
+    let options = ArchiverOptions {
+        parallel: usize::try_from(settings.parallel).unwrap_or(usize::MAX),
+        memory_bytes: settings.memory_bytes.0,
+        bytes_per_second: settings.bandwidth.map(|bandwidth| bandwidth.0),
+        attempt: settings.deadline,
+        manifest_segments: usize::try_from(settings.batch).unwrap_or(usize::MAX),
+        manifest_age: settings.batch_age,
+        snapshot_age: Some(settings.snapshot_age),
+        retain: settings.retain,
+        multipart_bytes: settings.multipart_bytes.0,
+        part_bytes: settings.part_bytes.0,
+        clock: Arc::clone(&context.clock),
+        ..ArchiverOptions::default()
+    };
+    Ok(Archiver::new(log, targets, options)?)
+}
+
+/// What the settings say that requests and bytes cost.
+pub(super) fn prices(settings: &Settings) -> PriceTable {
+    const GIB_PER_GB: f64 = 1e9 / (1u64 << 30) as f64;
+    let price = &settings.price;
+    let of = |amount: Option<Amount>| amount.map_or(0.0, |amount| amount.0);
+    PriceTable {
+        currency: price.currency.clone(),
+        put_per_1000: of(price.put),
+        get_per_1000: of(price.get),
+        head_per_1000: of(price.get),
+        list_per_1000: of(price.list),
+        delete_per_1000: of(price.delete),
+        out_per_gb: of(price.received_gib) * GIB_PER_GB,
+        stored_per_gb_month: of(price.stored_gib_month) * GIB_PER_GB,
+    }
+}
+
+/// The stores that a purge may delete from: taken over, as by an archiver.
+pub(super) fn purge_targets(context: &Context, log: &Log) -> Result<Targets, Failure> {
+    let settings = &context.config.settings().archive;
+    let archive = settings.url.as_ref().map(|location| open_patient(context, location)).transpose()?;
+    let mut remotes = Vec::new();
+    for remote in super::logs::options(context)?.remotes()? {
+        let location = remote.url.parse::<Location>().map_err(crate::Error::from)?;
+        remotes.push((remote.directory, open_patient(context, &location)?));
+    }
+    Ok(Targets::take(log, archive, remotes, &context.clock)?)
 }
 
 /// What the settings say of how stores are reached.

@@ -229,6 +229,12 @@ impl Log {
         self.0.directories.iter().map(|directory| (directory.id.clone(), directory.path.clone())).collect()
     }
 
+    /// How long records are kept of collections that have no setting of their own.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        self.0.options.retention
+    }
+
     /// The catalog, for look-ups.
     #[must_use]
     pub fn catalog(&self) -> &Arc<dyn Catalog> {

@@ -2,11 +2,12 @@
 //!
 //! - [`url`]: where a store is, as people write it
 //! - [`keys`]: the names of objects (O1)
-//! - [`local`]: a directory as a store; `azure`: Azure Blob Storage and Data Lake
+//! - [`local`]: a directory as a store; `s3`: S3, what speaks its protocol, and Google Cloud Storage by it; `azure`: Azure Blob Storage and
+//!   Data Lake
 //! - [`proof`]: that an object is there and is the one that was sent (O4)
 //! - [`options`]: what a store is reached with; [`mod@open`]: the store of a location
 //! - [`patient`]: a store that is asked again: retries, breaker
-//! - [`probe`]: trying out what a store can do
+//! - [`probe`]: trying out what a store can do; [`doctor`]: which right is missing
 //! - [`said`]: what a service said when it refused something
 //! - [`meter`]: how many requests and bytes, by kind
 //! - [`conformance`]: what every store must do alike
@@ -38,6 +39,7 @@
 pub mod azure;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub mod doctor;
 pub mod keys;
 pub mod local;
 pub mod meter;
@@ -46,6 +48,8 @@ pub mod options;
 pub mod patient;
 pub mod probe;
 pub mod proof;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod said;
 pub mod url;
 
@@ -60,9 +64,11 @@ pub use keys::{ObjectKey, SegmentObject};
 pub use local::LocalObjectStore;
 pub use meter::{Meter, RequestKind, Usage};
 pub use open::open_store;
-pub use options::StoreOptions;
+pub use options::{AzureOptions, S3Options, StoreOptions};
 pub use patient::{Patience, PatientStore, Stop};
 pub use proof::{Proof, prove};
+#[cfg(feature = "s3")]
+pub use s3::S3ObjectStore;
 pub use said::{Said, Trouble};
 pub use url::{InvalidLocation, Location};
 

@@ -17,10 +17,15 @@ pub fn open_store(
     fs: &Arc<dyn FileSystem>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn ObjectStore>> {
-    #[cfg(not(feature = "azure"))]
+    #[cfg(not(any(feature = "s3", feature = "azure")))]
     let _ = (options, clock);
     match location {
         Location::Local(path) => Ok(Arc::new(LocalObjectStore::new(Arc::clone(fs), path))),
+        #[cfg(feature = "s3")]
+        Location::S3 { .. } | Location::Gcs { .. } => {
+            Ok(Arc::new(super::S3ObjectStore::new(location, options, fs, clock)?))
+        }
+        #[cfg(not(feature = "s3"))]
         Location::S3 { .. } | Location::Gcs { .. } => Err(not_built(location, "s3")),
         #[cfg(feature = "azure")]
         Location::Azure { .. } => Ok(Arc::new(super::AzureObjectStore::open(location, options, fs, clock)?)),

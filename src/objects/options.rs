@@ -46,6 +46,8 @@ pub struct S3Options {
     pub secret_access_key: Option<Secret>,
     /// The token of temporary credentials.
     pub session_token: Option<Secret>,
+    /// Retention is set in the mode `GOVERNANCE`, which a special right lifts, and not in `COMPLIANCE`, which nobody can.
+    pub governance: bool,
 }
 
 /// For Azure Blob Storage. What is `None` comes from `AZURE_*`.

@@ -5,6 +5,7 @@
 //! - [`upload`]: one segment: put and proof; `pool`: several at a time
 //! - [`target`]: one store: claimed once, what its manifests say that rows do not
 //! - [`facts`]: what manifests say besides segments
+//! - `copies`: copies of the catalog, now and then
 //! - [`noted`]: what the catalog knows of manifests
 //! - [`running`]: beside the writers; [`status`]: how it goes
 //!
@@ -24,6 +25,7 @@ pub mod noted;
 pub mod options;
 pub mod status;
 
+mod copies;
 mod facts;
 mod pool;
 mod round;
@@ -290,6 +292,9 @@ impl Shared {
         let catalog = self.log.catalog();
         round::reset_stale(&self.log)?;
         work.intents = intent::read(&**catalog)?;
+        for target in work.targets.iter_mut().filter(|target| target.is_unsure) {
+            target.leave_known(&**catalog)?;
+        }
         let until = catalog.change_number()?;
         let (segments_total, bytes_total, _) = self.queue()?;
         let mut pass = Pass {
@@ -323,6 +328,7 @@ impl Shared {
             settled?;
         }
         self.tell_facts(work, &mut pass)?;
+        self.copy_catalog(work, &mut pass)?;
         Ok(pass.report)
     }
 

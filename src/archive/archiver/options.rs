@@ -34,6 +34,8 @@ pub struct ArchiverOptions {
     pub manifest_segments: usize,
     /// A manifest is written at the latest so long after the first segment that it names arrived.
     pub manifest_age: Duration,
+    /// A copy of the catalog is archived when the last one is older than this, and something changed; `None` for never.
+    pub snapshot_age: Option<Duration>,
     /// For how long a store is to refuse to delete a segment, from its upload on (Object Lock, immutability).
     pub retain: Option<Duration>,
     /// How patient to be with a store.
@@ -60,6 +62,7 @@ impl Default for ArchiverOptions {
             attempt: Duration::from_hours(1),
             manifest_segments: 256,
             manifest_age: Duration::from_mins(1),
+            snapshot_age: None,
             retain: None,
             patience: Patience::default(),
             retry_first: Duration::from_secs(10),

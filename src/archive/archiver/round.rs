@@ -348,6 +348,7 @@ impl Round<'_, '_> {
         if let Err(error) = self.shared.log.change(&mutations, &reason) {
             // They count, and no row says so.
             target.ahead.extend(added);
+            target.is_unsure = true;
             return Err(error);
         }
         for job in &jobs {

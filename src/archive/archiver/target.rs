@@ -32,6 +32,8 @@ pub(super) struct Target {
     pub claim: Option<Claim>,
     /// Segments that manifests name and rows do not.
     pub ahead: HashMap<SegmentKey, ArchivedSegment>,
+    /// A change of rows had an unknown outcome: what is ahead may be known.
+    pub is_unsure: bool,
     /// Up to which manifest there is nothing ahead.
     settled: ManifestNumber,
     /// Facts up to this change were told.
@@ -61,6 +63,7 @@ impl Target {
             abilities: None,
             claim: None,
             ahead: HashMap::new(),
+            is_unsure: false,
             settled: ManifestNumber(0),
             told: ChangeNumber(0),
             ended: None,
@@ -87,6 +90,7 @@ impl Target {
                     "the store replaces objects that are there, so nothing is safe in it: store=`{}`",
                     self.url
                 );
+                self.ended = Some((ErrorKind::Unsupported, message.clone()));
                 return Err(Error::new(ErrorKind::Unsupported, message)
                     .with_hint("use a store, or a version of it, that knows If-None-Match"));
             }
@@ -146,6 +150,11 @@ impl Target {
             let state = chain::state(&*self.store)?;
             self.ahead = state.segments().map(|segment| (segment.segment.clone(), segment.clone())).collect();
         }
+        self.leave_known(catalog)
+    }
+
+    /// Of what is ahead, leaves out what rows do say.
+    pub fn leave_known(&mut self, catalog: &dyn Catalog) -> Result<()> {
         let mut known = Vec::new();
         for (key, archived) in &self.ahead {
             if catalog.segment(key)?.is_some_and(|row| says_archived(&row) && archived.is_of_row(&row)) {
@@ -155,6 +164,7 @@ impl Target {
         for key in known {
             self.ahead.remove(&key);
         }
+        self.is_unsure = false;
         Ok(())
     }
 
@@ -204,9 +214,9 @@ impl Target {
     /// It failed: it is left alone for a while, or for good.
     pub fn fail(&mut self, options: &ArchiverOptions, error: &Error) {
         let what = told(error);
-        if matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Unsupported) {
+        if error.kind() == ErrorKind::Fenced {
             tracing::error!(store = self.url, error = what, "archiving there has ended");
-            self.ended = Some((error.kind(), error.to_string()));
+            self.ended = Some((ErrorKind::Fenced, error.to_string()));
         }
         let times = self.failing.as_ref().map_or(0, |failing| failing.times) + 1;
         let since = self.failing.as_ref().map_or_else(|| options.clock.now(), |failing| failing.since);

@@ -1,6 +1,7 @@
 //! Restoring a log from its archive, onto a machine that has nothing but the URL (O8).
 //!
 //! - [`told`]: what manifests say, in the words of the catalog
+//! - [`rebuild`]: the same into a catalog that is made anew, beside directories that are there (C6)
 //! - [`fetch`]: the files, in parallel
 //!
 //! Owns: which segments come, where to, and that each is what its manifest says. Does not own: making the log's directories and catalog
@@ -24,6 +25,7 @@
 //! restore, which goes on when it is called again.
 
 mod fetch;
+mod rebuild;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +41,8 @@ use crate::log::catalog::restore::{Beginning, Restoring};
 use crate::objects::ObjectStore;
 use crate::types::{CollectionName, Epoch, LogId, Sequence, Timestamp};
 
-pub(super) use told::from_archive;
+pub use rebuild::rebuild_catalog;
+use told::from_archive;
 
 /// The catalog's value that says what a log was restored from: JSON with `from`, `manifest`, `sha256`, `manifest_at`, `at`.
 pub const RESTORED: &str = "restored";
@@ -200,7 +203,8 @@ pub fn restore(options: &RestoreOptions, progress: &mut dyn FnMut(RestoreProgres
     let mut losses = Vec::new();
     let mut collections = names.iter().map(|name| {
         let states = places.iter().map(|place| (place.remote.as_deref(), &place.state));
-        let (told, lost) = from_archive(name, states, &mark, now);
+        let mut told = from_archive(name, states, now);
+        let lost = told::add_lost(&mut told, &mark, now);
         losses.extend(lost.into_iter().map(|(first, last)| (name.clone(), first, last)));
         told
     });
@@ -252,4 +256,4 @@ pub fn restore(options: &RestoreOptions, progress: &mut dyn FnMut(RestoreProgres
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -6,14 +6,12 @@ use crate::catalog::LossRow;
 use crate::log::catalog::restore::FromArchive;
 use crate::types::{CollectionName, Sequence, Timestamp};
 
-/// What all places together tell of a collection (those that are homes of segments with their ids), and which sequences none has, though they
-/// were there: they are among the losses.
+/// What all places together tell of a collection (those that are homes of segments with their ids).
 pub(in crate::archive) fn from_archive<'a>(
     name: &CollectionName,
     places: impl Iterator<Item = (Option<&'a str>, &'a ArchiveState)>,
-    mark: &ManifestMark,
     now: Timestamp,
-) -> (FromArchive, Vec<(Sequence, Sequence)>) {
+) -> FromArchive {
     let mut told = FromArchive {
         name: name.clone(),
         created_at: now,
@@ -23,7 +21,6 @@ pub(in crate::archive) fn from_archive<'a>(
         segments: Vec::new(),
         losses: Vec::new(),
     };
-    let mut archived = Sequence(0);
     for (remote, state) in places {
         let Some(collection) = state.collections().get(name) else { continue };
         told.created_at = told.created_at.min(collection.created_at());
@@ -35,7 +32,6 @@ pub(in crate::archive) fn from_archive<'a>(
         for segment in collection.segments.values() {
             let key = segment.object_key();
             let key = remote.map_or_else(|| key.to_string(), |remote| format!("@{remote}/{key}"));
-            archived = archived.max(segment.segment.last);
             told.segments.push(segment.row("", key));
         }
         for loss in collection.losses.values() {
@@ -45,16 +41,23 @@ pub(in crate::archive) fn from_archive<'a>(
             }
         }
     }
+    told.settings.get_or_insert_with(|| "{}".to_owned());
+    told
+}
+
+/// Adds to the losses what no segment has, and nothing says is missing, though it was there; returns it.
+pub(super) fn add_lost(told: &mut FromArchive, mark: &ManifestMark, now: Timestamp) -> Vec<(Sequence, Sequence)> {
+    let archived = told.segments.iter().map(|row| row.key.last).max().unwrap_or_default();
     let segments = told.segments.iter().map(|row| (row.key.first, row.key.last));
     let covered = segments.chain(told.losses.iter().map(|loss| (loss.first, loss.last))).collect();
     let lost = holes(told.floor, told.end, covered);
     for &(first, last) in &lost {
         let why = if first > archived { "sealed, but not archived by then" } else { "in none of its segments" };
         let reason = format!("restored from manifest {}: {why}", mark.number);
-        told.losses.push(LossRow { collection: name.clone(), first, last, reason, found_at: now, acknowledged: None });
+        let collection = told.name.clone();
+        told.losses.push(LossRow { collection, first, last, reason, found_at: now, acknowledged: None });
     }
-    told.settings.get_or_insert_with(|| "{}".to_owned());
-    (told, lost)
+    lost
 }
 
 fn loss_row(loss: &LossEntry) -> LossRow {

@@ -1,8 +1,10 @@
-//! `icecore ls collections|segments|journals|changes|assignments`
+//! `icecore ls collections|segments|journals|changes|assignments|manifests|objects`
 //!
 //! Segments, changes and assignments are read from the catalog alone, page by page.
 //!
 //! Paths are absolute for programs, so that they can be opened from anywhere; people see them below their directory.
+
+mod archive;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -35,6 +37,8 @@ pub(in crate::cli) fn run(context: &Context, command: &LsCommand) -> CommandResu
             Some(name) if args.history => history(&logs::open_read_only(context)?, name, args, &mut add)?,
             _ => assignments(&logs::look_at_catalog(context)?, args, &mut add)?,
         },
+        LsCommand::Manifests(args) => archive::manifests(context, args, &mut add)?,
+        LsCommand::Objects(args) => archive::objects(context, args, &mut add)?,
     }
     if !list.finish(&mut stdout)? {
         context.say("none");

@@ -22,7 +22,7 @@ mod retention;
 mod settings;
 #[cfg(test)]
 mod tests;
-mod tombstone;
+pub(super) mod tombstone;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::{Inner, Log};
-use super::settings::Stored;
+use super::settings::CollectionSettings;
 use crate::config::{ByteSize, parse_duration, show_duration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{CollectionName, Sequence, Timestamp};
@@ -248,17 +248,25 @@ impl Inner {
         first: Sequence,
         last: Sequence,
     ) -> Result<Option<String>> {
-        Ok(self.stored(collection)?.held(first, last))
+        Ok(self.stored(collection)?.settings.held(first, last))
     }
 }
 
-impl Stored {
+impl CollectionSettings {
+    /// Why records of `first..=last` must stay, where somebody holds any of them.
+    #[must_use]
     pub fn held(&self, first: Sequence, last: Sequence) -> Option<String> {
-        if self.settings.others.contains_key(HOLDS) {
+        if self.others.contains_key(HOLDS) {
             return Some("it has legal holds that this program does not understand".to_owned());
         }
-        let hold = self.settings.holds.iter().find(|hold| hold.holds(first, last))?;
+        let hold = self.holds.iter().find(|hold| hold.holds(first, last))?;
         Some(format!("legal hold: hold=`{}`, by=`{}`, at=`{}`", hold.name, hold.by, hold.at))
+    }
+
+    /// A setting of retention that this program does not understand: nothing goes then.
+    #[must_use]
+    pub fn unknown_retention(&self) -> Option<&str> {
+        self.others.keys().map(String::as_str).find(|key| key.starts_with("retention."))
     }
 }
 

@@ -286,12 +286,12 @@ mod tests {
         assert_eq!(Stored::read(text), stored);
         let log = Retention { bytes: Some(Keep::UpTo(1)), ..Retention::default() };
         assert_eq!(stored.settings.retention.or(log), stored.settings.retention, "none means none");
-        let held = |first, last| stored.held(Sequence(first), Sequence(last));
+        let held = |first, last| stored.settings.held(Sequence(first), Sequence(last));
         assert_eq!((held(1, 9), held(1, 10).is_some(), held(99, 99).is_some()), (None, true, true));
         assert!(held(1, 10).unwrap().contains("hold=`case 7`, by=`legal`"));
         for text in [r#"{"holds":[{"name":"of a newer program","scope":"all"}]}"#, r#"{"holds":{}}"#] {
             let newer = Stored::read(text);
-            assert!(newer.held(Sequence(1), Sequence(1)).unwrap().contains("does not understand"));
+            assert!(newer.settings.held(Sequence(1), Sequence(1)).unwrap().contains("does not understand"));
             assert_eq!(newer.text(), text, "it is kept");
         }
     }

@@ -7,9 +7,11 @@
 //! - `lease`: who has a segment open pins it
 //! - `evict`: local copies go
 //! - `rehydrate`: they come back
+//! - `purge`: they go for ever: the log's part in it
 
 mod evict;
 mod lease;
+mod purge;
 mod rehydrate;
 #[cfg(test)]
 mod tests;
@@ -190,6 +192,22 @@ impl Log {
             return Err(Error::new(ErrorKind::Unavailable, "the log is open to read only"));
         }
         Ok(())
+    }
+
+    /// A file for work that the next opening clears away; it is not there.
+    ///
+    /// # Errors
+    /// `Unavailable` where no directory takes files.
+    pub(crate) fn staging_file(&self, what: &str) -> Result<std::path::PathBuf> {
+        let healthy = self.0.directories.iter().find(|directory| directory.state() == super::DirectoryState::Healthy);
+        let directory =
+            healthy.ok_or_else(|| Error::new(ErrorKind::Unavailable, "no directory of the log takes files"))?;
+        Ok(directory.staging().join(format!("{what}-{}.tmp", self.0.next_temporary())))
+    }
+
+    /// Where the log's files are.
+    pub(crate) fn file_system(&self) -> &Arc<dyn crate::fs::FileSystem> {
+        &self.0.fs
     }
 
     /// The local file of a segment.

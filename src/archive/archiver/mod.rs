@@ -7,7 +7,6 @@
 //! - [`facts`]: what manifests say besides segments
 //! - `copies`: copies of the catalog, now and then
 //! - `kept`: what the catalog keeps of how it went
-//! - `lend`: the right to write manifests, for who purges
 //! - [`noted`]: what the catalog knows of manifests
 //! - [`running`]: beside the writers; [`status`]: how it goes; `purge`: lending the stores to a purge
 //!
@@ -30,7 +29,6 @@ pub mod status;
 mod copies;
 mod facts;
 mod kept;
-mod lend;
 mod pool;
 mod purge;
 mod round;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Archiver;
+use super::{Archiver, Noted};
 use crate::archive::retention::{Target as PurgeTarget, Targets};
 use crate::error::{ErrorKind, Result};
 use crate::log::Log;
@@ -19,6 +19,10 @@ impl Archiver {
         let mut held = shared.work();
         let mut lent = Targets::default();
         for target in &mut held.targets {
+            if target.claim.is_none() && Noted::read(&**shared.log.catalog(), target.remote.as_deref())?.is_none() {
+                // Nothing was ever archived there.
+                continue;
+            }
             if let Err(error) = target.open(&shared.log, &shared.options) {
                 tracing::warn!(store = target.url, %error, "a store is left out of a purge");
                 continue;

@@ -166,6 +166,8 @@ fn everything_passes_and_is_counted() {
     assert_eq!(handled.lock().unwrap().len(), 7);
     assert_eq!(proxy.requests()[0].target, "/a?b=c");
     assert_eq!(proxy.requests()[0].header("host"), Some("a"));
+    let asks = |parameter| proxy.requests()[0].asks(parameter);
+    assert!(asks("b") && asks("b=c") && !asks("b=") && !asks("c") && !asks("/a?b=c"));
     assert_eq!(proxy.answer_to(5), Some(204));
 }
 
@@ -282,7 +284,8 @@ fn one_byte_is_another_one() {
 #[test]
 fn what_is_held_goes_on_when_the_gate_opens() {
     type Holds = fn(Gate) -> Fault;
-    let holds: [(Holds, usize); 5] = [
+    let holds: [(Holds, usize); 6] = [
+        (Fault::DelayRequest, 0),
         (|gate| Fault::HoldRequest(0, gate), 0),
         (|gate| Fault::HoldRequest(200_000, gate), 0),
         (Fault::HoldAnswer, 1),
@@ -307,15 +310,16 @@ fn what_is_held_goes_on_when_the_gate_opens() {
 fn a_client_that_gave_up_may_have_succeeded() {
     let (proxy, handled) = before_echo();
     let gate = Gate::new();
-    proxy.next("PUT", Fault::HoldRequest(0, gate.clone()));
+    proxy.next("PUT", Fault::DelayRequest(gate.clone()));
     let mut client = Client::of(&proxy);
-    client.send(b"PUT / HTTP/1.1\r\nContent-Length: 4\r\n\r\nlate").unwrap();
+    client.send(format!("PUT / HTTP/1.1\r\nContent-Length: {}\r\n\r\n", large().len()).as_bytes()).unwrap();
+    client.send(&large()).unwrap();
     gate.wait_until_reached();
     drop(client);
     assert!(handled.lock().unwrap().is_empty());
     gate.open();
     proxy.wait_until_answered(1, |request| request.method == "PUT");
-    assert_eq!(*handled.lock().unwrap(), [("PUT".to_owned(), b"late".to_vec())]);
+    assert_eq!(*handled.lock().unwrap(), [("PUT".to_owned(), large())]);
 }
 
 #[test]

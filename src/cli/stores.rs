@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Context, Failure};
+use crate::archive::archiver::{Noted, Running};
 use crate::archive::chain;
 use crate::archive::restore::alone::Alone;
 use crate::archive::retention::Targets;
@@ -83,17 +84,19 @@ pub(super) fn reader(context: &Context, log: &LogOptions) -> Result<Option<Arc<d
 }
 
 /// The stores that segments go to: the archive that the settings name, and the homes that the log has. A directory that is to be the archive
-/// is made, where it is absent or empty.
-pub(super) fn targets(context: &Context, log: &LogOptions) -> Result<Vec<TargetStore>, Failure> {
+/// is made, where nothing was archived yet: later, one that is empty is a disk that is not mounted.
+pub(super) fn targets(context: &Context, log: &Log, options: &LogOptions) -> Result<Vec<TargetStore>, Failure> {
     let mut targets = Vec::new();
     if let Some(location) = &context.config.settings().archive.url {
-        if let Location::Local(path) = location {
+        if let Location::Local(path) = location
+            && Noted::read(&**log.catalog(), None)?.is_none()
+        {
             LocalObjectStore::create(super::logs::file_system(), path).map_err(Error::from)?;
         }
         let (url, store) = (absolute(location).to_string(), open(context, location)?);
         targets.push(TargetStore { remote: None, url, store });
     }
-    for remote in log.remotes()? {
+    for remote in options.remotes()? {
         let location: Location = remote.url.parse().map_err(Error::from)?;
         let store = open(context, &location)?;
         targets.push(TargetStore { remote: Some(remote.directory), url: remote.url, store });
@@ -127,6 +130,15 @@ pub(super) fn archiver(context: &Context, log: &Log, targets: Vec<TargetStore>) 
         ..ArchiverOptions::default()
     };
     Ok(Archiver::new(log, targets, options)?)
+}
+
+/// Archives beside the writer that `log` is, where the settings name an archive or the log has homes of segments. Stops when dropped.
+pub(super) fn archive_beside(context: &Context, log: &Log, options: &LogOptions) -> Result<Option<Running>, Failure> {
+    let targets = targets(context, log, options)?;
+    if targets.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(archiver(context, log, targets)?.start()?))
 }
 
 /// What the settings say that requests and bytes cost.

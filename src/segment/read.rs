@@ -178,6 +178,16 @@ impl SegmentReader {
         }
     }
 
+    /// Says that these blocks will be read soon ([`ReadRange::prepare`]).
+    ///
+    /// # Panics
+    /// When one of them is not there.
+    pub fn prepare(&self, blocks: std::ops::RangeInclusive<usize>) {
+        let part = |entry: &BlockEntry| (entry.offset, usize::try_from(entry.bytes).unwrap_or(usize::MAX));
+        let parts: Vec<(u64, usize)> = self.footer().blocks[blocks].iter().map(part).collect();
+        self.inner.source.prepare(&parts);
+    }
+
     fn read_block(&self, entry: &BlockEntry) -> Result<Block, SegmentError> {
         let raw = self.raw_block(entry)?;
         let damaged =

@@ -20,7 +20,7 @@ pub const AZURE_DEVELOPMENT: (&str, &str) =
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    pub body: Vec<u8>,
+    pub body: String,
 }
 
 /// One line of a query: names and values as they are sent, in order of the names.
@@ -76,7 +76,7 @@ pub fn send(server: &Server, method: &str, path: &str, query: Query<'_>, body: &
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(Answer { status, body: answer.split_off(end + 4) })
+    Ok(Answer { status, body: String::from_utf8_lossy(&answer[end + 4..]).into_owned() })
 }
 
 fn sign_s3(server: &Server, method: &str, path: &str, query: Query<'_>, body: &[u8]) -> Vec<(&'static str, String)> {

@@ -74,11 +74,6 @@ impl Bucket {
         self.store_with(&self.options(self.server.address()))
     }
 
-    /// The bucket behind a proxy.
-    pub fn store_behind(&self, proxy: &Proxy) -> Arc<dyn ObjectStore> {
-        self.store_with(&self.options(proxy.address()))
-    }
-
     pub fn store_with(&self, options: &StoreOptions) -> Arc<dyn ObjectStore> {
         open(&self.location(), options)
     }

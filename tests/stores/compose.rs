@@ -50,7 +50,7 @@ impl Project {
 
 impl Drop for Project {
     fn drop(&mut self) {
-        let _ = self.run(&["down", "-v"]);
+        let _ = self.run(&["down", "-v", "-t", "0"]);
     }
 }
 
@@ -68,6 +68,6 @@ fn the_compose_file_starts_both_servers_on_this_machine_alone() {
         let published = project.succeeds(&["port", service, port]);
         assert!(published.starts_with("127.0.0.1:"), "{service}: {published}");
     }
-    project.succeeds(&["down", "-v"]);
+    project.succeeds(&["down", "-v", "-t", "0"]);
     assert_eq!(project.succeeds(&["ps", "-q"]), "");
 }

@@ -1,7 +1,8 @@
 //! Containers on ports that stay, gone with the value.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 
 use testcontainers::bollard::models::PortBinding;
 use testcontainers::core::IntoContainerPort as _;
@@ -16,6 +17,9 @@ pub const ADVICE: &str = "run eval \"$(scripts/test-images)\" in this shell, the
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads can be had")
 });
+
+/// Why no container can be made of an image. It is not asked for again, test after test: each would try to pull it.
+static LACKING: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
 
 /// A running container, or one that was stopped.
 pub struct Container {
@@ -42,10 +46,15 @@ impl Container {
         for (name, value) in environment {
             request = request.with_env_var(*name, *value);
         }
-        let started = RUNTIME.block_on(request.start());
-        let inner =
-            started.unwrap_or_else(|error| panic!("no container can be started: {ADVICE} (image {image}: {error})"));
-        Self { inner: Some(inner), address }
+        let before = LACKING.lock().unwrap().get(image).cloned();
+        let started = before.map_or_else(|| RUNTIME.block_on(request.start()).map_err(|error| error.to_string()), Err);
+        match started {
+            Ok(inner) => Self { inner: Some(inner), address },
+            Err(error) => {
+                LACKING.lock().unwrap().insert(image.to_owned(), error.clone());
+                panic!("no container can be started: {ADVICE} (image {image}: {error})");
+            }
+        }
     }
 
     /// Where its server is, once that listens.

@@ -18,10 +18,6 @@ pub enum Kind {
     Seaweed,
 }
 
-impl Kind {
-    pub const ALL: [Self; 3] = [Self::Minio, Self::Azurite, Self::Seaweed];
-}
-
 enum Runs {
     Container(Container),
     Process(Seaweed),
@@ -136,5 +132,14 @@ impl Server {
         wait_for(&format!("{:?} answers", self.kind), || {
             admin::list_buckets(self).ok().filter(|answer| answer.status == 200)
         });
+        if self.kind == Kind::Seaweed {
+            // What keeps the bytes may join later than what keeps the names.
+            admin::create_bucket(self, "is-ready");
+            wait_for("SeaweedFS stores and reads", || {
+                let put = admin::send(self, "PUT", "/is-ready/object", &[], b"bytes").ok()?;
+                let get = admin::send(self, "GET", "/is-ready/object", &[], b"").ok()?;
+                (put.status == 200 && get.body == "bytes").then_some(())
+            });
+        }
     }
 }

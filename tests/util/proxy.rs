@@ -30,8 +30,10 @@ pub enum Fault {
     ResetAnswer(u64),
     /// So many bytes of the answer's body come, then a clean end of the connection, whatever length was promised.
     TruncateAnswer(u64),
-    /// The request stays here after so many bytes of its body, until the gate opens.
+    /// The request stays here after so many bytes of its body, until the gate opens. Where the client gives up meanwhile, the rest of it is lost.
     HoldRequest(u64, Gate),
+    /// The whole request comes, and the server hears of it when the gate opens, whether the client still waits or not.
+    DelayRequest(Gate),
     /// The server handles it; its answer stays here until the gate opens.
     HoldAnswer(Gate),
     /// So many bytes of the answer's body come, the others when the gate opens.
@@ -66,6 +68,14 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether the query has this parameter, with this value where one is named.
+    pub fn asks(&self, parameter: &str) -> bool {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        query
+            .split('&')
+            .any(|found| found == parameter || found.split_once('=').is_some_and(|(name, _)| name == parameter))
+    }
+
     /// The value of a header of the request.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)
@@ -174,7 +184,11 @@ impl Proxy {
     /// The next `times` requests that fit have this fault. Rules are asked in the order in which they were made.
     pub fn on(&self, times: usize, fits: impl Fn(&Request) -> bool + Send + 'static, fault: Fault) {
         let mut state = lock(&self.shared.state);
-        if let Fault::HoldRequest(_, gate) | Fault::HoldAnswer(gate) | Fault::StallAnswer(_, gate) = &fault {
+        if let Fault::HoldRequest(_, gate)
+        | Fault::DelayRequest(gate)
+        | Fault::HoldAnswer(gate)
+        | Fault::StallAnswer(_, gate) = &fault
+        {
             state.gates.push(gate.clone());
         }
         state.rules.push(Rule { fits: Box::new(fits), left: times, fault });
@@ -518,6 +532,16 @@ impl Connection<'_> {
     /// Hands a request to the server, and its answer to the client, at the same time: a server may answer before it has read everything.
     fn exchange(&mut self, request: &Request, head: &[u8], fault: &Fault) -> io::Result<End> {
         let shared = self.shared;
+        let mut delayed = None;
+        if let Fault::DelayRequest(gate) = fault {
+            let mut body = Vec::new();
+            self.client.body(Framing::of_request(&request.head), |piece| {
+                body.extend_from_slice(piece);
+                Ok(())
+            })?;
+            gate.pass();
+            delayed = Some(body);
+        }
         // A server that was started anew has ended the connections of before; a client's own would notice, and make a new one.
         if self.server.as_ref().is_none_or(Side::is_over) {
             // A server that is not there looks as it would without a proxy: like no connection.
@@ -537,7 +561,10 @@ impl Connection<'_> {
                 }
                 outcome
             });
-            let sent = hand_on(request, client, &to_server, fault);
+            let sent = match &delayed {
+                Some(body) => (&*to_server).write_all(body).map(|()| End::Open),
+                None => hand_on(request, client, &to_server, fault),
+            };
             if !matches!(sent, Ok(End::Open)) {
                 let _ = to_server.shutdown(Shutdown::Both);
             }

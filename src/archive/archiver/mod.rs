@@ -6,8 +6,9 @@
 //! - [`target`]: one store: claimed once, what its manifests say that rows do not
 //! - [`facts`]: what manifests say besides segments
 //! - `copies`: copies of the catalog, now and then
+//! - `kept`: what the catalog keeps of how it went
 //! - [`noted`]: what the catalog knows of manifests
-//! - [`running`]: beside the writers; [`status`]: how it goes
+//! - [`running`]: beside the writers; [`status`]: how it goes; `purge`: lending the stores to a purge
 //!
 //! Owns: rows that are `Archiving`, the catalog's values `archive.*`, what becomes of failures. Does not own: manifests and who may write them
 //! ([`fence`](super::fence)), retries of single requests ([`PatientStore`]), bringing local files back.
@@ -27,7 +28,9 @@ pub mod status;
 
 mod copies;
 mod facts;
+mod kept;
 mod pool;
+mod purge;
 mod round;
 mod running;
 mod target;
@@ -38,6 +41,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use kept::{KeptStore, kept_stores};
 pub use noted::Noted;
 pub use options::{ArchiverOptions, TargetStore};
 pub use running::Running;
@@ -276,6 +280,12 @@ impl Shared {
         let mut work = self.work();
         let outcome = self.rounds(&mut work, is_patient, progress);
         self.in_flight.store(0, Ordering::Relaxed);
+        // Counts are worth a warning, not the report.
+        if let Err(error) = self.keep(&mut work.targets)
+            && error.kind() != ErrorKind::Closed
+        {
+            tracing::warn!(%error, "requests could not be counted in the catalog");
+        }
         self.show(&work);
         outcome
     }
@@ -290,10 +300,19 @@ impl Shared {
             return Err(Error::new(ErrorKind::Closed, "the log was closed"));
         }
         let catalog = self.log.catalog();
+        let now = self.options.clock.monotonic();
+        if is_patient && work.targets.iter().all(|target| target.ended.is_some() || !target.rest(now).is_zero()) {
+            // However much is sealed while no store can be asked, looking at it costs nothing.
+            return Ok(ArchiveReport::default());
+        }
         round::reset_stale(&self.log)?;
         work.intents = intent::read(&**catalog)?;
+        for target in work.targets.iter_mut().filter(|target| target.is_unsure) {
+            target.leave_known(&**catalog)?;
+        }
         let until = catalog.change_number()?;
-        let (segments_total, bytes_total, _) = self.queue()?;
+        // Nobody is shown how far a pass beside the writers has come.
+        let (segments_total, bytes_total, _) = if is_patient { (0, 0, None) } else { self.queue()? };
         let mut pass = Pass {
             report: ArchiveReport::default(),
             progress,

@@ -196,7 +196,7 @@ impl Round<'_, '_> {
             tracing::error!(segment = %row.key, reason, "not archived");
         }
         let options = &self.shared.options;
-        let park = self.work.parked.entry(row.key.clone()).or_insert_with(Park::default);
+        let park = self.work.parked.entry(row.key.clone()).or_default();
         park.times += 1;
         park.until = options.clock.monotonic().saturating_add(options.retry(park.times));
         park.reason.clone_from(&reason);
@@ -290,10 +290,7 @@ impl Round<'_, '_> {
         for job in late {
             self.failed.push((copy(job), Trouble::Deadline));
         }
-        let facts = match told_facts(self.shared, self.work, &mut self.pass.homes, index) {
-            Ok(facts) => facts,
-            Err(error) => return Err(error),
-        };
+        let facts = told_facts(self.shared, self.work, &mut self.pass.homes, index)?;
         let work = &mut *self.work;
         let remotes = remotes_of(work, index);
         let target = &mut work.targets[index];
@@ -348,6 +345,7 @@ impl Round<'_, '_> {
         if let Err(error) = self.shared.log.change(&mutations, &reason) {
             // They count, and no row says so.
             target.ahead.extend(added);
+            target.is_unsure = true;
             return Err(error);
         }
         for job in &jobs {

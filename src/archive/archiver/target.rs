@@ -19,7 +19,7 @@ use crate::archive::{ArchivedSegment, Claim, Entry, ManifestNumber, chain};
 use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Log;
-use crate::objects::{Abilities, ObjectStore, PatientStore, Stop};
+use crate::objects::{Abilities, ObjectStore, PatientStore, RequestKind, Stop, Usage};
 use crate::types::{ChangeNumber, Timestamp};
 
 /// A store that segments go to.
@@ -32,6 +32,8 @@ pub(super) struct Target {
     pub claim: Option<Claim>,
     /// Segments that manifests name and rows do not.
     pub ahead: HashMap<SegmentKey, ArchivedSegment>,
+    /// A change of rows had an unknown outcome: what is ahead may be known.
+    pub is_unsure: bool,
     /// Up to which manifest there is nothing ahead.
     settled: ManifestNumber,
     /// Facts up to this change were told.
@@ -39,6 +41,8 @@ pub(super) struct Target {
     /// What never gets better in this process: somebody else took it over, or it is not fit.
     pub ended: Option<(ErrorKind, String)>,
     pub failing: Option<Failing>,
+    /// What of its meter is in the catalog.
+    pub kept: [Usage; 5],
 }
 
 /// A store that fails.
@@ -61,10 +65,12 @@ impl Target {
             abilities: None,
             claim: None,
             ahead: HashMap::new(),
+            is_unsure: false,
             settled: ManifestNumber(0),
             told: ChangeNumber(0),
             ended: None,
             failing: None,
+            kept: RequestKind::ALL.map(Usage::none),
         }
     }
 
@@ -87,6 +93,7 @@ impl Target {
                     "the store replaces objects that are there, so nothing is safe in it: store=`{}`",
                     self.url
                 );
+                self.ended = Some((ErrorKind::Unsupported, message.clone()));
                 return Err(Error::new(ErrorKind::Unsupported, message)
                     .with_hint("use a store, or a version of it, that knows If-None-Match"));
             }
@@ -146,6 +153,11 @@ impl Target {
             let state = chain::state(&*self.store)?;
             self.ahead = state.segments().map(|segment| (segment.segment.clone(), segment.clone())).collect();
         }
+        self.leave_known(catalog)
+    }
+
+    /// Of what is ahead, leaves out what rows do say.
+    pub fn leave_known(&mut self, catalog: &dyn Catalog) -> Result<()> {
         let mut known = Vec::new();
         for (key, archived) in &self.ahead {
             if catalog.segment(key)?.is_some_and(|row| says_archived(&row) && archived.is_of_row(&row)) {
@@ -155,6 +167,7 @@ impl Target {
         for key in known {
             self.ahead.remove(&key);
         }
+        self.is_unsure = false;
         Ok(())
     }
 
@@ -204,9 +217,9 @@ impl Target {
     /// It failed: it is left alone for a while, or for good.
     pub fn fail(&mut self, options: &ArchiverOptions, error: &Error) {
         let what = told(error);
-        if matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Unsupported) {
+        if error.kind() == ErrorKind::Fenced {
             tracing::error!(store = self.url, error = what, "archiving there has ended");
-            self.ended = Some((error.kind(), error.to_string()));
+            self.ended = Some((ErrorKind::Fenced, error.to_string()));
         }
         let times = self.failing.as_ref().map_or(0, |failing| failing.times) + 1;
         let since = self.failing.as_ref().map_or_else(|| options.clock.now(), |failing| failing.since);

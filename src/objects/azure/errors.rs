@@ -20,7 +20,8 @@ use crate::types::Timestamp;
 
 /// The header that tells an error's code.
 pub(super) const CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
+/// The header that every answer of the store has.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 /// How far a clock may be off before the store refuses what it signs.
 const SKEW_MAX: Duration = Duration::from_mins(15);
 
@@ -84,6 +85,9 @@ impl Refusal {
                 Some(Failed),
                 String::new(),
             ),
+            (Some(WireError::NotAStore), _) => {
+                (Some(Trouble::NotAStore), "what answers is no azure store", false, Some(Failed), String::new())
+            }
             (Some(WireError::Unsendable(said)), _) => {
                 (None, "the request cannot be sent", true, Some(Failed), said.clone())
             }
@@ -173,7 +177,9 @@ impl Refusal {
             (_, "AuthorizationPermissionMismatch" | "InsufficientAccountPermissions") => {
                 "a right is missing: the role `Storage Blob Data Contributor`, or `racwdl` in the permissions of the signature"
             }
-            (_, "AuthorizationFailure") => "the account's firewall, or a missing right, refuses this machine",
+            (_, "AuthorizationFailure") => {
+                "the store refuses this machine or these credentials: the account's firewall, a missing right, a wrong key"
+            }
             (_, "KeyBasedAuthenticationNotPermitted") => {
                 "the account takes no keys: use entra id, or a signature of a user's delegation"
             }
@@ -183,6 +189,7 @@ impl Refusal {
             (_, code) if code.contains("Lease") => "somebody holds a lease on it",
             (403, _) => "the store refuses these credentials",
             (429, _) | (503, "ServerBusy") => "the store asks to be left alone for a while",
+            (501, _) => "the store does not do this",
             (500..600, _) => "the store has an error of its own",
             _ => "the store refuses",
         };
@@ -223,6 +230,7 @@ fn trouble(status: u16, code: &str, ahead_s: i64) -> Option<Trouble> {
         (_, "BlobArchived" | "BlobBeingRehydrated") => Some(Trouble::Cold),
         (401, _) | (_, "AuthenticationFailed" | "InvalidAuthenticationInfo") => Some(Trouble::WrongCredentials),
         (403, _) => Some(Trouble::MissingRight),
+        (501, _) => None,
         (408 | 429 | 500..600, _) => Some(Trouble::Busy),
         (_, "") => Some(Trouble::NotAStore),
         _ => None,

@@ -19,7 +19,7 @@ with_every_server!(
 fn a_put_that_succeeds_late(kind: Kind) {
     let trial = Trial::new(kind);
     let gate = Gate::new();
-    trial.proxy.on(1, trial.makes(), Fault::HoldRequest(0, gate.clone()));
+    trial.proxy.on(1, trial.makes(), Fault::DelayRequest(gate.clone()));
     assert_eq!(kind_of(trial.put(&trial.impatient())), ObjectErrorKind::OutcomeUnknown);
     trial.nothing_is_there();
     gate.open();
@@ -31,7 +31,7 @@ fn a_put_that_succeeds_late(kind: Kind) {
 fn a_put_that_arrives_behind_the_next_try(kind: Kind) {
     let trial = Trial::new(kind);
     let gate = Gate::new();
-    trial.proxy.on(1, trial.makes(), Fault::HoldRequest(0, gate.clone()));
+    trial.proxy.on(1, trial.makes(), Fault::DelayRequest(gate.clone()));
     assert_eq!(kind_of(trial.put(&trial.impatient())), ObjectErrorKind::OutcomeUnknown);
     trial.the_next_try(&trial.store(), Put::Created);
     let held = trial.proxy.requests().into_iter().find(|request| trial.makes()(request)).unwrap().number;
@@ -45,7 +45,7 @@ fn a_put_that_arrives_behind_the_next_try(kind: Kind) {
 fn a_put_that_arrives_behind_another_object(kind: Kind) {
     let trial = Trial::new(kind);
     let gate = Gate::new();
-    trial.proxy.on(1, trial.makes(), Fault::HoldRequest(0, gate.clone()));
+    trial.proxy.on(1, trial.makes(), Fault::DelayRequest(gate.clone()));
     assert_eq!(kind_of(trial.put(&trial.impatient())), ObjectErrorKind::OutcomeUnknown);
     let other = noise(1000);
     assert_eq!(trial.direct().put_if_absent(&trial.key, &Upload::of_bytes(&other)).unwrap(), Put::Created);

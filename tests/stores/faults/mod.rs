@@ -85,7 +85,7 @@ impl Trial {
     /// The request that brings bytes of the object.
     fn sends(&self) -> fn(&Request) -> bool {
         match self.kind() {
-            Kind::Azurite => |request| request.method == "PUT" && request.target.contains("comp=block&"),
+            Kind::Azurite => |request| request.method == "PUT" && request.asks("comp=block"),
             _ => |request| request.method == "PUT",
         }
     }
@@ -93,7 +93,7 @@ impl Trial {
     /// The request that makes the object, where it is small.
     fn makes(&self) -> fn(&Request) -> bool {
         match self.kind() {
-            Kind::Azurite => |request| request.method == "PUT" && request.target.contains("comp=blocklist"),
+            Kind::Azurite => |request| request.method == "PUT" && request.asks("comp=blocklist"),
             _ => |request| request.method == "PUT",
         }
     }
@@ -143,7 +143,7 @@ fn error_of<T: std::fmt::Debug>(outcome: ObjectResult<T>) -> ObjectError {
     let error = outcome.expect_err("something was wrong");
     // What it says is for people: never a secret of any of the servers.
     let told = format!("{error} {error:?}");
-    for secret in ["minioadmin", "Eby8vdM02", "seaweed-secret", "writer-secret", "Signature", "sig="] {
+    for secret in ["minioadmin", "Eby8vdM02", "seaweed-secret", "writer-secret", "sig="] {
         assert!(!told.contains(secret), "{told}");
     }
     error

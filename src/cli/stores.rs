@@ -2,11 +2,14 @@
 //!
 //! Owns: what a setting is called in the library. Credentials are never settings: they come by each vendor's own ways.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Context, Failure};
 use crate::archive::archiver::{Noted, Running};
+use crate::archive::chain;
+use crate::archive::restore::alone::Alone;
 use crate::archive::retention::Targets;
 use crate::archive::{ArchiveReader, Archiver, ArchiverOptions, PriceTable, ReaderOptions, TargetStore};
 use crate::config::{Amount, Settings};
@@ -17,6 +20,7 @@ use crate::log::{Log, LogOptions};
 use crate::objects::options::{AzureOptions, S3Options};
 use crate::objects::patient::{Patience, PatientStore, Stop};
 use crate::objects::{LocalObjectStore, Location, ObjectStore, StoreOptions, open_store};
+use crate::types::CollectionName;
 
 /// Whoever waits at a terminal waits a minute.
 const PATIENCE: Patience = Patience {
@@ -164,6 +168,39 @@ pub(super) fn purge_targets(context: &Context, log: &Log) -> Result<Targets, Fai
         remotes.push((remote.directory, open_patient(context, &location)?));
     }
     Ok(Targets::take(log, archive, remotes, &context.clock)?)
+}
+
+/// The log that is only in the archive that the settings name.
+pub(super) fn alone(context: &Context, only: Option<&CollectionName>, options: LogOptions) -> Result<Alone, Failure> {
+    let store = open_patient(context, location(context)?)?;
+    let remotes = homes(context, &*store)?;
+    let name = format!("icecore-{}", crate::types::ids::hex(&context.clock.random()));
+    let folder = std::env::temp_dir().join(name);
+    let reader = ReaderOptions { cache_bytes: context.config.settings().archive.cache_bytes.0 };
+    let only = only.map(std::slice::from_ref);
+    Ok(Alone::open(&store, remotes, only, &folder, options, reader)?)
+}
+
+/// The homes of segments that an archive names, by their ids. One that cannot be talked to is left out, and told by who needs it.
+pub(super) fn homes(
+    context: &Context,
+    archive: &dyn ObjectStore,
+) -> Result<BTreeMap<String, Arc<dyn ObjectStore>>, Failure> {
+    let mut homes = BTreeMap::new();
+    for (id, url) in chain::state(archive)?.remotes() {
+        match url
+            .parse::<Location>()
+            .map_err(|error| crate::Error::from(error).into())
+            .and_then(|location| open_patient(context, &location))
+        {
+            Ok(store) => drop(homes.insert(id.clone(), store)),
+            Err(Failure::Error(_, error)) => {
+                tracing::warn!(store = url, %error, "a home of segments cannot be read");
+            }
+            Err(closed) => return Err(closed),
+        }
+    }
+    Ok(homes)
 }
 
 /// What the settings say of how stores are reached.

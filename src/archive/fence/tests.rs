@@ -68,6 +68,24 @@ fn an_epoch_is_never_below_the_one_asked_for() {
     assert_eq!(epochs, [7, 8, 20, 21]);
 }
 
+/// Every manifest is kept from being deleted, checkpoints and those that only take over too.
+#[test]
+fn manifests_are_retained_where_that_is_asked_for() {
+    let store = Arc::new(MemoryStore::default());
+    let clock = Arc::new(FakeClock::at(Timestamp(5_000_000)));
+    let (shared, day) = (Arc::clone(&store) as Arc<dyn ObjectStore>, Duration::from_secs(86_400));
+    let log = LogId([1; 16]);
+    let mut claim = Claim::take_retained(shared, log, Epoch(1), clock.clone(), None, Some(day)).unwrap();
+    claim.commit(added("a", 0)).unwrap();
+    clock.advance(day);
+    claim.checkpoint().unwrap();
+    let until = Timestamp(5_000_000).saturating_add(day);
+    assert_eq!(store.retained(), [until, until, until.saturating_add(day)]);
+    let mut other = take(&store, 2, None).unwrap();
+    other.commit(added("a", 1)).unwrap();
+    assert_eq!(store.retained().len(), 3);
+}
+
 #[test]
 fn idle_writers_write_nothing() {
     let store = Arc::new(MemoryStore::default());

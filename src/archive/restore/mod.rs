@@ -3,6 +3,7 @@
 //! - [`told`]: what manifests say, in the words of the catalog
 //! - [`rebuild`]: the same into a catalog that is made anew, beside directories that are there (C6)
 //! - [`fetch`]: the files, in parallel
+//! - [`alone`]: an archive read without a log
 //!
 //! Owns: which segments come, where to, and that each is what its manifest says. Does not own: making the log's directories and catalog
 //! ([`log::catalog::restore`](crate::log::catalog), which has the order of steps and why a crash between any two is safe).
@@ -23,6 +24,8 @@
 //!
 //! Objects that are missing or damaged stop nothing: they are listed, their segments stay `Evicted`. A store that does not answer ends the
 //! restore, which goes on when it is called again.
+
+pub mod alone;
 
 mod fetch;
 mod rebuild;
@@ -181,12 +184,47 @@ impl Place {
     }
 }
 
+/// A log whose catalog is restored.
+struct Begun {
+    restoring: Restoring,
+    head: ManifestHead,
+    mark: ManifestMark,
+    collections: u64,
+    losses: Vec<(CollectionName, Sequence, Sequence)>,
+    remotes_left_out: Vec<(String, String)>,
+    problems: Vec<String>,
+    stores: BTreeMap<Option<String>, Arc<dyn ObjectStore>>,
+}
+
 /// Restores a log; `progress` is told after each segment. Killed at any point, it goes on when it is called again.
 ///
 /// # Errors
 /// `NotFound` where there is no archive; `Conflict` where a directory holds anything else; `Corrupt` where manifests are damaged so that no checkpoint
 /// helps; what the stores, the disk or the catalog said.
 pub fn restore(options: &RestoreOptions, progress: &mut dyn FnMut(RestoreProgress)) -> Result<Restored> {
+    let begun = begin(options, None)?;
+    let fetched = fetch::all(options, &begun.restoring, &begun.stores, progress)?;
+    let restored = Restored {
+        log: begun.head.log,
+        manifest: begun.mark,
+        manifest_at: begun.head.at,
+        is_resumed: begun.restoring.is_resumed,
+        collections: begun.collections,
+        segments: fetched.segments,
+        bytes: fetched.bytes,
+        segments_away: fetched.segments_away,
+        bytes_away: fetched.bytes_away,
+        failed: fetched.failed,
+        losses: begun.losses,
+        remotes_left_out: begun.remotes_left_out,
+        problems: begun.problems,
+    };
+    begun.restoring.finish()?;
+    Ok(restored)
+}
+
+/// Restores the catalog; `only` these collections, where nobody will ever write to the log.
+fn begin(options: &RestoreOptions, only: Option<&[CollectionName]>) -> Result<Begun> {
     let archive = Place::read(None, &options.store)?;
     let Some((head, mark)) = archive.state.head().zip(archive.state.mark()) else {
         let message = format!("there is no archive: store=`{}`", options.store.place());
@@ -203,8 +241,11 @@ pub fn restore(options: &RestoreOptions, progress: &mut dyn FnMut(RestoreProgres
     }
     let now = options.log.clock.now();
     let epoch = places.iter().map(|place| place.state.epoch_max()).max().unwrap_or_default();
-    let names: BTreeSet<CollectionName> =
-        places.iter().flat_map(|place| place.state.collections().keys().cloned()).collect();
+    let names: BTreeSet<CollectionName> = places
+        .iter()
+        .flat_map(|place| place.state.collections().keys().cloned())
+        .filter(|name| only.is_none_or(|only| only.contains(name)))
+        .collect();
     let mut losses = Vec::new();
     let mut collections = names.iter().map(|name| {
         let states = places.iter().map(|place| (place.remote.as_deref(), &place.state));
@@ -234,29 +275,17 @@ pub fn restore(options: &RestoreOptions, progress: &mut dyn FnMut(RestoreProgres
         },
     )?;
     drop(collections);
-    let problems = places.iter().flat_map(|place| place.state.problems()).cloned().collect();
-    let stores: BTreeMap<Option<String>, Arc<dyn ObjectStore>> =
-        places.iter().map(|place| (place.remote.clone(), Arc::clone(&place.store))).collect();
     // What the rows need is in the catalog by now: the states are not kept beside it.
-    drop(places);
-    let fetched = fetch::all(options, &restoring, &stores, progress)?;
-    let restored = Restored {
-        log: head.log,
-        manifest: mark,
-        manifest_at: head.at,
-        is_resumed: restoring.is_resumed,
+    Ok(Begun {
+        restoring,
+        head,
+        mark,
         collections: names.len() as u64,
-        segments: fetched.segments,
-        bytes: fetched.bytes,
-        segments_away: fetched.segments_away,
-        bytes_away: fetched.bytes_away,
-        failed: fetched.failed,
         losses,
         remotes_left_out,
-        problems,
-    };
-    restoring.finish()?;
-    Ok(restored)
+        problems: places.iter().flat_map(|place| place.state.problems()).cloned().collect(),
+        stores: places.into_iter().map(|place| (place.remote, place.store)).collect(),
+    })
 }
 
 #[cfg(test)]

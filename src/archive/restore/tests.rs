@@ -7,7 +7,7 @@ use crate::archive::manifest::{CollectionEntry, Entry, LossEntry};
 use crate::archive::memory_store::{Fault, MemoryStore};
 use crate::archive::world::{STORE, World, append, fill, name, numbered, read, read_all};
 use crate::archive::{ArchiveReader, ArchivedSegment, Claim, ReaderOptions};
-use crate::catalog::{Catalog as _, MemoryCatalog, Mutation, SegmentStatus};
+use crate::catalog::{MemoryCatalog, Mutation, SegmentStatus};
 use crate::log::Log;
 use crate::log::tier::EvictOptions;
 use crate::objects::ObjectErrorKind;
@@ -213,8 +213,9 @@ fn what_was_sealed_and_not_archived_is_told_as_lost() {
 fn a_restore_that_was_killed_goes_on() {
     let world = archived();
     let begun = World::with(world.fs.clone(), Arc::default());
+    let two = vec![BACK.into(), "/back-too".into()];
     let mut first = options(&begun, begun.catalog.clone());
-    first.threads = 1;
+    (first.threads, first.log.directories) = (1, two.clone());
     let images = begun.at_every_step(|| drop(quietly(&first).unwrap()));
     let (mut from_new, mut resumed, mut whole) = (0, 0, 0);
     let marker = Path::new(BACK).join(".icecore/restore.json");
@@ -225,7 +226,7 @@ fn a_restore_that_was_killed_goes_on() {
         // A catalog in a file would have been removed with what was begun.
         let catalog = if has_log { image.catalog.clone() } else { Arc::default() };
         let mut options = options(&image, catalog);
-        options.threads = 2;
+        (options.threads, options.log.directories) = (2, two.clone());
         if has_log && !is_there(&marker) {
             whole += 1;
         } else {
@@ -432,4 +433,29 @@ fn the_catalog_itself_is_archived() {
     // One that is in no file has no copy.
     let error = crate::archive::snapshot(&MemoryCatalog::new(), &*store, &*options.fs, &staging).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+/// Nothing local before, nothing local behind.
+#[cfg(feature = "sqlite")]
+#[test]
+fn an_archive_is_read_without_a_log() {
+    let place = tempfile::tempdir().unwrap();
+    let (_, store) = with_catalog_in_a_file(place.path());
+    let folder = place.path().join("alone");
+    let options = LogOptions::new([] as [&Path; 0]);
+    let shared: Arc<dyn ObjectStore> = store.clone();
+    let reader = ReaderOptions::default();
+    let only = [name("a")];
+    let alone = alone::Alone::open(&shared, BTreeMap::new(), Some(&only), &folder, options.clone(), reader).unwrap();
+    let log = alone.log().unwrap();
+    assert_eq!(read_all(&log, "a"), (1..=400).collect::<Vec<_>>());
+    assert_eq!(log.collections().unwrap().len(), 1);
+    assert_eq!(log.append(&name("a"), numbered(401)).unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(options.fs.metadata(alone.folder()).is_ok());
+    drop((log, alone));
+    assert!(options.fs.metadata(&folder).unwrap_err().is_not_found());
+    // Also where it could not be opened.
+    let nothing: Arc<dyn ObjectStore> = Arc::new(MemoryStore::default());
+    assert!(alone::Alone::open(&nothing, BTreeMap::new(), None, &folder, options.clone(), reader).is_err());
+    assert!(options.fs.metadata(&folder).unwrap_err().is_not_found());
 }

@@ -53,7 +53,7 @@ pub fn own(kind: Kind) -> Arc<Server> {
         Kind::Minio => {
             let image = image("MINIO_IMAGE", "minio/minio:RELEASE.2025-09-07T16-13-09Z");
             let environment =
-                [("MINIO_ROOT_USER", "minioadmin"), ("MINIO_ROOT_PASSWORD", "minioadmin"), ("MINIO_UPDATE", "off")];
+                [("MINIO_ROOT_USER", "minioadmin"), ("MINIO_ROOT_PASSWORD", "minio-secret"), ("MINIO_UPDATE", "off")];
             Runs::Container(Container::start(&image, 9000, &environment, &["server", "/data"]))
         }
         Kind::Azurite => {
@@ -85,7 +85,7 @@ impl Server {
     /// The account, and its secret, that may do everything.
     pub fn credentials(&self) -> (&'static str, &'static str) {
         match self.kind {
-            Kind::Minio => ("minioadmin", "minioadmin"),
+            Kind::Minio => ("minioadmin", "minio-secret"),
             Kind::Azurite => admin::AZURE_DEVELOPMENT,
             Kind::Seaweed => seaweed::ALL,
         }

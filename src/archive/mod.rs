@@ -17,3 +17,44 @@
 //! 5. **Rows**: one transaction sets them `Archived`, drops the attempts, and notes the manifest.
 //!
 //! Local files go only behind 5, by [`evict`](crate::log::tier).
+//!
+//! # Reading an archive
+//!
+//! [`manifest`] has the format of manifests, [`chain`] reads them in order, [`state`] folds them into what the archive has, [`fence`] writes them;
+//! [`reader`] reads archived segments by range, [`mod@restore`] brings a log back, [`mod@verify`] proves that all is there, [`mod@snapshot`] archives the catalog.
+//! [`retention`] decides what goes, and lets it go.
+
+pub mod archiver;
+pub mod chain;
+mod checkpoint;
+pub mod fence;
+pub mod intent;
+pub mod limits;
+pub mod ls;
+pub mod manifest;
+#[cfg(test)]
+pub(crate) mod memory_store;
+pub mod overview;
+pub mod price;
+pub mod reader;
+pub mod restore;
+pub mod retention;
+pub mod snapshot;
+pub mod state;
+pub mod verify;
+#[cfg(test)]
+pub(crate) mod world;
+
+pub use archiver::{Archiver, ArchiverOptions, ArchiverStatus, TargetStore};
+pub use fence::Claim;
+pub use manifest::{
+    ArchivedSegment, CatalogSnapshot, CollectionEntry, Entry, LossEntry, LossGone, Manifest, ManifestHead,
+    ManifestMark, ManifestNumber, RemoteEntry, RemovedSegment, WriterId,
+};
+pub use overview::ArchiveOverview;
+pub use price::PriceTable;
+pub use reader::{ArchiveReader, ReaderOptions};
+pub use restore::{RestoreOptions, RestoreProgress, Restored, rebuild_catalog, restore};
+pub use snapshot::snapshot;
+pub use state::{ArchiveState, ArchivedCollection};
+pub use verify::{RemoteFault, RemoteFaultKind, RemoteReport, RemoteVerifyOptions, verify};

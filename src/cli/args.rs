@@ -1,19 +1,25 @@
 //! What may stand on the command line, as plain values. Nothing is opened or looked up here.
 
+mod archive;
 mod catalog;
 mod collection;
 mod directory;
 mod ls;
+mod restore;
+mod tier;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+pub use archive::*;
 pub use catalog::*;
 pub use collection::*;
 pub use directory::*;
 pub use ls::*;
+pub use restore::*;
+pub use tier::*;
 
 use super::input::InputFormat;
 use super::time::{Position, TailFrom};
@@ -66,6 +72,9 @@ pub struct GlobalArgs {
     /// What keeps the catalog, and what mirrors it: sqlite, mdbx or lmdb, such as mdbx,sqlite
     #[arg(long, global = true, value_name = "ENGINE[,MIRROR]", help_heading = GLOBAL, display_order = 104)]
     pub catalog: Option<String>,
+    /// The object store that sealed segments are archived to: s3://BUCKET/PREFIX, az://ACCOUNT/CONTAINER/PREFIX, ...
+    #[arg(long, global = true, value_name = "URL", help_heading = GLOBAL, display_order = 103)]
+    pub archive: Option<String>,
     /// How much to log on stderr: off, error, warn, info, debug or trace
     #[arg(long, global = true, value_name = "LEVEL", help_heading = GLOBAL, display_order = 105)]
     pub log_level: Option<LogLevel>,
@@ -109,10 +118,10 @@ pub enum Command {
 impl Command {
     /// Whether it finishes what is in flight on Ctrl-C, and says how far it came.
     pub(super) fn ends_in_order(&self) -> bool {
-        use LogCommand::{Append, Bench, Cat, Directory, Tail};
+        use LogCommand::{Append, Archive, Bench, Cat, Directory, Evict, Rehydrate, Tail};
         let is_long =
             |command: &DirectoryCommand| matches!(command, DirectoryCommand::Drain(_) | DirectoryCommand::Push);
-        matches!(self, Self::Log(Append(_) | Cat(_) | Tail(_) | Bench(_)))
+        matches!(self, Self::Log(Append(_) | Archive(_) | Cat(_) | Tail(_) | Bench(_) | Evict(_) | Rehydrate(_)))
             || matches!(self, Self::Log(Directory(command)) if is_long(command))
     }
 }
@@ -150,6 +159,8 @@ With --json one object a line. Sizes are bytes there, and have a unit in the tab
     Ls(LsCommand),
     /// Check that everything is there and undamaged
     Verify(VerifyArgs),
+    /// Bring a log back from its archive, onto a machine that has nothing else
+    Restore(RestoreArgs),
     /// Bring the log into order after a crash
     Recover(RecoverArgs),
     /// Show what a segment or journal file holds
@@ -168,6 +179,20 @@ With --json one object a line. Sizes are bytes there, and have a unit in the tab
     /// Look after the directories: list, add, drain, forget
     #[command(subcommand)]
     Directory(DirectoryCommand),
+    /// Try whether an object store does what an archive needs, with the rights that the credentials have
+    Doctor(DoctorArgs),
+    /// Send sealed segments to the archive, and to the stores that are homes of their collections
+    Archive(ArchiveArgs),
+    /// Drop local copies of archived segments
+    Evict(EvictArgs),
+    /// Bring local copies of segments back from the archive
+    Rehydrate(RehydrateArgs),
+    /// Say what may be purged by its age or size, and purge it
+    #[command(subcommand)]
+    Retention(RetentionCommand),
+    /// Keep records from being purged: set, clear and list legal holds
+    #[command(subcommand)]
+    Hold(HoldCommand),
     /// Measure this disk, and icecore on it, side by side
     Bench(BenchArgs),
 }
@@ -339,12 +364,23 @@ pub struct SealArgs {
 #[command(after_long_help = "Examples:
   icecore --data /var/lib/log verify
   icecore --data /var/lib/log verify --deep --json
+  icecore --archive s3://my-bucket/logs verify --remote --sample 5
+
+With --remote it is the archive that is looked at: that no manifest is missing or changed, that no sequence is, that every object is \
+there with its length and the checksum that the store tells, and what lies there that no manifest names; with --data also that the \
+log's catalog says the same.
 
 Exit code 4 when damage was found; each damaged file is named with the sequences that it held.")]
 pub struct VerifyArgs {
-    /// Read and check every record, not only files, footers and what the catalog says of them
+    /// Read and check every record, not only files, footers and what the catalog says of them; with --remote every byte of every object
     #[arg(long)]
     pub deep: bool,
+    /// Look at the archive instead of the log's directories
+    #[arg(long)]
+    pub remote: bool,
+    /// Read back so many of a hundred archived segments
+    #[arg(long, value_name = "PERCENT", requires = "remote", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub sample: Option<u8>,
 }
 
 /// `icecore recover`

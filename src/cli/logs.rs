@@ -13,8 +13,9 @@ use crate::fs::FileSystem;
 use crate::journal::PeriodicSync;
 use crate::log::catalog::CatalogLook;
 use crate::log::identity::Identity;
-use crate::log::{Limits, Log, LogOptions, SyncMode};
+use crate::log::{Keep, Limits, Log, LogOptions, Retention, SyncMode};
 use crate::objects::{InvalidLocation, Location};
+use crate::types::CollectionName;
 use crate::{Error, ErrorKind};
 
 /// Opens the log; makes it where it is absent.
@@ -43,6 +44,34 @@ pub(super) fn open_read_only(context: &Context) -> Result<Log, Failure> {
     Log::open_read_only(options(context)?).map_err(explain)
 }
 
+/// What a log is opened with to read it: the one that `--data` names, or, without that, one that is only in its archive, of which `only` this
+/// collection is wanted, where one is given.
+pub(super) fn options_to_read(context: &Context, only: Option<&CollectionName>) -> Result<LogOptions, Failure> {
+    let settings = context.config.settings();
+    if !settings.data.is_empty() || settings.archive.url.is_none() {
+        return options(context);
+    }
+    if context.alone.get().is_none() {
+        let alone = super::stores::alone(
+            context,
+            only,
+            LogOptions { clock: Arc::clone(&context.clock), ..LogOptions::new([] as [&Path; 0]) },
+        )?;
+        let _ = context.alone.set(alone);
+    }
+    Ok(context.alone.get().expect("it was just set").options().clone())
+}
+
+/// Opens such a log.
+pub(super) fn open_to_read(context: &Context, only: Option<&CollectionName>) -> Result<Log, Failure> {
+    Log::open_read_only(options_to_read(context, only)?).map_err(explain)
+}
+
+/// Opens the catalog of such a log, and nothing else.
+pub(super) fn look_to_read(context: &Context) -> Result<CatalogLook, Failure> {
+    CatalogLook::open(&options_to_read(context, None)?).map_err(explain)
+}
+
 /// Opens the catalog of a log that must be there, and nothing else, to read.
 pub(super) fn look_at_catalog(context: &Context) -> Result<CatalogLook, Failure> {
     CatalogLook::open(&options(context)?).map_err(explain)
@@ -54,9 +83,15 @@ fn open(options: LogOptions) -> Result<Log, Failure> {
 
 /// What the log is opened with.
 pub(super) fn options(context: &Context) -> Result<LogOptions, Failure> {
+    let mut options = options_in(context, context.data()?)?;
+    options.archive = super::stores::reader(context, &options)?;
+    Ok(options)
+}
+
+/// The same for a log in these directories, without its archive.
+pub(super) fn options_in(context: &Context, data: &[String]) -> Result<LogOptions, Failure> {
     let settings = context.config.settings();
-    let directories = directories(context.data()?)?;
-    let mut options = LogOptions::new(directories);
+    let mut options = LogOptions::new(directories(data)?);
     options.catalog_engines.clone_from(&settings.catalog.engine.0);
     options.catalog_directory = settings.catalog.path.clone();
     options.sync = sync_mode(settings.sync.mode);
@@ -70,6 +105,12 @@ pub(super) fn options(context: &Context) -> Result<LogOptions, Failure> {
     options.placement = settings.placement.policy;
     options.auto_create = settings.collections.auto_create;
     options.clock = Arc::clone(&context.clock);
+    let kept = &settings.retention;
+    options.retention = Retention {
+        age: kept.age.map(Keep::UpTo),
+        bytes: kept.bytes.map(|size| Keep::UpTo(size.0)),
+        records: kept.records.map(Keep::UpTo),
+    };
     Ok(options)
 }
 

@@ -18,6 +18,7 @@ mod logs;
 mod output;
 mod progress;
 mod stdout;
+mod stores;
 pub mod time;
 
 use std::ffi::OsString;
@@ -31,6 +32,7 @@ pub use output::{write_json, write_raw};
 pub use progress::{Progress, Unit};
 pub use stdout::{Output, OutputError, Stdout};
 
+use crate::archive::restore::alone::Alone;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LogLevel, Raw, Sources};
 use crate::{Error, ErrorKind};
@@ -46,6 +48,8 @@ pub struct Context {
     pub interrupt: Interrupt,
     /// What time it is.
     pub clock: std::sync::Arc<dyn Clock>,
+    /// An archive that is read without a log: its catalog lies in a temporary folder, which goes with this.
+    alone: std::sync::OnceLock<Alone>,
 }
 
 impl Context {
@@ -115,6 +119,7 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Delete(args) => commands::delete::run(context, args),
         LogCommand::Seal(args) => commands::seal::run(context, args, "sealed"),
         LogCommand::Flush(args) => commands::seal::run(context, args, "flushed"),
+        LogCommand::Restore(args) => commands::restore::run(context, args),
         LogCommand::Recover(args) => commands::recover::run(context, args),
         LogCommand::Inspect(args) => commands::inspect::run(context, args),
         LogCommand::Ls(command) => commands::ls::run(context, command),
@@ -123,7 +128,14 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Collection(command) => commands::collection::run(context, command),
         LogCommand::Catalog(command) => commands::catalog::run(context, command),
         LogCommand::Directory(command) => commands::directory::run(context, command),
+        LogCommand::Doctor(args) => commands::doctor::run(context, args),
+        LogCommand::Archive(args) => commands::archive::run(context, args),
+        LogCommand::Evict(args) => commands::evict::evict(context, args),
+        LogCommand::Rehydrate(args) => commands::evict::rehydrate(context, args),
+        LogCommand::Retention(command) => commands::retention::run(context, command),
+        LogCommand::Hold(command) => commands::hold::run(context, command),
         LogCommand::Status => commands::status::run(context),
+        LogCommand::Verify(args) if args.remote => commands::verify_remote::run(context, args),
         LogCommand::Verify(args) => commands::verify::run(context, args),
     }
 }
@@ -134,7 +146,7 @@ fn context(cli: &Cli) -> Result<Context, Failure> {
     let clock = std::sync::Arc::new(SystemClock::new());
     // Where a command does not look at it, Ctrl-C ends the process as it does elsewhere: every state is safe to be left.
     let interrupt = if cli.command.ends_in_order() { Interrupt::listen()? } else { Interrupt::default() };
-    Ok(Context { config, json: cli.global.json, interrupt, clock })
+    Ok(Context { config, json: cli.global.json, interrupt, clock, alone: std::sync::OnceLock::new() })
 }
 
 /// Flags are the strongest source; `--set` comes before the flags that have a name of their own.
@@ -156,6 +168,9 @@ fn load_config(cli: &Cli, environment: Vec<(OsString, OsString)>) -> Result<Conf
     };
     if let Some(engines) = &cli.global.catalog {
         word("catalog.engine", engines, "--catalog");
+    }
+    if let Some(url) = &cli.global.archive {
+        word("archive.url", url, "--archive");
     }
     if let Some((level, flag)) = level {
         word("log.level", level.word(), flag);

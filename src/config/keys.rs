@@ -48,19 +48,50 @@ const fn secrecy_of<T: SettingValue>(_field: fn(&Settings) -> &T) -> bool {
     T::SECRET
 }
 
-fn within<T: SettingValue + PartialOrd>(value: &T, range: &RangeInclusive<T>) -> Result<(), String> {
-    if range.contains(value) {
+fn within<V: Bounded>(value: &V, range: &RangeInclusive<V::Bound>) -> Result<(), String> {
+    if value.bounded().is_none_or(|value| range.contains(value)) {
         return Ok(());
     }
-    let line = |bound: &T| bound.show().map(|shown| shown.line()).unwrap_or_default();
+    let line = |bound: &V::Bound| bound.show().map(|shown| shown.line()).unwrap_or_default();
     Err(format!("it must be from {} to {}", line(range.start()), line(range.end())))
 }
+
+/// A value that has bounds, or none that could be beyond them.
+trait Bounded {
+    type Bound: SettingValue + PartialOrd;
+
+    fn bounded(&self) -> Option<&Self::Bound>;
+}
+
+macro_rules! bounded {
+    ($($bound:ty),+) => {$(
+        impl Bounded for $bound {
+            type Bound = Self;
+
+            fn bounded(&self) -> Option<&Self> {
+                Some(self)
+            }
+        }
+
+        impl Bounded for Option<$bound> {
+            type Bound = $bound;
+
+            fn bounded(&self) -> Option<&$bound> {
+                self.as_ref()
+            }
+        }
+    )+};
+}
+
+bounded!(ByteSize, Duration, u64);
 
 const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
+const WEEK: Duration = Duration::from_hours(24 * 7);
 const YEAR: Duration = Duration::from_hours(24 * 365);
+const CENTURY: Duration = Duration::from_hours(24 * 365 * 100);
 
 /// The longest file that offsets of 32 bits within a block and comfortable preallocation allow.
 const FILE_MAX: ByteSize = ByteSize::gib(4);
@@ -91,11 +122,45 @@ keys! {
     collections.auto_create => "whether appending to a new name makes the collection: true or false";
     catalog.engine => "what keeps the catalog: sqlite, mdbx or lmdb; a second one mirrors it; unset, what keeps it now";
     catalog.path => "a directory for the catalog instead of the log's first directory";
+    archive.url => "the object store that sealed segments are archived to, as a URL; unset, nothing is archived";
+    archive.parallel in 1..=64 => "how many segments are sent at once";
+    archive.memory_bytes in ByteSize::mib(16)..=ByteSize::gib(64) => "the most bytes held in memory while segments are sent";
+    archive.bandwidth in ByteSize::kib(1)..=ByteSize::gib(1024) => "the most bytes sent in a second; unset, no limit";
+    archive.deadline in millis(1000)..=WEEK => "how long a segment may take to be sent, with all tries; then it waits its turn again";
+    archive.batch in 1..=10_000 => "the most segments that one manifest names";
+    archive.batch_age in millis(0)..=millis(3_600_000) => "how long an archived segment may wait for others to be named with it";
+    archive.snapshot_age in millis(60_000)..=YEAR => "how often a copy of the catalog is archived";
+    archive.retain in millis(60_000)..=CENTURY => "how long the store must refuse to delete an object (S3 Object Lock, Azure immutability); unset, it is not asked to";
+    archive.cache_bytes in ByteSize(0)..=ByteSize::gib(1024) => "the most bytes of archived blocks held in memory for reading";
+    archive.storage_class => "the class that objects are stored in, by the store's own word, such as STANDARD_IA or Cool";
+    archive.multipart_bytes in ByteSize::mib(5)..=ByteSize::gib(4) => "larger objects are sent in parts";
+    archive.part_bytes in ByteSize::mib(5)..=ByteSize::gib(4) => "length of a part";
+    archive.connect_timeout in millis(10)..=millis(600_000) => "how long a connection to the store may take to come about";
+    archive.request_timeout in millis(100)..=millis(3_600_000) => "how long one request to the store may take; then it is given up";
+    archive.ca_file => "a PEM file with certificates of authorities to trust besides the system's";
+    s3.endpoint => "the URL of an S3-compatible server, such as http://127.0.0.1:9000; unset, AWS_ENDPOINT_URL or Amazon's own";
+    s3.region => "the region; unset, AWS_REGION or the profile's";
+    s3.path_style => "whether the bucket stands in the path of a request: true or false; unset, true where there is an endpoint";
+    s3.profile => "the profile of the AWS configuration files; unset, AWS_PROFILE";
+    azure.endpoint => "the URL of the Blob service, such as http://127.0.0.1:10000/devstoreaccount1; unset, the account's own";
+    azure.service_version => "the version of the Blob service's protocol, such as 2025-11-05";
+    retention.age in millis(1000)..=CENTURY => "segments whose newest record is older may be purged; unset, none are for their age";
+    retention.bytes in ByteSize(1)..=ByteSize::gib(1 << 30) => "the oldest segments of a collection beyond so many bytes may be purged; unset, none are for their size";
+    retention.records in 1..=(1 << 62) => "the oldest segments of a collection beyond so many records may be purged; unset, none are for their number";
+    retention.grace in millis(0)..=YEAR => "how long purged objects stay in the store, for restores that began before";
+    price.currency => "the currency of the prices";
+    price.put => "price of 1,000 requests that send (put, part, block)";
+    price.get => "price of 1,000 requests that read (get, head)";
+    price.list => "price of 1,000 listings";
+    price.delete => "price of 1,000 deletions";
+    price.received_gib => "price of 1 GiB received from the store";
+    price.stored_gib_month => "price of 1 GiB kept for a month";
     log.level => "what is logged on stderr: off, error, warn, info, debug or trace";
 }
 
 /// A short spelling, and the key that it stands for.
-pub(super) const SHORT: [(&str, &str); 2] = [("catalog", "catalog.engine"), ("sync", "sync.mode")];
+pub(super) const SHORT: [(&str, &str); 3] =
+    [("archive", "archive.url"), ("catalog", "catalog.engine"), ("sync", "sync.mode")];
 
 /// The setting of that name, short spellings included.
 pub(super) fn find(name: &str) -> Option<&'static Key> {
@@ -130,6 +195,7 @@ pub(super) fn check_together(settings: &Settings) -> Option<Broken> {
         ("limits.batch_bytes", limits.batch_bytes, "journal.bytes", journal.bytes),
         ("limits.batch_bytes", limits.batch_bytes, "limits.memtable_bytes", limits.memtable_bytes),
         ("limits.batch_bytes", limits.batch_bytes, "limits.unsealed_bytes", limits.unsealed_bytes),
+        ("archive.part_bytes", settings.archive.part_bytes, "archive.memory_bytes", settings.archive.memory_bytes),
         ("segment.block_bytes", segment.block_bytes, "segment.bytes", segment.bytes),
     ];
     for (key, small, other, large) in pairs {

@@ -34,7 +34,7 @@ pub use settings::{
 };
 pub use source::{SettingsFile, Sources};
 pub use units::{ByteSize, InvalidUnit, parse_duration, show_duration};
-pub use value::{CatalogEngines, LogLevel, Raw, SegmentCodec, SettingValue, Shown, SyncMode};
+pub use value::{Amount, CatalogEngines, LogLevel, Raw, SegmentCodec, SettingValue, Shown, SyncMode};
 
 use crate::{Error, ErrorKind};
 
@@ -211,7 +211,10 @@ impl Config {
             _ => value.clone(),
         };
         (key.read)(&mut self.settings, &anchored).map_err(|why| {
-            let value = if key.secret { MASK.to_owned() } else { value.to_string() };
+            let value = value.to_string();
+            // A url that holds a password or a token is refused, and not repeated.
+            let may_hold_secret = value.contains("://") && value.contains(['@', '?', '#']);
+            let value = if key.secret || may_hold_secret { MASK.to_owned() } else { value };
             ConfigError::BadValue { key: key.name, value, origin, why }
         })
     }

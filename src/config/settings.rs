@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::units::ByteSize;
-use super::value::{CatalogEngines, LogLevel, SegmentCodec, SyncMode};
+use super::value::{Amount, CatalogEngines, LogLevel, SegmentCodec, SyncMode};
 use crate::assignment::Policy;
+use crate::objects::Location;
 
 /// Everything that can be set. `Settings::default()` is what holds when nothing is.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -30,6 +31,16 @@ pub struct Settings {
     pub collections: CollectionsSettings,
     /// What keeps the catalog, and where.
     pub catalog: CatalogSettings,
+    /// Where sealed segments go, and how.
+    pub archive: ArchiveSettings,
+    /// How S3, and what speaks its protocol, is reached.
+    pub s3: S3Settings,
+    /// How Azure Blob Storage is reached.
+    pub azure: AzureSettings,
+    /// What may be purged.
+    pub retention: RetentionSettings,
+    /// What a store's owner charges.
+    pub price: PriceSettings,
     /// What is logged on stderr.
     pub log: LogSettings,
 }
@@ -127,6 +138,97 @@ pub struct CatalogSettings {
     pub path: Option<PathBuf>,
 }
 
+/// Where sealed segments go, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ArchiveSettings {
+    /// The store; nothing is archived without one.
+    pub url: Option<Location>,
+    /// Segments sent at once.
+    pub parallel: u64,
+    /// Held in memory while segments are sent.
+    pub memory_bytes: ByteSize,
+    /// Sent in a second; no limit where unset.
+    pub bandwidth: Option<ByteSize>,
+    /// For one segment, with all tries.
+    pub deadline: Duration,
+    /// Segments that one manifest names.
+    pub batch: u64,
+    /// The longest that an archived segment waits to be named.
+    pub batch_age: Duration,
+    /// How often a copy of the catalog is archived.
+    pub snapshot_age: Duration,
+    /// How long the store is asked to refuse deletes.
+    pub retain: Option<Duration>,
+    /// Archived blocks held in memory for reading.
+    pub cache_bytes: ByteSize,
+    /// The class that objects are stored in.
+    pub storage_class: Option<String>,
+    /// Larger objects are sent in parts.
+    pub multipart_bytes: ByteSize,
+    /// One part.
+    pub part_bytes: ByteSize,
+    /// For a connection to come about.
+    pub connect_timeout: Duration,
+    /// For one request.
+    pub request_timeout: Duration,
+    /// Certificates to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How S3, and what speaks its protocol, is reached.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct S3Settings {
+    /// The server's URL.
+    pub endpoint: Option<String>,
+    /// The region.
+    pub region: Option<String>,
+    /// Whether the bucket stands in the path.
+    pub path_style: Option<bool>,
+    /// The profile of the vendor's configuration files.
+    pub profile: Option<String>,
+}
+
+/// How Azure Blob Storage is reached.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AzureSettings {
+    /// The service's URL.
+    pub endpoint: Option<String>,
+    /// The version of its protocol.
+    pub service_version: Option<String>,
+}
+
+/// What may be purged, of collections that have no setting of their own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetentionSettings {
+    /// Older records.
+    pub age: Option<Duration>,
+    /// Beyond so many bytes of a collection.
+    pub bytes: Option<ByteSize>,
+    /// Beyond so many records of a collection.
+    pub records: Option<u64>,
+    /// How long objects stay after they were purged.
+    pub grace: Duration,
+}
+
+/// What a store's owner charges; nothing is reckoned where nothing is set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PriceSettings {
+    /// The currency.
+    pub currency: String,
+    /// 1,000 requests that send.
+    pub put: Option<Amount>,
+    /// 1,000 requests that read.
+    pub get: Option<Amount>,
+    /// 1,000 listings.
+    pub list: Option<Amount>,
+    /// 1,000 deletions.
+    pub delete: Option<Amount>,
+    /// 1 GiB received.
+    pub received_gib: Option<Amount>,
+    /// 1 GiB kept for a month.
+    pub stored_gib_month: Option<Amount>,
+}
+
 /// What is logged on stderr.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogSettings {
@@ -187,6 +289,49 @@ impl Default for FlushSettings {
 impl Default for CollectionsSettings {
     fn default() -> Self {
         Self { auto_create: true }
+    }
+}
+
+impl Default for ArchiveSettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            parallel: 4,
+            memory_bytes: ByteSize::mib(256),
+            bandwidth: None,
+            deadline: Duration::from_hours(1),
+            batch: 1000,
+            batch_age: Duration::from_secs(10),
+            snapshot_age: DAY,
+            retain: None,
+            cache_bytes: ByteSize::mib(64),
+            storage_class: None,
+            multipart_bytes: ByteSize::mib(80),
+            part_bytes: ByteSize::mib(16),
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_mins(5),
+            ca_file: None,
+        }
+    }
+}
+
+impl Default for RetentionSettings {
+    fn default() -> Self {
+        Self { age: None, bytes: None, records: None, grace: DAY * 7 }
+    }
+}
+
+impl Default for PriceSettings {
+    fn default() -> Self {
+        Self {
+            currency: "USD".to_owned(),
+            put: None,
+            get: None,
+            list: None,
+            delete: None,
+            received_gib: None,
+            stored_gib_month: None,
+        }
     }
 }
 

@@ -139,7 +139,11 @@ pub(super) fn unknown(key: &str, origin: &Origin) -> ConfigError {
 pub(super) fn anchor(key: &str, value: &Raw, directory: &Path) -> Raw {
     match value {
         Raw::List(parts) => Raw::List(parts.iter().map(|part| anchor(key, part, directory)).collect()),
-        Raw::Text(text) if matches!(key, "data" | "catalog.path") && !text.is_empty() && !text.contains("://") => {
+        Raw::Text(text)
+            if matches!(key, "data" | "catalog.path" | "archive.url" | "archive.ca_file")
+                && !text.is_empty()
+                && !text.contains("://") =>
+        {
             Raw::Text(directory.join(text).display().to_string())
         }
         other => other.clone(),
@@ -214,7 +218,7 @@ fn raw(value: &DeValue<'_>) -> Raw {
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map_or(Raw::Other("number beyond 64 bits"), Raw::Integer),
         DeValue::Array(parts) => Raw::List(parts.iter().map(|part| raw(part.get_ref())).collect()),
-        DeValue::Float(_) => Raw::Other("fraction"),
+        DeValue::Float(number) => number.as_str().parse().map_or(Raw::Other("fraction"), Raw::Fraction),
         DeValue::Boolean(flag) => Raw::Boolean(*flag),
         DeValue::Datetime(_) => Raw::Other("date"),
         DeValue::Table(_) => Raw::Other("section"),

@@ -151,3 +151,21 @@ fn an_empty_variable_counts_as_absent() {
     let config = load("", &[("ICECORE_SYNC_MODE", "")], &[]).unwrap();
     assert_eq!(config.origin("sync.mode"), Origin::Default);
 }
+
+#[test]
+fn an_archive_is_a_url_and_what_may_be_a_secret_is_not_repeated() {
+    let config = load("[archive]\nurl = \"cold\"\n[price]\nput = 0.005\nget = 1\n", &[], &[]).unwrap();
+    assert_eq!(config.settings().archive.url, Some(crate::objects::Location::Local("/etc/cold".into())));
+    assert_eq!((config.settings().price.put, config.settings().price.get), (Some(Amount(0.005)), Some(Amount(1.0))));
+    let config = load("archive = \"s3://bucket/logs\"", &[("ICECORE_ARCHIVE_PARALLEL", "2")], &[]).unwrap();
+    assert_eq!(config.settings().archive.url.as_ref().unwrap().to_string(), "s3://bucket/logs");
+    for url in ["s3://key:hunter2@bucket/p", "az://account/container?sig=hunter2", "gs://bucket#hunter2"] {
+        let (error, hint) = refused("", &[("ICECORE_ARCHIVE", url)], &[]);
+        assert!(!error.contains("hunter2") && !hint.contains("hunter2"), "{error} {hint}");
+        assert!(error.contains("credentials"), "{error}");
+    }
+    for (key, value) in [("archive.parallel", "0"), ("archive.retain", "1s"), ("price.put", "-1"), ("price.put", "NaN")]
+    {
+        assert!(load("", &[], &[(key, value)]).is_err(), "{key} {value}");
+    }
+}

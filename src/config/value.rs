@@ -8,6 +8,7 @@ use crate::types::{MASK, Secret};
 use super::units::{ByteSize, parse_duration, show_duration};
 use crate::assignment::Policy;
 use crate::catalog::Engine;
+use crate::objects::{InvalidLocation, Location};
 
 /// A value as a source gave it, before its setting reads it.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,8 @@ pub enum Raw {
     Text(String),
     /// A whole number of the settings file.
     Integer(i64),
+    /// A number with a fraction of the settings file.
+    Fraction(f64),
     /// `true` or `false` of the settings file.
     Boolean(bool),
     /// A list of the settings file, or of a flag given several times.
@@ -31,6 +34,7 @@ impl fmt::Display for Raw {
         match self {
             Self::Word(text) | Self::Text(text) => f.write_str(text),
             Self::Integer(number) => write!(f, "{number}"),
+            Self::Fraction(number) => write!(f, "{number}"),
             Self::Boolean(flag) => write!(f, "{flag}"),
             Self::List(parts) => {
                 let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
@@ -45,7 +49,7 @@ impl Raw {
     fn as_text(&self) -> Result<&str, String> {
         match self {
             Self::Word(text) | Self::Text(text) => Ok(text),
-            Self::Integer(_) => Err("a text is wanted, not a number".to_owned()),
+            Self::Integer(_) | Self::Fraction(_) => Err("a text is wanted, not a number".to_owned()),
             Self::Boolean(_) => Err("a text is wanted, not a boolean".to_owned()),
             Self::List(_) => Err("a single value is wanted, not a list".to_owned()),
             Self::Other(kind) => Err(format!("a text is wanted, not a {kind}")),
@@ -126,6 +130,38 @@ impl SettingValue for u64 {
 
     fn show(&self) -> Option<Shown> {
         Some(Shown::One(self.to_string()))
+    }
+}
+
+impl SettingValue for Location {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        raw.as_text()?.parse().map_err(|error: InvalidLocation| format!("{error}; {}", error.hint()))
+    }
+
+    fn show(&self) -> Option<Shown> {
+        Some(Shown::One(self.to_string()))
+    }
+}
+
+/// An amount of money, not negative, in a currency that is told elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Amount(pub f64);
+
+impl SettingValue for Amount {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let number = match raw {
+            #[allow(clippy::cast_precision_loss, reason = "no price has sixteen digits")]
+            Raw::Integer(number) => Some(*number as f64),
+            Raw::Fraction(number) => Some(*number),
+            Raw::Word(text) => text.parse().ok(),
+            _ => None,
+        };
+        let number = number.filter(|number| number.is_finite() && *number >= 0.0);
+        number.map(Self).ok_or_else(|| "an amount is wanted, such as 0.005".to_owned())
+    }
+
+    fn show(&self) -> Option<Shown> {
+        Some(Shown::One(self.0.to_string()))
     }
 }
 

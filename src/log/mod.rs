@@ -54,7 +54,7 @@ pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
 pub use assign::{AssignmentChange, Assignments, DirectoryStatistics};
 pub use collection::{Collection, Waiter};
 pub use damage::Damaged;
-pub use life::{CollectionSettings, Deletion, EffectiveSetting, SettingFrom};
+pub use life::{CollectionSettings, Deletion, EffectiveSetting, Keep, LegalHold, Retention, SettingFrom};
 pub use moves::MoveReport;
 pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
 pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
@@ -123,6 +123,10 @@ pub(crate) struct Inner {
     report: recover::Report,
     /// How much there is to archive.
     sealings: tier::Sealings,
+    /// Which segments somebody has open.
+    leases: tier::Leases,
+    /// Held by who moves segments between tiers: one at a time.
+    tier_turn: Mutex<()>,
     workers: Mutex<keeper::Workers>,
 }
 
@@ -223,6 +227,12 @@ impl Log {
     #[must_use]
     pub fn directories(&self) -> Vec<(String, PathBuf)> {
         self.0.directories.iter().map(|directory| (directory.id.clone(), directory.path.clone())).collect()
+    }
+
+    /// How long records are kept of collections that have no setting of their own.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        self.0.options.retention
     }
 
     /// The catalog, for look-ups.

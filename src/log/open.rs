@@ -327,6 +327,8 @@ fn build(
         looked_at_ms: AtomicU64::new(0),
         quiet: Arc::default(),
         report: examination.report,
+        leases: super::tier::Leases::default(),
+        tier_turn: Mutex::default(),
         sealings: super::tier::Sealings::default(),
         workers: Mutex::default(),
         options,

@@ -132,6 +132,8 @@ pub struct LogOptions {
     pub background: bool,
     /// What is read from where segments are in the archive only; `None`: such records cannot be read.
     pub archive: Option<Arc<dyn super::tier::Archive>>,
+    /// How long records are kept, of collections that have no setting of their own.
+    pub retention: super::life::Retention,
     /// A rule to break, in tests.
     pub sabotage: Sabotage,
 }
@@ -158,6 +160,7 @@ impl LogOptions {
             catalog: None,
             background: true,
             archive: None,
+            retention: super::life::Retention::default(),
             sabotage: Sabotage::default(),
         }
     }

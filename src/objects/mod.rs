@@ -2,9 +2,11 @@
 //!
 //! - [`url`]: where a store is, as people write it
 //! - [`keys`]: the names of objects (O1)
-//! - [`local`]: a directory as a store; `s3`: S3, what speaks its protocol, and Google Cloud Storage by it
+//! - [`local`]: a directory as a store; `s3`: S3, what speaks its protocol, and Google Cloud Storage by it; `azure`: Azure Blob Storage and
+//!   Data Lake
 //! - [`proof`]: that an object is there and is the one that was sent (O4)
 //! - [`options`]: what a store is reached with; [`mod@open`]: the store of a location
+//! - [`patient`]: a store that is asked again: retries, breaker
 //! - [`probe`]: trying out what a store can do; [`doctor`]: which right is missing
 //! - [`said`]: what a service said when it refused something
 //! - [`meter`]: how many requests and bytes, by kind
@@ -33,6 +35,8 @@
 //! 10. Every call comes to an end: a request that hangs is given up at its deadline ([`StoreOptions::request_timeout`]), and its outcome
 //!     is told as promise 7 says.
 
+#[cfg(feature = "azure")]
+pub mod azure;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod doctor;
@@ -41,6 +45,7 @@ pub mod local;
 pub mod meter;
 pub mod open;
 pub mod options;
+pub mod patient;
 pub mod probe;
 pub mod proof;
 #[cfg(feature = "s3")]
@@ -53,11 +58,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+#[cfg(feature = "azure")]
+pub use azure::AzureObjectStore;
 pub use keys::{ObjectKey, SegmentObject};
 pub use local::LocalObjectStore;
 pub use meter::{Meter, RequestKind, Usage};
 pub use open::open_store;
 pub use options::{AzureOptions, S3Options, StoreOptions};
+pub use patient::{Patience, PatientStore, Stop};
 pub use proof::{Proof, prove};
 #[cfg(feature = "s3")]
 pub use s3::S3ObjectStore;
@@ -153,7 +161,7 @@ pub struct Version {
 }
 
 /// What a store turned out to be able to do.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Abilities {
     /// It refuses a put on a key that is taken. Without this nothing is archived there.
     pub conditional_put: bool,

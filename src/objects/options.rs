@@ -63,6 +63,8 @@ pub struct AzureOptions {
     pub account_key: Option<Secret>,
     /// A shared access signature.
     pub sas: Option<Secret>,
+    /// Retention is set as an unlocked policy, which a special right lifts, and not as a locked one, which nobody can.
+    pub unlocked: bool,
 }
 
 impl Default for StoreOptions {

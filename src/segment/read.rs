@@ -13,6 +13,7 @@ use super::block::Block;
 use super::footer::{BlockEntry, Footer};
 use super::header::FILE_SEGMENT;
 use super::open::judge;
+use super::seal::read_tail;
 use super::source::Counted;
 use super::{Damage, FileRange, ReadRange, Records, SegmentError, SegmentName};
 use crate::avro::codec::{Codec, CodecError};
@@ -88,6 +89,26 @@ impl SegmentReader {
         Self::new(source, tail.footer, flaw, Some(len))
     }
 
+    /// Opens a segment by its end alone, with one read (two for a footer above 64 KiB): for a source where each read costs. What
+    /// lies before the SEAL block is not looked at until a block is read, so there is no [`flaw`](Self::flaw) of the header.
+    ///
+    /// # Errors
+    /// As [`open_range`](Self::open_range); a file that ends in no segment's trailer is [`SegmentError::Damaged`].
+    pub fn open_end(source: Arc<dyn ReadRange>) -> Result<Self, SegmentError> {
+        let source = Counted { inner: source, reads: 0.into() };
+        let len = source.len()?;
+        let mut tail = read_tail(&source, len);
+        if matches!(tail, Ok(Err(_)) | Err(SegmentError::Damaged(_))) && source.distrust() {
+            tail = read_tail(&source, len);
+        }
+        let tail = tail?.map_err(|none| SegmentError::damaged(source.path(), none.offset, None, none.what))?;
+        if tail.footer.data_end() > tail.seal_offset {
+            let what = "its index points beyond its end";
+            return Err(SegmentError::damaged(source.path(), len, Some(tail.footer.covers), what));
+        }
+        Self::new(source, tail.footer, None, Some(len))
+    }
+
     /// Reads a segment by a footer that is known already, as from its stub: nothing is read until a block is.
     ///
     /// # Errors
@@ -151,6 +172,23 @@ impl SegmentReader {
     /// When there is no block `number`.
     pub fn block(&self, number: usize) -> Result<Block, SegmentError> {
         let entry = &self.footer().blocks[number];
+        match self.read_block(entry) {
+            Err(SegmentError::Damaged(_)) if self.inner.source.distrust() => self.read_block(entry),
+            read => read,
+        }
+    }
+
+    /// Says that these blocks will be read soon ([`ReadRange::prepare`]).
+    ///
+    /// # Panics
+    /// When one of them is not there.
+    pub fn prepare(&self, blocks: std::ops::RangeInclusive<usize>) {
+        let part = |entry: &BlockEntry| (entry.offset, usize::try_from(entry.bytes).unwrap_or(usize::MAX));
+        let parts: Vec<(u64, usize)> = self.footer().blocks[blocks].iter().map(part).collect();
+        self.inner.source.prepare(&parts);
+    }
+
+    fn read_block(&self, entry: &BlockEntry) -> Result<Block, SegmentError> {
         let raw = self.raw_block(entry)?;
         let damaged =
             |what: &str| SegmentError::damaged(self.inner.source.path(), entry.offset, Some(entry.held), what);

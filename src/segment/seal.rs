@@ -147,8 +147,9 @@ pub(super) fn read_tail(source: &dyn ReadRange, len: u64) -> Result<Result<Tail,
     let seal = if trailer.seal_offset >= read_from {
         tail.slice(usize::try_from(trailer.seal_offset - read_from).expect("within the tail")..)
     } else {
-        let bytes = usize::try_from(len - trailer.seal_offset).unwrap_or(usize::MAX);
-        source.read(trailer.seal_offset, bytes)?
+        // Only what is not here yet.
+        let bytes = usize::try_from(read_from - trailer.seal_offset).unwrap_or(usize::MAX);
+        [source.read(trailer.seal_offset, bytes)?, tail].concat().into()
     };
     let verbatim = (footer_end == Some(trailer_at)).then(|| {
         let at = usize::try_from(trailer.footer_offset - trailer.seal_offset).expect("within the block");

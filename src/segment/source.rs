@@ -1,4 +1,4 @@
-//! Where a segment's bytes are read from: a file, or later an object in a store (O6).
+//! Where a segment's bytes are read from: a file, or an object in a store (O6).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,6 +33,17 @@ pub trait ReadRange: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// What the file system or the store said; [`SegmentError::Damaged`] where the bytes end before that.
     fn read(&self, offset: u64, bytes: usize) -> Result<Bytes, SegmentError>;
+
+    /// These parts, which lie one behind the other without a gap, will be read soon: where each read costs, they come at once. What
+    /// fails here fails again when it is read.
+    fn prepare(&self, parts: &[(u64, usize)]) {
+        let _ = parts;
+    }
+
+    /// What was read is not what it should be: nothing of it is kept. Whether reading again may give something else.
+    fn distrust(&self) -> bool {
+        false
+    }
 }
 
 /// A file, read by range.
@@ -79,5 +90,13 @@ impl ReadRange for Counted {
     fn read(&self, offset: u64, bytes: usize) -> Result<Bytes, SegmentError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.inner.read(offset, bytes)
+    }
+
+    fn prepare(&self, parts: &[(u64, usize)]) {
+        self.inner.prepare(parts);
+    }
+
+    fn distrust(&self) -> bool {
+        self.inner.distrust()
     }
 }

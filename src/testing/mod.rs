@@ -1,6 +1,8 @@
 //! What tests need of the library: rules that can be broken on purpose.
 
 #[cfg(any(test, feature = "testing"))]
+pub mod faulty_store;
+#[cfg(any(test, feature = "testing"))]
 mod forgetful;
 
 #[cfg(any(test, feature = "testing"))]

@@ -29,6 +29,7 @@ Of segments only front and end are read: `verify --deep` reads every byte.")]
     #[command(after_long_help = "Examples:
   icecore --data /var/lib/log catalog rebuild --dry-run
   icecore --data /var/lib/log catalog rebuild
+  icecore --data /var/lib/log --archive s3://my-bucket/logs catalog rebuild --from-archive
 
 Exit code 3 when something could not be carried over from the old catalog, 4 when directories and the new catalog do not agree.")]
     Rebuild(CatalogRebuildArgs),
@@ -61,6 +62,9 @@ pub struct CatalogRebuildArgs {
     /// Print what the new catalog would hold and lack, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Take from the archive what neither the old catalog nor the directories tell
+    #[arg(long)]
+    pub from_archive: bool,
 }
 
 /// `icecore catalog migrate`

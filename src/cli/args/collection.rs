@@ -17,7 +17,9 @@ The log is made where it is absent. A collection that was deleted comes back emp
 Settings, each in place of the log's:
   sync        when its appends return: always, per-batch, periodic or never
   seal.bytes  it is sealed at this SIZE, into segments of at most so much
-  seal.age    records older than this DURATION are sealed")]
+  seal.age    records older than this DURATION are sealed
+  retention.age, retention.bytes, retention.records
+              what is older than this DURATION, or beyond this SIZE or number, may be purged (`retention plan`); `none` keeps all")]
     Create(CollectionCreateArgs),
     /// Show a collection: what it holds, its settings, and who gave each
     #[command(after_long_help = "Examples:
@@ -36,7 +38,9 @@ KEY= takes a setting away: the log's holds again. What an append asks for itself
 Settings:
   sync        when its appends return: always, per-batch, periodic or never
   seal.bytes  it is sealed at this SIZE, into segments of at most so much
-  seal.age    records older than this DURATION are sealed")]
+  seal.age    records older than this DURATION are sealed
+  retention.age, retention.bytes, retention.records
+              what is older than this DURATION, or beyond this SIZE or number, may be purged (`retention plan`); `none` keeps all")]
     Set(CollectionSetArgs),
     /// Delete a collection with all of its records
     #[command(after_long_help = "Examples:

@@ -43,6 +43,21 @@ Oldest first. Numbers have no gap: to follow the history, give the last number t
 Each component (wal: journals and segments) has its own. With --history every assignment that the collection ever had, oldest first, with \
 the number of the change that made it, and why.")]
     Assignments(LsAssignmentsArgs),
+    /// What the archive says of itself: its manifests, oldest first
+    #[command(after_long_help = "Examples:
+  icecore --archive s3://my-bucket/logs ls manifests
+  icecore --archive s3://my-bucket/logs ls manifests --from 100 --json
+
+Each is checked on the way: that it is whole, and stands behind the one that it names.")]
+    Manifests(LsManifestsArgs),
+    /// What lies in the archive, and what each object is
+    #[command(after_long_help = "Examples:
+  icecore --archive s3://my-bucket/logs ls objects
+  icecore --archive s3://my-bucket/logs ls objects --prefix access/ --json
+  icecore --archive s3://my-bucket/logs ls objects --kind unnamed-segment
+
+A segment counts when a manifest names it; one that none names is of an upload under way or given up, or was removed and not deleted yet.")]
+    Objects(LsObjectsArgs),
 }
 
 /// `icecore ls collections`
@@ -93,6 +108,25 @@ pub struct LsChangesArgs {
     /// At most so many
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+}
+
+/// `icecore ls manifests`
+#[derive(Debug, Args)]
+pub struct LsManifestsArgs {
+    /// Begin with the one of this number
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub from: u64,
+}
+
+/// `icecore ls objects`
+#[derive(Debug, Args)]
+pub struct LsObjectsArgs {
+    /// Only those whose keys begin with this
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub prefix: String,
+    /// Only those of this kind: manifest, segment, unnamed-segment, snapshot, old-snapshot, probe or foreign
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<String>,
 }
 
 fn status() -> impl clap::builder::TypedValueParser<Value = SegmentStatus> {

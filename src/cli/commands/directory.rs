@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::print_json;
 use crate::cli::facts::{Facts, Listing};
 use crate::cli::{
     CommandResult, Context, DirectoryAddArgs, DirectoryCommand, DirectoryForgetArgs, DirectoryNameArgs, Exit, Failure,
@@ -23,16 +24,6 @@ pub(in crate::cli) fn run(context: &Context, command: &DirectoryCommand) -> Comm
         DirectoryCommand::Forget(args) => forget(context, args),
         DirectoryCommand::Push => push(context),
     }
-}
-
-/// One JSON object on stdout, for programs.
-fn print_json(context: &Context, object: &impl serde::Serialize) -> Result<(), Failure> {
-    if context.json {
-        let mut stdout = Stdout::lock();
-        stdout.line(&serde_json::to_string(object).expect("plain text and numbers"))?;
-        stdout.flush()?;
-    }
-    Ok(())
 }
 
 fn list(context: &Context) -> CommandResult {

@@ -1,8 +1,10 @@
-//! `icecore ls collections|segments|journals|changes|assignments`
+//! `icecore ls collections|segments|journals|changes|assignments|manifests|objects`
 //!
 //! Segments, changes and assignments are read from the catalog alone, page by page.
 //!
 //! Paths are absolute for programs, so that they can be opened from anywhere; people see them below their directory.
+
+mod archive;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -27,14 +29,16 @@ pub(in crate::cli) fn run(context: &Context, command: &LsCommand) -> CommandResu
     let mut list = Listing::new(context.json);
     let mut add = |facts: Facts| Ok(list.add(&mut stdout, &facts)?);
     match command {
-        LsCommand::Collections(args) => collections(&logs::open_read_only(context)?, args.all, &mut add)?,
-        LsCommand::Segments(args) => segments(&logs::look_at_catalog(context)?, args, &mut add)?,
+        LsCommand::Collections(args) => collections(&logs::open_to_read(context, None)?, args.all, &mut add)?,
+        LsCommand::Segments(args) => segments(&logs::look_to_read(context)?, args, &mut add)?,
         LsCommand::Journals => journals(&logs::open_read_only(context)?, &mut add)?,
         LsCommand::Changes(args) => changes(&*logs::look_at_catalog(context)?.catalog, args, &mut add)?,
         LsCommand::Assignments(args) => match &args.collection {
             Some(name) if args.history => history(&logs::open_read_only(context)?, name, args, &mut add)?,
             _ => assignments(&logs::look_at_catalog(context)?, args, &mut add)?,
         },
+        LsCommand::Manifests(args) => archive::manifests(context, args, &mut add)?,
+        LsCommand::Objects(args) => archive::objects(context, args, &mut add)?,
     }
     if !list.finish(&mut stdout)? {
         context.say("none");

@@ -7,6 +7,8 @@
 //!    that is whole, else by its rows. What cannot be read is reported.
 //! 3. Then the directories speak: a segment's file without a row gets the row that its footer says (R3), read through byte by byte
 //!    before; collections and assignments of segments and journals are added.
+//!    Where an archive is given, it speaks after them: what it has and no directory holds gets the row of an evicted segment, what it has and a
+//!    directory holds the row of an archived one; collections that no old catalog knew get their floors, settings, losses and gaps from it.
 //! 4. What is in no segment and in no journal, though a row, a stub or a file's name says that it was there, is recorded as a
 //!    loss: so no sequence is ever given out again (C7), and an operator can acknowledge it.
 //! 5. The new catalog is checked: by itself, and against the directories.
@@ -28,7 +30,8 @@ use super::check::{self, CatalogReport, why_missing};
 use super::choose::{catalog_file, check_built};
 use super::look::Temporary;
 use super::place;
-use crate::catalog::{Catalog, CatalogError, CatalogMode, Engine, Mutation, SegmentKey, SegmentRow};
+use super::restore::{self, FromArchive};
+use crate::catalog::{Catalog, CatalogError, CatalogMode, Engine, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, durable};
 use crate::log::Log;
@@ -47,6 +50,7 @@ use crate::types::{CollectionName, Epoch, LogId, Sequence, Timestamp};
 const PAGE_ROWS: usize = 1000;
 const FROM_FOOTER: &str = "rebuild: from the segment's footer";
 const FROM_DIRECTORIES: &str = "rebuild: from the directories";
+const FROM_ARCHIVE: &str = "rebuild: from the archive";
 
 /// What of the old catalog could be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -95,6 +99,9 @@ pub struct RebuildReport {
     pub segments: u64,
     /// Those of them that were made from footers.
     pub from_footers: u64,
+    /// Those of them that an archive told, or of which it told that they are archived.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub from_archive: u64,
     /// Collections that it has.
     pub collections: u64,
     /// Assignments that were made from where segments and journals lie.
@@ -111,6 +118,21 @@ pub struct RebuildReport {
     pub check: CatalogReport,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What an archive has.
+pub(crate) struct Archived<'a> {
+    /// The log whose archive it is.
+    pub log: LogId,
+    /// Small values of the catalog.
+    pub values: Vec<(String, String)>,
+    /// The collections.
+    pub collections: &'a mut dyn Iterator<Item = FromArchive>,
+}
+
 impl Log {
     /// Makes the catalog of a log anew from its directories, and from what can be read of the old one; the old one is set
     /// aside. With `dry_run` it is made, looked at, and removed again.
@@ -119,6 +141,18 @@ impl Log {
     /// `NotFound` where there is no log, `Locked` while a process writes to it, `Unsupported` for a catalog of a newer version,
     /// `Unavailable` where a directory is missing and the old catalog cannot tell all of what is there, or what the disk said. The old catalog is in its place then, or the next opening for writing puts the new one there.
     pub fn rebuild_catalog(options: &LogOptions, dry_run: bool) -> Result<RebuildReport> {
+        Self::rebuild_catalog_with(options, dry_run, None)
+    }
+
+    /// As [`rebuild_catalog`](Self::rebuild_catalog), also from what an archive has.
+    ///
+    /// # Errors
+    /// As there; `Conflict` for another log's archive.
+    pub(crate) fn rebuild_catalog_with(
+        options: &LogOptions,
+        dry_run: bool,
+        archived: Option<Archived<'_>>,
+    ) -> Result<RebuildReport> {
         let fs = &*options.fs;
         if options.catalog.is_some() {
             let message = "a catalog that the options give is in no file, and is not made anew";
@@ -130,6 +164,10 @@ impl Log {
         places.first_there(options)?;
         let directories = &places.ids;
         let log = places.newest.log_id(&directories[0].1)?;
+        if let Some(archived) = archived.as_ref().filter(|archived| archived.log != log) {
+            let message = format!("the archive is of another log: its log=`{}`, this log=`{log}`", archived.log);
+            return Err(Error::new(ErrorKind::Conflict, message).with_hint("is the url right, with its prefix?"));
+        }
         let epoch = Epoch(places.newest.epoch);
         let engine = places.first_identity().catalog;
         check_built(engine)?;
@@ -150,6 +188,9 @@ impl Log {
         rebuild.report.from_mirror = mirror;
         rebuild.carry(old)?;
         rebuild.adopt()?;
+        if let Some(archived) = archived {
+            rebuild.add_archived(archived)?;
+        }
         rebuild.settle_collections()?;
         rebuild.finish(dry_run)
     }
@@ -366,6 +407,64 @@ impl<'a> Rebuild<'a> {
         }
         writer.flush()?;
         self.report.from_footers -= writer.refused.len() as u64;
+        self.report.not_carried.append(&mut writer.refused);
+        Ok(())
+    }
+
+    /// Step 3, the archive.
+    fn add_archived(&mut self, archived: Archived<'_>) -> Result<()> {
+        let is_told_by_old = matches!(self.report.source, Source::Rows | Source::History);
+        let new = Arc::clone(&self.new);
+        let mut writer = Writer::new(&*new);
+        for mut told in archived.collections {
+            let name = told.name.clone();
+            let known = new.collection(&name)?;
+            if let (Some(known), true) = (&known, is_told_by_old) {
+                // The catalog knew it before the archive did.
+                told.settings = None;
+                told.losses.clear();
+                told.floor = if told.floor > known.floor { told.floor } else { Sequence::FIRST };
+            }
+            let recorded = new.losses(Some(&name))?;
+            told.losses
+                .retain(|loss| !recorded.iter().any(|known| (known.first, known.last) == (loss.first, loss.last)));
+            let end = self.old_ends.entry(name.clone()).or_default();
+            *end = (*end).max(told.end);
+            let home = new.assignment(COMPONENT, &name)?.map(|assigned| assigned.directory);
+            let home = home.unwrap_or_else(|| self.place.directories[0].0.clone());
+            let mut away = Vec::new();
+            for mut row in std::mem::take(&mut told.segments) {
+                match new.segment(&row.key)? {
+                    None => {
+                        row.directory.clone_from(&home);
+                        away.push(row);
+                    }
+                    // A manifest names exactly these bytes: they were proven then.
+                    Some(here) if here.status == SegmentStatus::Sealed && here.sha256 == row.sha256 => {
+                        let step = |from, to| Mutation::Transition {
+                            key: here.key.clone(),
+                            from,
+                            to,
+                            archive_key: row.archive_key.clone(),
+                        };
+                        writer.push(step(SegmentStatus::Sealed, SegmentStatus::Archiving), self.now, FROM_ARCHIVE)?;
+                        writer.push(step(SegmentStatus::Archiving, SegmentStatus::Archived), self.now, FROM_ARCHIVE)?;
+                        self.report.from_archive += 1;
+                    }
+                    Some(_) => {}
+                }
+            }
+            self.report.from_archive += away.len() as u64;
+            told.segments = away;
+            restore::put(&mut writer, told, self.now)?;
+        }
+        for (name, value) in archived.values {
+            if new.meta(&name)?.is_none() {
+                writer.push(Mutation::SetMeta { name, value }, self.now, FROM_ARCHIVE)?;
+            }
+        }
+        writer.flush()?;
+        self.report.from_archive = self.report.from_archive.saturating_sub(writer.refused.len() as u64);
         self.report.not_carried.append(&mut writer.refused);
         Ok(())
     }

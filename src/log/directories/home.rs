@@ -7,7 +7,8 @@
 use super::set::{Named, Set};
 use crate::catalog::{Catalog, Mutation};
 use crate::error::{Error, ErrorKind, Result};
-use crate::log::Log;
+use crate::log::identity::Remote;
+use crate::log::{Log, LogOptions};
 use crate::types::{CollectionName, Sequence};
 
 /// The component whose assignments say in which store a collection's segments are at home.
@@ -70,6 +71,16 @@ impl Log {
         let Some(assignment) = self.0.catalog.assignment(HOME, collection)? else { return Ok(None) };
         let is_local = self.0.directories.iter().any(|directory| directory.id == assignment.directory);
         Ok((!is_local).then_some(assignment.directory))
+    }
+}
+
+impl LogOptions {
+    /// The object stores that are homes of the segments of the log in these directories; none where there is no log.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub fn remotes(&self) -> Result<Vec<Remote>> {
+        Ok(Set::find(&*self.fs, &self.directories)?.map(|set| set.newest.remotes).unwrap_or_default())
     }
 }
 

@@ -11,14 +11,15 @@
 //!
 //! 1. Nobody seals or cools the collection from here on (a claim); nothing has changed yet.
 //! 2. One transaction: the floor is raised to the cut, the collection is marked as deleted, its losses are taken note of, its rows go
-//!    from `Sealed` to `Purging` (many rows: the rest in further transactions). A crash before leaves it as it was. From here on it
+//!    from `Sealed`, `Archived` or `Evicted` to `Purging` (many rows: the rest in further transactions). A crash before leaves it as it was. From here on it
 //!    is deleted: recovery drops what hot and cold journals hold below the floor, readers pass over it, and
 //!    [`finish`] does the rest when the log is opened. `Purging` is durable before the first file is touched (C1).
 //! 3. A stub that covers everything below the cut is published. Only then may journals and segments go, which told of the end before (C7).
 //! 4. The unsealed records leave the memtable. Their journals are released by the ordinary rules (R1: below the floor), also while
 //!    files of segments are still there: those have rows.
 //! 5. The files go, and their folders are synced. A crash leaves `Purging` rows with or without a file: both are finished.
-//! 6. The rows become `Purged`, and stay as history.
+//! 6. The rows become `Purged`, and stay as history. Those of archived segments stay `Purging` until the archive is rid of their objects
+//!    (`archive::retention` does that, with a manifest first and a grace period).
 //!
 //! A record at or behind the floor makes the collection live again, whatever the mark says: so an append needs no transaction, and
 //! is found after a crash.
@@ -84,7 +85,7 @@ impl Log {
     /// What [`delete_collection`](Self::delete_collection) would take away now.
     ///
     /// # Errors
-    /// `NotFound`; `Unsupported` where archived copies would have to go too; what the catalog said.
+    /// `NotFound`; `Conflict` where records are held, or a segment is on its way to the archive; what the catalog said.
     pub fn plan_deletion(&self, name: &CollectionName) -> Result<Deletion> {
         let collection = self.0.collection(name)?;
         self.0.rows_to_purge(name)?;
@@ -97,7 +98,7 @@ impl Log {
     /// call took away is returned.
     ///
     /// # Errors
-    /// `NotFound`; `Unsupported` where archived copies would have to go too; `Unavailable` where the collection's end is not known;
+    /// `NotFound`; `Conflict` where records are held, or a segment is on its way to the archive; `Unavailable` where the collection's end is not known;
     /// `Invalid` for a log that was opened to read only; what the catalog said: nothing changed then. What the disk said: then it is deleted, and
     /// what is left of it goes when the log is opened next.
     pub fn delete_collection(&self, name: &CollectionName) -> Result<Deletion> {
@@ -146,6 +147,10 @@ impl Log {
             .collect();
         let mut gone = remove_files(&*log.fs, &places, &purging);
         gone.note(sweep(&*log.fs, &places, log.log_id, name, cut));
+        // What has an archived copy is purged when that is gone too.
+        let archived: BTreeSet<&SegmentKey> =
+            purging.iter().filter(|row| row.archive_key.is_some()).map(|row| &row.key).collect();
+        gone.keys.retain(|key| !archived.contains(key));
         log.apply_in_groups(purged(&gone.keys)).map_err(unfinished)?;
         if last < Sequence::FIRST {
             // It never had a record: nothing is to be remembered. Where something lies in it, it stays.
@@ -173,6 +178,12 @@ impl Log {
 impl Inner {
     /// The rows that must become `Purged`.
     fn rows_to_purge(&self, name: &CollectionName) -> Result<Vec<SegmentRow>> {
+        if let Some(why) = self.held(name, Sequence::FIRST, Sequence::MAX)? {
+            let message = format!("records of the collection are held: collection=`{name}`, {why}");
+            return Err(
+                Error::new(ErrorKind::Conflict, message).with_hint("`hold ls` lists holds, `hold clear` ends one")
+            );
+        }
         use SegmentStatus::{Archived, Archiving, Evicted, Purged, Purging, Quarantined, Replaced, Sealed};
         let mut rows = Vec::new();
         let mut after: Option<SegmentKey> = None;
@@ -182,9 +193,8 @@ impl Inner {
             after = Some(last.key.clone());
             for row in page {
                 match row.status {
-                    Archiving | Archived | Evicted => return Err(archived(&row)),
-                    Purging if row.archive_key.is_some() => return Err(archived(&row)),
-                    Sealed | Purging | Quarantined => rows.push(row),
+                    Archiving => return Err(archiving(&row)),
+                    Sealed | Archived | Evicted | Purging | Quarantined => rows.push(row),
                     Replaced | Purged => {}
                 }
             }
@@ -252,29 +262,23 @@ impl Inner {
     }
 }
 
-fn archived(row: &SegmentRow) -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        format!(
-            "the collection has archived segments, and deleting archived copies is not built yet: segment=`{}`, status=`{}`",
-            row.key, row.status
-        ),
-    )
-    .with_hint("nothing was deleted")
+fn archiving(row: &SegmentRow) -> Error {
+    let message = format!("a segment of the collection is on its way to the archive: segment=`{}`", row.key);
+    Error::new(ErrorKind::Conflict, message).with_hint("nothing was deleted; try again when it is there")
 }
 
 /// How a row begins to go. What lies in the quarantine is evidence and stays; its loss is taken note of, and nothing else is to be
 /// deleted.
 fn to_purging(row: &SegmentRow) -> Option<Mutation> {
     let to = match row.status {
-        SegmentStatus::Sealed => SegmentStatus::Purging,
+        SegmentStatus::Sealed | SegmentStatus::Archived | SegmentStatus::Evicted => SegmentStatus::Purging,
         SegmentStatus::Quarantined => SegmentStatus::Purged,
         _ => return None,
     };
     Some(Mutation::Transition { key: row.key.clone(), from: row.status, to, archive_key: None })
 }
 
-fn purged(keys: &[SegmentKey]) -> Vec<Mutation> {
+pub(in crate::log) fn purged(keys: &[SegmentKey]) -> Vec<Mutation> {
     let (from, to) = (SegmentStatus::Purging, SegmentStatus::Purged);
     let transition = |key: &SegmentKey| Mutation::Transition { key: key.clone(), from, to, archive_key: None };
     keys.iter().map(transition).collect()
@@ -282,9 +286,9 @@ fn purged(keys: &[SegmentKey]) -> Vec<Mutation> {
 
 /// Whose files are gone for good, and the first error of those whose are not.
 #[derive(Default)]
-struct Gone {
-    keys: Vec<SegmentKey>,
-    error: Option<Error>,
+pub(in crate::log) struct Gone {
+    pub keys: Vec<SegmentKey>,
+    pub error: Option<Error>,
 }
 
 impl Gone {
@@ -326,7 +330,7 @@ fn sweep(
 }
 
 /// Step 5. A row whose directory is not at hand stays as it is.
-fn remove_files(fs: &dyn FileSystem, places: &[(String, PathBuf)], rows: &[SegmentRow]) -> Gone {
+pub(in crate::log) fn remove_files(fs: &dyn FileSystem, places: &[(String, PathBuf)], rows: &[SegmentRow]) -> Gone {
     let mut gone = Gone::default();
     let mut folders: BTreeSet<PathBuf> = BTreeSet::new();
     let mut removed: Vec<(&SegmentKey, PathBuf)> = Vec::new();
@@ -410,7 +414,7 @@ fn finish_one(
     // Below the floor nothing is live, unless a transaction of many was the last one.
     let live = |catalog: &dyn Catalog| -> Result<Vec<SegmentRow>> {
         let rows = catalog.segments_from(name, Sequence::FIRST, PAGE_ROWS)?;
-        Ok(rows.into_iter().filter(|row| row.key.last < *floor && row.status == SegmentStatus::Sealed).collect())
+        Ok(rows.into_iter().filter(|row| row.key.last < *floor && to_purging(row).is_some()).collect())
     };
     loop {
         let left = live(catalog)?;

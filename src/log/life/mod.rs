@@ -1,6 +1,7 @@
 //! The life of a collection: it is made, gets settings of its own, is deleted, and may come back under the same name.
 //!
 //! - `settings`: what a collection may have of its own
+//! - `retention`: how long its records are kept, and legal holds
 //! - `live`: what the running log knows of it
 //! - `delete`: everything of it goes, and never comes back to life (R4)
 //! - `tombstone`: the small file that stays, so that no sequence is given out twice (C7)
@@ -17,16 +18,18 @@
 
 pub(super) mod delete;
 mod live;
+mod retention;
 mod settings;
 #[cfg(test)]
 mod tests;
-mod tombstone;
+pub(super) mod tombstone;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub use delete::Deletion;
 pub(super) use live::{Life, Lives, load};
+pub use retention::{Keep, LegalHold, Retention};
 pub use settings::{COLLECTION_KEYS, CollectionSettings};
 
 use self::settings::{SEAL_AGE, SEAL_BYTES, SYNC, Stored};
@@ -149,6 +152,9 @@ impl Log {
             setting(SEAL_BYTES, own.seal_bytes.map(bytes), bytes(log.options.limits.segment_bytes)),
             setting(SEAL_AGE, own.seal_age.map(show_duration), show_duration(log.options.seal_age)),
         ];
+        let texts = own.retention.texts().into_iter().zip(log.options.retention.texts());
+        settings
+            .extend(texts.map(|((key, own), (_, log))| setting(key, own, log.unwrap_or_else(|| "none".to_owned()))));
         for (key, value) in &own.others {
             // In the place of the log's value, where it is one of those above.
             settings.retain(|known| known.key != *key || known.from == SettingFrom::Collection);
@@ -178,12 +184,24 @@ impl Log {
         name: &CollectionName,
         change: impl FnOnce(&mut CollectionSettings),
     ) -> Result<CollectionSettings> {
+        self.change_settings(name, "settings", |settings| {
+            change(settings);
+            Ok(())
+        })
+    }
+
+    fn change_settings(
+        &self,
+        name: &CollectionName,
+        reason: &str,
+        change: impl FnOnce(&mut CollectionSettings) -> Result<()>,
+    ) -> Result<CollectionSettings> {
         let log = &self.0;
         log.may_change()?;
         let _turn = log.lives.turn();
         let collection = log.collection(name)?;
         let mut settings = log.stored(name)?.settings;
-        change(&mut settings);
+        change(&mut settings)?;
         settings.check()?;
         let is_synced = settings.sync.unwrap_or_else(|| log.sync_mode()).is_synced();
         if is_synced {
@@ -192,7 +210,7 @@ impl Log {
         let mut mutations = log.introduce(&collection);
         let text = Stored { settings: settings.clone(), deleted: None }.text();
         mutations.push(Mutation::PutCollection { name: name.clone(), settings: text });
-        log.apply(&mutations, "settings")?;
+        log.apply(&mutations, reason)?;
         collection.catalogued.store(true, Ordering::Release);
         log.put_in_force(&collection, &settings);
         if is_synced {

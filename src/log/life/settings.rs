@@ -8,12 +8,13 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::super::options::SyncMode;
+use super::retention::{AGE, BYTES, HOLDS, LegalHold, RECORDS, Retention};
 use crate::config::{ByteSize, nearest, parse_duration, show_duration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Timestamp;
 
 /// Which settings a collection may have.
-pub const COLLECTION_KEYS: [&str; 3] = [SYNC, SEAL_BYTES, SEAL_AGE];
+pub const COLLECTION_KEYS: [&str; 6] = [SYNC, SEAL_BYTES, SEAL_AGE, AGE, BYTES, RECORDS];
 
 pub(super) const SYNC: &str = "sync";
 pub(super) const SEAL_BYTES: &str = "seal.bytes";
@@ -46,6 +47,10 @@ pub struct CollectionSettings {
     pub seal_bytes: Option<u64>,
     /// Records older than this are sealed (`seal.age`).
     pub seal_age: Option<Duration>,
+    /// What of it may be purged (`retention.age`, `retention.bytes`, `retention.records`).
+    pub retention: Retention,
+    /// What must not be purged nor deleted; see [`Log::set_hold`](crate::Log::set_hold).
+    pub holds: Vec<LegalHold>,
     /// What the catalog has of this collection and this program does not understand, by key: it is kept.
     pub others: Map<String, Value>,
 }
@@ -68,6 +73,13 @@ impl From<Map<String, Value>> for CollectionSettings {
                     settings.seal_age = age.filter(|age| check_age(*age).is_ok());
                     settings.seal_age.is_some()
                 }
+                AGE | BYTES | RECORDS => settings.retention.take(&key, &value),
+                HOLDS => {
+                    let holds = serde_json::from_value(value.clone()).ok();
+                    let is_understood = holds.is_some();
+                    settings.holds = holds.unwrap_or_default();
+                    is_understood
+                }
                 DELETED => true,
                 _ => false,
             };
@@ -88,10 +100,14 @@ impl From<CollectionSettings> for Map<String, Value> {
             (SEAL_BYTES, settings.seal_bytes.map(Value::from)),
             (SEAL_AGE, settings.seal_age.map(|age| show_duration(age).into())),
         ];
-        for (key, value) in known {
+        for (key, value) in known.into_iter().chain(settings.retention.values()) {
             if let Some(value) = value {
                 map.insert(key.to_owned(), value);
             }
+        }
+        if !settings.holds.is_empty() {
+            let holds = serde_json::to_value(&settings.holds).expect("a hold is texts and numbers");
+            map.insert(HOLDS.to_owned(), holds);
         }
         map
     }
@@ -133,6 +149,7 @@ impl CollectionSettings {
                 };
                 self.seal_bytes = given.map(read).transpose().map_err(wrong)?;
             }
+            AGE | BYTES | RECORDS => drop(self.retention.set(key, given).map_err(wrong)?),
             _ => {
                 let read = |text: &str| {
                     let age = parse_duration(text).map_err(|error| error.to_string())?;
@@ -211,7 +228,9 @@ fn parse_time(text: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::retention::Keep;
     use super::*;
+    use crate::types::Sequence;
 
     #[test]
     fn what_is_stored_reads_back() {
@@ -233,17 +252,48 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_kept_and_can_be_replaced() {
-        let text = r#"{"retention.age":"7d","seal.age":"1s","seal.bytes":1,"sync":"sometimes"}"#;
+        let text = r#"{"retention.days":"7d","seal.age":"1s","seal.bytes":1,"sync":"sometimes"}"#;
         let mut stored = Stored::read(text);
         assert!(stored.settings.asks_for_unknown_sync());
         assert_eq!((stored.settings.seal_bytes, stored.settings.seal_age), (None, Some(Duration::from_secs(1))));
         assert_eq!(stored.text(), text);
         stored.settings.set(SYNC, "always").unwrap();
         stored.settings.set(SEAL_BYTES, "").unwrap();
-        assert_eq!(stored.text(), r#"{"retention.age":"7d","seal.age":"1s","sync":"always"}"#);
+        assert_eq!(stored.text(), r#"{"retention.days":"7d","seal.age":"1s","sync":"always"}"#);
         let left: Vec<_> = stored.settings.others.keys().collect();
-        assert_eq!(left, ["retention.age"]);
+        assert_eq!(left, ["retention.days"]);
         assert_eq!(Stored::read("[]"), Stored::default());
+    }
+
+    #[test]
+    fn retention_and_holds_read_back_and_what_is_not_understood_holds_everything() {
+        let mut settings = CollectionSettings::default();
+        for (key, text) in [(AGE, "7d"), (BYTES, "none"), (RECORDS, "1000")] {
+            settings.set(key, text).unwrap();
+        }
+        let hold = LegalHold {
+            name: "case 7".into(),
+            by: "legal".into(),
+            at: Timestamp(5),
+            from: Some(Sequence(10)),
+            until: None,
+            note: String::new(),
+        };
+        settings.holds.push(hold);
+        let stored = Stored { settings, deleted: None };
+        let text = r#"{"holds":[{"at":5,"by":"legal","from":10,"name":"case 7","note":""}],"retention.age":"7d","retention.bytes":"none","retention.records":1000}"#;
+        assert_eq!(stored.text(), text);
+        assert_eq!(Stored::read(text), stored);
+        let log = Retention { bytes: Some(Keep::UpTo(1)), ..Retention::default() };
+        assert_eq!(stored.settings.retention.or(log), stored.settings.retention, "none means none");
+        let held = |first, last| stored.settings.held(Sequence(first), Sequence(last));
+        assert_eq!((held(1, 9), held(1, 10).is_some(), held(99, 99).is_some()), (None, true, true));
+        assert!(held(1, 10).unwrap().contains("hold=`case 7`, by=`legal`"));
+        for text in [r#"{"holds":[{"name":"of a newer program","scope":"all"}]}"#, r#"{"holds":{}}"#] {
+            let newer = Stored::read(text);
+            assert!(newer.settings.held(Sequence(1), Sequence(1)).unwrap().contains("does not understand"));
+            assert_eq!(newer.text(), text, "it is kept");
+        }
     }
 
     #[test]
@@ -257,14 +307,18 @@ mod tests {
             hint("seal.byte", "1MiB"),
             ("unknown setting of a collection: key=`seal.byte`".to_owned(), "did you mean `seal.bytes`?".to_owned())
         );
-        assert_eq!(hint("retention", "7d").1, "a collection has the settings sync, seal.bytes, seal.age");
-        assert_eq!(hint("deleted", "now").1, "a collection has the settings sync, seal.bytes, seal.age");
+        let all = "a collection has the settings sync, seal.bytes, seal.age, retention.age, retention.bytes, retention.records";
+        assert_eq!((hint("deleted", "now").1.as_str(), hint("holds", "[]").1.as_str()), (all, all));
         for (key, text, why) in [
             (SYNC, "sometimes", "one of always, per-batch, periodic, never is wanted"),
             (SEAL_BYTES, "1", "it must be from 64KiB to 4GiB"),
             (SEAL_BYTES, "many", "a size is a whole number and a unit"),
             (SEAL_AGE, "1ms", "it must be from 1s to 365d"),
             (SEAL_AGE, "90", "a span of time is whole numbers with units"),
+            (AGE, "1ms", "it must be from 1s to 36500d, or `none`"),
+            (AGE, "7y", "or `none`"),
+            (BYTES, "0", "it must be at least 1, or `none`"),
+            (RECORDS, "some", "a whole number from 1 on is wanted, or `none`"),
         ] {
             let told = hint(key, text).0;
             assert!(told.starts_with("invalid setting of a collection: key=") && told.contains(why), "{told}");

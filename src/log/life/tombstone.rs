@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use crate::avro::sha256;
 use crate::error::Result;
-use crate::fs::{EntryKind, FileSystem, durable};
+use crate::fs::{EntryKind, FileSystem, OpenMode, durable};
 use crate::log::identity;
 use crate::log::seal::STAGING;
-use crate::segment::{FileKind, Footer, SegmentName, SequenceRange, write_stub};
+use crate::segment::{FileKind, Footer, SegmentName, SequenceRange, read_stub, write_stub};
 use crate::types::{CollectionName, Epoch, Generation, LogId, Sequence, Timestamp};
 
 /// Who writes it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Writer<'a> {
+pub(in crate::log) struct Writer<'a> {
     pub fs: &'a dyn FileSystem,
     pub log: LogId,
     pub epoch: Epoch,
@@ -36,8 +36,14 @@ impl Writer<'_> {
         let left =
             write_stub(self.fs, &staging, &self.footer(collection, last)).map_err(crate::Error::from).and_then(|_| {
                 match durable::publish(self.fs, &staging, &path) {
-                    // A deletion that was cut short left it; its name may not be durable yet.
-                    Err(error) if error.is_already_exists() => Ok(durable::sync_parent(self.fs, &path)?),
+                    Err(error) if error.is_already_exists() => {
+                        // A deletion that was cut short left it, and its name may not be durable yet; or an eviction, of a segment with
+                        // the same range: that one says less.
+                        if !self.is_tombstone(&path) {
+                            self.fs.replace(&staging, &path)?;
+                        }
+                        Ok(durable::sync_parent(self.fs, &path)?)
+                    }
                     published => Ok(published?),
                 }
             });
@@ -46,11 +52,17 @@ impl Writer<'_> {
         left?;
         for entry in self.fs.list(&folder)? {
             let name = SegmentName::parse(&entry.name).filter(|_| entry.kind == EntryKind::File);
-            if name.is_some_and(|name| name.kind == FileKind::Stub && name.covers.last < last) {
-                self.fs.remove_file(&folder.join(&entry.name))?;
+            let other = folder.join(&entry.name);
+            if name.is_some_and(|name| name.kind == FileKind::Stub && name.covers.last <= last) && other != path {
+                self.fs.remove_file(&other)?;
             }
         }
         Ok(())
+    }
+
+    fn is_tombstone(&self, path: &Path) -> bool {
+        let file = self.fs.open(path, OpenMode::Read).ok();
+        file.and_then(|file| read_stub(file).ok()).is_some_and(|footer| footer.records == 0)
     }
 
     fn footer(&self, collection: &CollectionName, last: Sequence) -> Footer {
@@ -82,7 +94,7 @@ impl Writer<'_> {
 }
 
 /// Where it lies.
-pub(super) fn path(directory: &Path, collection: &CollectionName, last: Sequence) -> PathBuf {
+pub(in crate::log) fn path(directory: &Path, collection: &CollectionName, last: Sequence) -> PathBuf {
     let covers = SequenceRange { first: Sequence::FIRST, last };
     SegmentName::stub(covers, Generation(0)).path(directory, collection)
 }

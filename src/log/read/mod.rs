@@ -30,6 +30,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -42,16 +43,20 @@ pub use options::ReadOptions;
 
 use self::chunk::{BadRun, Chunk};
 use self::rows::{NotOpened, Rows, unreadable};
+use super::recover::journals::chain;
+use super::tier::Lease;
 use super::{Collection, Inner, Log, Waiter};
 use crate::catalog::{SegmentKey, SegmentRow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::FileId;
 use crate::memtable::RunError;
-use crate::segment::{Block, Footer, SegmentReader};
+use crate::segment::{Block, BlockEntry, Footer, SegmentReader};
 use crate::types::{CollectionName, Record, Sequence};
 
 /// Unsealed records taken at once, in bytes.
 const CHUNK_BYTES: u64 = 1 << 20;
+/// Blocks of an archived segment fetched at once, in bytes.
+const AHEAD_BYTES: u64 = 4 << 20;
 
 /// Records of a collection, one after another; see [`Log::read`].
 ///
@@ -101,6 +106,9 @@ struct OpenSegment {
     row: SegmentRow,
     /// The block being read, and the place of the next record in it (backwards: the place after it).
     block: Option<(Block, usize)>,
+    /// Whether it is the archived copy that is read.
+    is_archived: bool,
+    _lease: Lease,
 }
 
 /// Where the next record is.
@@ -147,6 +155,37 @@ impl Log {
         }
         let collection = self.0.collection(collection)?;
         Ok(Reader::new(Arc::clone(&self.0), collection, options))
+    }
+}
+
+/// What of an archived segment will be read for certain, unless the reader is given up.
+struct Ahead<'a> {
+    options: &'a ReadOptions,
+    end: Sequence,
+    left: u64,
+}
+
+impl Ahead<'_> {
+    /// The blocks from `number` on, in the direction of reading, that are wanted whatever they hold: in the order of the file.
+    fn blocks(&self, blocks: &[BlockEntry], number: usize) -> RangeInclusive<usize> {
+        let backwards = self.options.reverse;
+        let (mut last, mut bytes, mut records) = (number, blocks[number].bytes, blocks[number].records);
+        loop {
+            let next = if backwards { last.checked_sub(1) } else { Some(last + 1) };
+            let Some((next, entry)) = next.and_then(|next| Some((next, blocks.get(next)?))) else { break };
+            let nearest = if backwards { entry.held.last } else { entry.held.first };
+            (bytes, records) = (bytes + entry.bytes, records + entry.records);
+            // Of the first block some were given already: so with a limit, the last block or two come by themselves.
+            let is_wanted = !is_past(backwards, self.end, nearest)
+                && self.options.may_have_times(entry.timestamp_min, entry.timestamp_max)
+                && records - entry.records < self.left
+                && bytes <= AHEAD_BYTES;
+            if !is_wanted {
+                break;
+            }
+            last = next;
+        }
+        number.min(last)..=number.max(last)
     }
 }
 
@@ -289,6 +328,8 @@ impl Reader {
                 Place::End => return Ok(None),
             }
         }
+        // Nothing more is wanted of it: it is pinned no longer.
+        self.piece = Piece::None;
         Ok(None)
     }
 
@@ -362,6 +403,10 @@ impl Reader {
                 self.at = behind;
                 continue;
             }
+            if segment.is_archived && self.key.is_none() {
+                let ahead = Ahead { options: &self.options, end: self.end, left: self.left };
+                segment.reader.prepare(ahead.blocks(&footer.blocks, number));
+            }
             match segment.reader.block(number) {
                 Ok(block) => {
                     let next = block.position(if self.options.reverse { self.at.next() } else { self.at });
@@ -369,6 +414,15 @@ impl Reader {
                 }
                 Err(error) => {
                     let path = segment.reader.source().path().to_path_buf();
+                    if !segment.is_archived
+                        && self.log.is_archived_too(&segment.row)
+                        && let Ok(archived) = self.log.open_archived(&segment.row, None)
+                    {
+                        let why = chain(&error);
+                        tracing::warn!(segment = %segment.row.key, why, "a local segment cannot be read; its archived copy is");
+                        (segment.reader, segment.is_archived) = (archived, true);
+                        continue;
+                    }
                     let error = unreadable(self.collection.name(), held.first, held.last, &path, error);
                     if error.kind() == ErrorKind::Corrupt {
                         self.at = behind;
@@ -446,15 +500,31 @@ impl Reader {
         if known.as_ref().is_some_and(|footer| self.is_denied(footer)) {
             return Ok(Place::Skip(behind));
         }
-        match self.log.open_segment(&row, known.clone()) {
-            Ok(reader) if self.key.is_some() && known.is_none() => {
-                self.log.footers.keep(&row.key, reader.footer());
-                if self.is_denied(reader.footer()) {
-                    return Ok(Place::Skip(behind));
-                }
-                Ok(Place::Segment(Box::new(OpenSegment { reader, row, block: None })))
+        let lease = self.log.leases.take(&row.key);
+        let mut is_archived = !row.status.is_local();
+        let mut opened = self.log.open_segment(&row, known.clone());
+        if let Err(why) = &opened
+            && self.log.is_archived_too(&row)
+            && (!matches!(why, NotOpened::Missing(_)) || self.missing.as_ref() == Some(&row.key))
+        {
+            tracing::warn!(segment = %row.key, why = why.what(), "a local segment cannot be read; its archived copy is");
+            let archived = self.log.open_archived(&row, known.clone());
+            // What ails the file is what must be mended, unless both are damaged.
+            if archived.is_ok() {
+                (opened, is_archived) = (archived, true);
             }
-            Ok(reader) => Ok(Place::Segment(Box::new(OpenSegment { reader, row, block: None }))),
+        }
+        match opened {
+            Ok(reader) => {
+                if self.key.is_some() && known.is_none() {
+                    self.log.footers.keep(&row.key, reader.footer());
+                    if self.is_denied(reader.footer()) {
+                        return Ok(Place::Skip(behind));
+                    }
+                }
+                let segment = OpenSegment { reader, row, block: None, is_archived, _lease: lease };
+                Ok(Place::Segment(Box::new(segment)))
+            }
             Err(NotOpened::Missing(path)) if self.missing.as_ref() != Some(&row.key) => {
                 // Compacted, evicted or set aside since the row was read? The catalog knows.
                 tracing::debug!(path = %path.display(), "a segment is gone; its row is read again");

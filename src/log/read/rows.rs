@@ -7,9 +7,10 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::super::recover::journals::chain;
 use super::super::recover::segments::segment_path;
 use super::super::{Directory, DirectoryState, Inner};
-use crate::catalog::SegmentRow;
+use crate::catalog::{SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::OpenMode;
 use crate::segment::{FileRange, Footer, SegmentError, SegmentReader};
@@ -60,8 +61,10 @@ impl Rows {
 pub(super) enum NotOpened {
     /// Its file is not there.
     Missing(PathBuf),
-    /// Its bytes are in the archive only.
+    /// Its bytes are in the archive only, and the log was given none.
     Away,
+    /// The archive does not give it.
+    Archive(Error),
     /// Its directory is not there, or not readable: which, and why.
     NoDirectory(PathBuf, String),
     /// It cannot be read.
@@ -83,10 +86,10 @@ impl Inner {
         row: &SegmentRow,
         known: Option<Arc<Footer>>,
     ) -> Result<SegmentReader, NotOpened> {
-        let path = self.path_of(row).unwrap_or_else(|| PathBuf::from(&row.directory).join(&row.path));
         if !row.status.is_local() {
-            return Err(NotOpened::Away);
+            return self.open_archived(row, known);
         }
+        let path = self.path_of(row).unwrap_or_else(|| PathBuf::from(&row.directory).join(&row.path));
         let directory = self.directories.iter().find(|directory| directory.id == row.directory);
         let state = directory.map(Directory::state);
         if let (Some(directory), Some(DirectoryState::Missing(why))) = (directory, &state) {
@@ -114,21 +117,62 @@ impl Inner {
             Ok(reader) => reader,
             Err(error) => return Err(NotOpened::Failed(path, error)),
         };
-        let footer = reader.footer();
-        if footer.log != self.log_id {
-            return Err(NotOpened::Other(path, "the segment is of another log"));
-        }
-        if footer.collection != row.key.collection {
-            return Err(NotOpened::Other(path, "the segment is of another collection"));
-        }
-        if footer.content_digest != row.content_digest {
-            return Err(NotOpened::Other(path, "the segment holds other records than its row says"));
+        self.compared(reader, row)
+    }
+
+    /// Opens the archived copy of a segment (O6). Its footer is kept: who comes again fetches blocks only.
+    pub(super) fn open_archived(
+        &self,
+        row: &SegmentRow,
+        known: Option<Arc<Footer>>,
+    ) -> Result<SegmentReader, NotOpened> {
+        let Some(archive) = &self.options.archive else { return Err(NotOpened::Away) };
+        let source = archive.open(row).map_err(NotOpened::Archive)?;
+        let path = source.path().to_path_buf();
+        let opened = match known.or_else(|| self.footers.get(&row.key)) {
+            Some(footer) => SegmentReader::with_footer(source, Footer::clone(&footer)),
+            None => SegmentReader::open_end(source),
+        };
+        let reader = self.compared(opened.map_err(|error| NotOpened::Failed(path, error))?, row)?;
+        if reader.reads() > 0 {
+            self.footers.keep(&row.key, reader.footer());
         }
         Ok(reader)
+    }
+
+    /// Whether a second copy of a segment with a row of this status is in an archive that can be asked.
+    pub(super) fn is_archived_too(&self, row: &SegmentRow) -> bool {
+        row.status == SegmentStatus::Archived && row.archive_key.is_some() && self.options.archive.is_some()
+    }
+
+    fn compared(&self, reader: SegmentReader, row: &SegmentRow) -> Result<SegmentReader, NotOpened> {
+        let footer = reader.footer();
+        let differs = if footer.log != self.log_id {
+            "the segment is of another log"
+        } else if footer.collection != row.key.collection {
+            "the segment is of another collection"
+        } else if footer.content_digest != row.content_digest {
+            "the segment holds other records than its row says"
+        } else {
+            return Ok(reader);
+        };
+        Err(NotOpened::Other(reader.source().path().to_path_buf(), differs))
     }
 }
 
 impl NotOpened {
+    /// What is wrong, for a warning.
+    pub fn what(&self) -> String {
+        match self {
+            Self::Missing(path) => format!("its file is missing: path=`{}`", path.display()),
+            Self::Away => "it is in the archive only".to_owned(),
+            Self::Archive(error) => chain(error),
+            Self::NoDirectory(path, why) => format!("directory=`{}`: {why}", path.display()),
+            Self::Failed(_, error) => chain(error),
+            Self::Other(path, what) => format!("{what}: path=`{}`", path.display()),
+        }
+    }
+
     /// The error that a reader gives, for records `first..=last` of a collection.
     pub fn into_error(self, collection: &CollectionName, first: Sequence, last: Sequence) -> Error {
         let about = |what: &str, path: &PathBuf| {
@@ -146,7 +190,20 @@ impl NotOpened {
                 format!(
                     "records are in the archive only: collection=`{collection}`, first_sequence=`{first}`, last_sequence=`{last}`"
                 ),
-            ),
+            )
+            .with_hint("say where it is: `--archive URL`, or the setting `archive`"),
+            Self::Archive(error) => {
+                let text = format!(
+                    "records cannot be read from the archive: collection=`{collection}`, first_sequence=`{first}`, last_sequence=`{last}`"
+                );
+                // What the archive has no key of is not to be read now; it is no proof that nothing is there.
+                let kind = match error.kind() {
+                    ErrorKind::Corrupt => ErrorKind::Corrupt,
+                    ErrorKind::Unsupported => ErrorKind::Unsupported,
+                    _ => ErrorKind::Unavailable,
+                };
+                Error::new(kind, text).with_source(error)
+            }
             Self::NoDirectory(path, why) => Error::new(
                 ErrorKind::Unavailable,
                 format!(

@@ -3,17 +3,32 @@
 //! Owns: what the log asks of an archive ([`Archive`]), and what an archive may ask of the log: the local file of a segment, changes
 //! of the catalog, being woken when there is more to archive. The log knows no archive: it is given one
 //! ([`LogOptions::archive`](super::LogOptions::archive)), and is driven by the catalog's state.
+//!
+//! - `lease`: who has a segment open pins it
+//! - `evict`: local copies go
+//! - `rehydrate`: they come back
+//! - `purge`: they go for ever: the log's part in it
+
+mod evict;
+mod lease;
+mod purge;
+mod rehydrate;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use self::evict::{EvictOptions, Evicted};
+pub(in crate::log) use self::lease::{Lease, Leases};
+pub use self::rehydrate::{RehydrateOptions, Rehydrated};
 use super::{Inner, Log};
-use crate::catalog::{Group, Mutation, SegmentRow, SegmentStatus};
+use crate::catalog::{Group, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{File, OpenMode};
 use crate::segment::ReadRange;
-use crate::types::{ChangeNumber, CollectionName, Sequence};
+use crate::types::{ChangeNumber, CollectionName, Sequence, Timestamp};
 
 /// What the log needs of an archive.
 ///
@@ -24,6 +39,12 @@ pub trait Archive: Send + Sync + fmt::Debug {
     /// # Errors
     /// `NotFound` where the row names no archived object; `Invalid` for a key that is none.
     fn open(&self, row: &SegmentRow) -> Result<Arc<dyn ReadRange>>;
+
+    /// As [`open`](Self::open), for who reads it once from front to end: nothing of it is kept in memory.
+    ///
+    /// # Errors
+    /// As there.
+    fn open_once(&self, row: &SegmentRow) -> Result<Arc<dyn ReadRange>>;
 
     /// Whether a proven copy of the segment is there, by asking the store now.
     ///
@@ -36,6 +57,51 @@ pub trait Archive: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the store said.
     fn last_sequence(&self, collection: &CollectionName) -> Result<Option<Sequence>>;
+}
+
+/// How far something has come that goes from segment to segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TierProgress {
+    /// Bytes of segments that are dealt with.
+    pub bytes: u64,
+    /// Bytes of all that may have to be.
+    pub total_bytes: u64,
+}
+
+/// A segment that stayed as it is, and why.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Kept {
+    /// Which.
+    #[serde(flatten)]
+    pub segment: SegmentKey,
+    /// Why.
+    pub reason: String,
+}
+
+/// Which segments are meant; the default is all.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wanted<'a> {
+    /// Of all where empty.
+    collections: &'a [CollectionName],
+    from: Option<Sequence>,
+    until: Option<Sequence>,
+    from_time: Option<Timestamp>,
+    until_time: Option<Timestamp>,
+}
+
+impl Wanted<'_> {
+    fn has(&self, row: &SegmentRow) -> bool {
+        (self.collections.is_empty() || self.collections.contains(&row.key.collection))
+            && self.from.is_none_or(|from| row.key.last >= from)
+            && self.until.is_none_or(|until| row.key.first <= until)
+            && self.from_time.is_none_or(|from| row.timestamp_max >= from)
+            && self.until_time.is_none_or(|until| row.timestamp_min <= until)
+    }
+}
+
+fn no_archive() -> Error {
+    Error::new(ErrorKind::Unavailable, "no archive was named")
+        .with_hint("say where it is: `--archive URL`, or the setting `archive`")
 }
 
 /// Counts segments that came to be sealed, and wakes who waits for more.
@@ -126,6 +192,22 @@ impl Log {
             return Err(Error::new(ErrorKind::Unavailable, "the log is open to read only"));
         }
         Ok(())
+    }
+
+    /// A file for work that the next opening clears away; it is not there.
+    ///
+    /// # Errors
+    /// `Unavailable` where no directory takes files.
+    pub(crate) fn staging_file(&self, what: &str) -> Result<std::path::PathBuf> {
+        let healthy = self.0.directories.iter().find(|directory| directory.state() == super::DirectoryState::Healthy);
+        let directory =
+            healthy.ok_or_else(|| Error::new(ErrorKind::Unavailable, "no directory of the log takes files"))?;
+        Ok(directory.staging().join(format!("{what}-{}.tmp", self.0.next_temporary())))
+    }
+
+    /// Where the log's files are.
+    pub(crate) fn file_system(&self) -> &Arc<dyn crate::fs::FileSystem> {
+        &self.0.fs
     }
 
     /// The local file of a segment.

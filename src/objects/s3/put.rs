@@ -61,6 +61,15 @@ pub(super) fn send(
     Ok(store.send(RequestKind::Put, upload.bytes, request.send()).map(drop))
 }
 
+/// A put as the client makes it by itself: no condition, no checksum of ours, no look at what is there. For who measures what that costs.
+#[cfg(feature = "cli")]
+pub(super) fn bare(store: &S3ObjectStore, key: &str, body: Bytes) -> ObjectResult<()> {
+    let (asked, bytes) = (asked(key), body.len() as u64);
+    let request =
+        store.client(asked)?.put_object().bucket(&store.bucket).key(store.name(key)).body(ByteStream::from(body));
+    store.send(RequestKind::Put, bytes, request.send()).map(drop).map_err(|failure| store.failed(asked, failure))
+}
+
 /// What a refused put of an object means.
 pub(super) fn settle(store: &S3ObjectStore, key: &str, upload: &Upload<'_>, failure: Failure) -> ObjectResult<Put> {
     let asked = asked(key);

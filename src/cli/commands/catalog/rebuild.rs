@@ -1,12 +1,27 @@
-//! `icecore catalog rebuild [--dry-run]`
+//! `icecore catalog rebuild [--from-archive] [--dry-run]`
+
+use std::collections::BTreeMap;
 
 use super::check::findings;
-use crate::cli::{CatalogRebuildArgs, CommandResult, Context, Exit, Stdout, human, logs};
+use crate::archive;
+use crate::cli::{CatalogRebuildArgs, CommandResult, Context, Exit, Stdout, human, logs, stores};
 use crate::log::Log;
 use crate::log::catalog::{RebuildReport, Source};
+use crate::objects::Location;
 
 pub(super) fn run(context: &Context, args: &CatalogRebuildArgs) -> CommandResult {
-    let report = Log::rebuild_catalog(&logs::options(context)?, args.dry_run).map_err(logs::explain)?;
+    let options = logs::options(context)?;
+    let report = if args.from_archive {
+        let store = stores::open_patient(context, stores::location(context)?)?;
+        let mut remotes = BTreeMap::new();
+        for remote in options.remotes().map_err(logs::explain)? {
+            let location = remote.url.parse::<Location>().map_err(crate::Error::from)?;
+            remotes.insert(remote.directory, stores::open_patient(context, &location)?);
+        }
+        archive::rebuild_catalog(&options, &store, &remotes, args.dry_run).map_err(logs::explain)?
+    } else {
+        Log::rebuild_catalog(&options, args.dry_run).map_err(logs::explain)?
+    };
     let mut stdout = Stdout::lock();
     if context.json {
         let object = serde_json::to_value(&report).expect("a report is plain text and numbers");
@@ -41,6 +56,9 @@ fn render(report: &RebuildReport) -> String {
         }
         Source::History => "the history of the old catalog was whole, and was carried over with its numbers\n",
     });
+    if report.from_archive > 0 {
+        text.push_str(&format!("{} told by the archive\n", human::plural(report.from_archive, "segment")));
+    }
     if let Some(engine) = report.from_mirror {
         text.push_str(&format!("its {engine} mirror was taken for it: what it lacked is from the directories\n"));
     }

@@ -166,7 +166,7 @@ fn a_loss_behind_the_floor_makes_nothing_live() {
 }
 
 #[test]
-fn archived_copies_are_not_deleted_yet() {
+fn archived_copies_wait_for_the_archive_to_be_rid_of_them() {
     let machine = Machine::new();
     let log = machine.open();
     let last = filled(&log);
@@ -177,18 +177,54 @@ fn archived_copies_are_not_deleted_yet() {
         machine.catalog.apply(&[transition], Timestamp(1), "test").unwrap();
     };
     step(SegmentStatus::Sealed, SegmentStatus::Archiving);
-    for archived in [false, true] {
-        if archived {
-            step(SegmentStatus::Archiving, SegmentStatus::Archived);
-        }
-        let before = machine.catalog.change_number().unwrap();
-        for error in [log.plan_deletion(&name("c")).unwrap_err(), log.delete_collection(&name("c")).unwrap_err()] {
-            assert_eq!(error.kind(), ErrorKind::Unsupported);
-            assert!(error.to_string().contains("segment=`c/1-3.0`"), "{error}");
-        }
-        assert_eq!(machine.catalog.change_number().unwrap(), before);
-        assert_eq!(sequences(&log, "c").len() as u64, last);
+    let before = machine.catalog.change_number().unwrap();
+    for error in [log.plan_deletion(&name("c")).unwrap_err(), log.delete_collection(&name("c")).unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert!(error.to_string().contains("segment=`c/1-3.0`"), "{error}");
     }
+    assert_eq!(machine.catalog.change_number().unwrap(), before);
+    assert_eq!(sequences(&log, "c").len() as u64, last);
+    step(SegmentStatus::Archiving, SegmentStatus::Archived);
+    log.delete_collection(&name("c")).unwrap();
+    let check = |log: &Log| {
+        let rows = machine.catalog.segments(Some(&name("c")), None, 9).unwrap();
+        assert_eq!(rows[0].status, SegmentStatus::Purging);
+        assert!(rows[1..].iter().all(|row| row.status == SegmentStatus::Purged), "{rows:?}");
+        assert_eq!(machine.files_of("c"), [format!("{:020}-{last:020}.0.stub.avro", 1)]);
+        assert_eq!(log.collection_info(&name("c")).unwrap_err().kind(), ErrorKind::NotFound);
+    };
+    check(&log);
+    log.close().unwrap();
+    check(&machine.open());
+}
+
+#[test]
+fn what_is_held_is_not_deleted() {
+    let machine = Machine::new();
+    let log = machine.open();
+    let last = filled(&log);
+    let hold = crate::log::LegalHold {
+        name: "case 7".into(),
+        by: "legal".into(),
+        at: Timestamp(9),
+        from: None,
+        until: None,
+        note: "they asked".into(),
+    };
+    log.set_hold(&name("c"), hold.clone()).unwrap();
+    for error in [log.plan_deletion(&name("c")).unwrap_err(), log.delete_collection(&name("c")).unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert!(error.to_string().contains("hold=`case 7`, by=`legal`"), "{error}");
+    }
+    log.set_collection_settings(&name("c"), |settings| settings.set("seal.age", "1h").unwrap()).unwrap();
+    assert_eq!(log.holds(None).unwrap(), [(name("c"), hold.clone())], "other settings leave it alone");
+    assert_eq!(log.clear_hold(&name("c"), "case 8", "me").unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(log.clear_hold(&name("c"), "case 7", "judge").unwrap(), hold);
+    let newest = machine.catalog.change_number().unwrap();
+    let told = machine.catalog.changes(crate::types::ChangeNumber(newest.0 - 1), 1).unwrap().remove(0);
+    assert_eq!((told.reason.as_str(), told.kind.as_str()), ("hold `case 7` cleared by judge", "collection.put"));
+    assert_eq!(sequences(&log, "c").len() as u64, last);
+    log.delete_collection(&name("c")).unwrap();
 }
 
 /// Its losses are nobody's business any more, and what was set aside stays evidence.

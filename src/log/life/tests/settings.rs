@@ -190,6 +190,8 @@ fn what_this_program_does_not_know_is_kept_and_shown() {
             ("sync", "per-batch", SettingFrom::Log),
             ("seal.bytes", "1MiB", SettingFrom::Collection),
             ("seal.age", "1h", SettingFrom::Collection),
+            ("retention.bytes", "none", SettingFrom::Log),
+            ("retention.records", "none", SettingFrom::Log),
             ("retention.age", "\"7y\"", SettingFrom::NotUnderstood),
         ]
     );
@@ -198,7 +200,7 @@ fn what_this_program_does_not_know_is_kept_and_shown() {
     log.close().unwrap();
     let log = machine.open();
     assert_eq!(log.append(&name("c"), put("x")).unwrap_err().kind(), ErrorKind::Unsupported);
-    assert_eq!(log.effective_settings(&name("c")).unwrap()[2].from, SettingFrom::NotUnderstood);
+    assert_eq!(log.effective_settings(&name("c")).unwrap()[5].from, SettingFrom::NotUnderstood);
     let always = AppendOptions { sync: Some(SyncMode::Always), ..AppendOptions::default() };
     log.append_batch(&name("c"), &[put("x")], always).unwrap();
     log.set_collection_settings(&name("c"), |settings| settings.set("sync", "").unwrap()).unwrap();

@@ -1,0 +1,146 @@
+//! What manifests say besides segments: floors, settings (holds among them), losses and gaps, remotes.
+//!
+//! Told anew is what the catalog's history shows to be changed since the last manifest: a fact that was told twice counts once.
+
+use std::collections::BTreeSet;
+
+use crate::archive::{CollectionEntry, Entry, LossEntry, LossGone};
+use crate::catalog::{Catalog, CollectionRow, Mutation};
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::{ChangeNumber, CollectionName};
+
+/// Rows read at once.
+const PAGE_ROWS: usize = 1000;
+
+/// What changed, and up to which change that was looked for.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub entries: Vec<Entry>,
+    pub changes: ChangeNumber,
+}
+
+/// The facts behind `since`; zero stands for all. `is_wanted` says whose.
+pub(super) fn since(
+    catalog: &dyn Catalog,
+    since: ChangeNumber,
+    is_wanted: &mut dyn FnMut(&CollectionName) -> Result<bool>,
+) -> Result<Facts> {
+    // Before anything is read: what changes meanwhile is told again.
+    let changes = catalog.change_number()?;
+    let mut facts = Facts { entries: Vec::new(), changes };
+    if since.get() == 0 {
+        let mut after: Option<CollectionName> = None;
+        loop {
+            let page = catalog.collections(after.as_ref(), PAGE_ROWS)?;
+            let Some(last) = page.last() else { return Ok(facts) };
+            after = Some(last.name.clone());
+            for row in page {
+                if is_wanted(&row.name)? {
+                    tell(catalog, &row, true, &mut facts.entries)?;
+                }
+            }
+        }
+    }
+    let (mut rows, mut losses, mut gone) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    let mut at = since;
+    loop {
+        let page = catalog.changes(at, PAGE_ROWS)?;
+        let Some(last) = page.last() else { break };
+        at = last.number;
+        for change in page {
+            match change.kind.as_str() {
+                "collection.put" | "floor.raise" | "assign" => {}
+                "loss.record" | "gap.acknowledge" | "loss.recover" => {}
+                _ => continue,
+            }
+            let mutation = change.mutation().map_err(|error| {
+                let message = format!("a change of the catalog cannot be read: change=`{}`", change.number);
+                Error::new(ErrorKind::Corrupt, message).with_source(error)
+            })?;
+            match mutation {
+                Mutation::PutCollection { name, .. }
+                | Mutation::RaiseFloor { collection: name, .. }
+                | Mutation::Assign { collection: name, .. } => {
+                    rows.insert(name);
+                }
+                Mutation::RecoverLoss { collection, first, last, .. } => {
+                    gone.push(LossGone { collection: collection.clone(), first, last });
+                    losses.insert(collection);
+                }
+                Mutation::RecordLoss { collection, .. } | Mutation::AcknowledgeLoss { collection, .. } => {
+                    losses.insert(collection);
+                }
+                _ => {}
+            }
+        }
+    }
+    for loss in gone {
+        if is_wanted(&loss.collection)? {
+            facts.entries.push(Entry::LossGone(loss));
+        }
+    }
+    for name in rows.union(&losses) {
+        if !is_wanted(name)? {
+            continue;
+        }
+        if let Some(row) = catalog.collection(name)? {
+            tell(catalog, &row, losses.contains(name), &mut facts.entries)?;
+        }
+    }
+    Ok(facts)
+}
+
+fn tell(catalog: &dyn Catalog, row: &CollectionRow, with_losses: bool, entries: &mut Vec<Entry>) -> Result<()> {
+    entries.push(Entry::Collection(CollectionEntry {
+        name: row.name.clone(),
+        created_at: row.created_at,
+        floor: row.floor,
+        sealed_through: row.sealed_through,
+        settings: row.settings.clone(),
+    }));
+    if with_losses {
+        let losses = catalog.losses(Some(&row.name))?;
+        entries.extend(losses.iter().map(|loss| Entry::Loss(LossEntry::from(loss))));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::MemoryCatalog;
+    use crate::types::{Sequence, Timestamp};
+
+    fn kinds(facts: &Facts) -> Vec<&'static str> {
+        let kind = |entry: &Entry| match entry {
+            Entry::Collection(_) => "collection",
+            Entry::Loss(_) => "loss",
+            Entry::LossGone(_) => "loss_gone",
+            _ => "other",
+        };
+        facts.entries.iter().map(kind).collect()
+    }
+
+    #[test]
+    fn only_what_changed_is_told_anew() {
+        let catalog = MemoryCatalog::new();
+        let name = |text: &str| CollectionName::new(text).unwrap();
+        let put = |text: &str| Mutation::PutCollection { name: name(text), settings: "{}".into() };
+        let (first, last) = (Sequence(5), Sequence(9));
+        let apply = |mutations: &[Mutation]| catalog.apply(mutations, Timestamp(0), "test").unwrap();
+        apply(&[put("a"), put("b"), Mutation::RecordLoss { collection: name("a"), first, last }]);
+        let all = since(&catalog, ChangeNumber(0), &mut |_| Ok(true)).unwrap();
+        assert_eq!(kinds(&all), ["collection", "loss", "collection"]);
+        assert_eq!(all.changes, ChangeNumber(3));
+        assert_eq!(kinds(&since(&catalog, all.changes, &mut |_| Ok(true)).unwrap()), [""; 0]);
+        apply(&[Mutation::SetMeta { name: "x".into(), value: "y".into() }]);
+        assert_eq!(kinds(&since(&catalog, all.changes, &mut |_| Ok(true)).unwrap()), [""; 0]);
+        let (found_first, found_last) = (Sequence(5), Sequence(6));
+        let recovered = Mutation::RecoverLoss { collection: name("a"), first, last, found_first, found_last };
+        apply(&[recovered, Mutation::RaiseFloor { collection: name("b"), sequence: Sequence(3) }]);
+        let new = since(&catalog, all.changes, &mut |_| Ok(true)).unwrap();
+        assert_eq!(kinds(&new), ["loss_gone", "collection", "loss", "collection"]);
+        let ours = since(&catalog, all.changes, &mut |name| Ok(name.as_str() == "b")).unwrap();
+        assert_eq!(kinds(&ours), ["collection"]);
+    }
+}

@@ -1,0 +1,90 @@
+//! Archives beside the writers.
+//!
+//! Wakes when something was sealed, when the wait behind a failure is over, or to stop. While nothing is sealed it makes no request.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::Shared;
+use crate::error::{Error, ErrorKind, Result};
+
+/// An archiver at work. Stops when dropped.
+#[derive(Debug)]
+pub struct Running {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    pub(super) fn start(shared: Arc<Shared>) -> Result<Self> {
+        let work = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("icecore-archiver".into()).spawn(move || beside(&work));
+        let thread = thread.map_err(|error| {
+            Error::new(ErrorKind::Internal, "the archiver's thread cannot be made").with_source(error)
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Stops: uploads under way are given up, what arrived is told, and rows are set back. Returns when that is done.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    /// Whether it has ended by itself: the log was closed, or every store is somebody else's now.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn end(&mut self) {
+        self.shared.stop.stop();
+        self.shared.log.wake_archivers();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the archiver's thread panicked");
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn beside(shared: &Shared) {
+    let (mut seen, mut failures) = (0, 0);
+    while !shared.stop.is_stopped() && !shared.log.is_closed() {
+        let mut longest = match shared.pass(true, &mut |_| true) {
+            Ok(report) => {
+                failures = 0;
+                if report.archived_segments > 0 {
+                    tracing::info!(segments = report.archived_segments, bytes = report.archived_bytes, "archived");
+                }
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::Closed => return,
+            Err(error) => {
+                failures += 1;
+                tracing::error!(%error, "archiving failed");
+                Some(shared.options.retry(failures))
+            }
+        };
+        let work = shared.work();
+        if work.targets.iter().all(|target| target.ended.is_some()) {
+            return;
+        }
+        let now = shared.options.clock.monotonic();
+        let rests = work.targets.iter().filter(|target| target.ended.is_none()).map(|target| target.rest(now));
+        let parked = work.parked.values().map(|park| park.until.saturating_sub(now));
+        let waits = rests.chain(parked).filter(|wait| !wait.is_zero());
+        longest = waits.chain(longest).min().map(|wait| wait.max(Duration::from_millis(1)));
+        drop(work);
+        if shared.stop.is_stopped() {
+            return;
+        }
+        seen = shared.log.wait_for_sealed(seen, longest);
+    }
+}

@@ -1,0 +1,72 @@
+//! What manifests say of a collection, in the words of the catalog.
+
+use super::super::manifest::{LossEntry, ManifestMark};
+use super::super::state::{ArchiveState, holes};
+use crate::catalog::LossRow;
+use crate::log::catalog::restore::FromArchive;
+use crate::types::{CollectionName, Sequence, Timestamp};
+
+/// What all places together tell of a collection (those that are homes of segments with their ids).
+pub(in crate::archive) fn from_archive<'a>(
+    name: &CollectionName,
+    places: impl Iterator<Item = (Option<&'a str>, &'a ArchiveState)>,
+    now: Timestamp,
+) -> FromArchive {
+    let mut told = FromArchive {
+        name: name.clone(),
+        created_at: now,
+        floor: Sequence::FIRST,
+        end: Sequence(0),
+        settings: None,
+        segments: Vec::new(),
+        losses: Vec::new(),
+    };
+    for (remote, state) in places {
+        let Some(collection) = state.collections().get(name) else { continue };
+        told.created_at = told.created_at.min(collection.created_at());
+        told.floor = told.floor.max(collection.floor());
+        told.end = told.end.max(collection.last_sequence());
+        if let (None, Some(entry)) = (&told.settings, &collection.entry) {
+            told.settings = Some(entry.settings.clone());
+        }
+        for segment in collection.segments.values() {
+            let key = segment.object_key();
+            let key = remote.map_or_else(|| key.to_string(), |remote| format!("@{remote}/{key}"));
+            told.segments.push(segment.row("", key));
+        }
+        for loss in collection.losses.values() {
+            let is_known = told.losses.iter().any(|known| (known.first, known.last) == (loss.first, loss.last));
+            if !is_known {
+                told.losses.push(loss_row(loss));
+            }
+        }
+    }
+    told.settings.get_or_insert_with(|| "{}".to_owned());
+    told
+}
+
+/// Adds to the losses what no segment has, and nothing says is missing, though it was there; returns it.
+pub(super) fn add_lost(told: &mut FromArchive, mark: &ManifestMark, now: Timestamp) -> Vec<(Sequence, Sequence)> {
+    let archived = told.segments.iter().map(|row| row.key.last).max().unwrap_or_default();
+    let segments = told.segments.iter().map(|row| (row.key.first, row.key.last));
+    let covered = segments.chain(told.losses.iter().map(|loss| (loss.first, loss.last))).collect();
+    let lost = holes(told.floor, told.end, covered);
+    for &(first, last) in &lost {
+        let why = if first > archived { "sealed, but not archived by then" } else { "in none of its segments" };
+        let reason = format!("restored from manifest {}: {why}", mark.number);
+        let collection = told.name.clone();
+        told.losses.push(LossRow { collection, first, last, reason, found_at: now, acknowledged: None });
+    }
+    lost
+}
+
+fn loss_row(loss: &LossEntry) -> LossRow {
+    LossRow {
+        collection: loss.collection.clone(),
+        first: loss.first,
+        last: loss.last,
+        reason: loss.reason.clone(),
+        found_at: loss.found_at,
+        acknowledged: loss.acknowledged.as_ref().map(|taken| (taken.by.clone(), taken.at)),
+    }
+}

@@ -1,0 +1,21 @@
+//! The archiver over a store that goes wrong, on the simulated file system, with the catalog in memory and in SQLite.
+//!
+//! - `matrix`: every fault at every call, then another try, and another opening
+//! - `kills`: the process ends at every step
+//! - `racing`: two archivers, one prefix, paused and resumed at every step
+//! - `requests`: how many are made, and none while nothing is sealed
+//! - `segments`: what befalls single segments: damage, conflicts, holes, homes
+//!
+//! What must hold is in `world`, and is checked after each run.
+
+#![allow(clippy::unwrap_used, reason = "a test panics where something is not as it should be")]
+
+#[path = "../crash/kept.rs"]
+mod kept;
+
+mod kills;
+mod matrix;
+mod racing;
+mod requests;
+mod segments;
+mod world;

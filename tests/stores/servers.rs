@@ -1,0 +1,145 @@
+//! The servers, started when a test wants one.
+//!
+//! Tests that run at the same time share one of each kind: it ends with the last that holds it. A test that kills or pauses has its own.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::admin;
+use super::engine::Container;
+use super::seaweed::{self, Seaweed};
+use super::wait_for;
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Minio,
+    Azurite,
+    Seaweed,
+}
+
+enum Runs {
+    Container(Container),
+    Process(Seaweed),
+    /// Somebody else's.
+    Elsewhere(SocketAddr),
+}
+
+/// A server that answers.
+pub struct Server {
+    pub kind: Kind,
+    runs: Runs,
+}
+
+static SHARED: [Mutex<Weak<Server>>; 3] = [const { Mutex::new(Weak::new()) }; 3];
+
+/// The one that tests share.
+#[track_caller]
+pub fn shared(kind: Kind) -> Arc<Server> {
+    // Where one failed to start, the next test tries again, and says so too.
+    let mut shared = SHARED[kind as usize].lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let server = own(kind);
+        *shared = Arc::downgrade(&server);
+        server
+    })
+}
+
+/// One for a test alone.
+#[track_caller]
+pub fn own(kind: Kind) -> Arc<Server> {
+    let image = |variable: &str, public: &str| std::env::var(variable).unwrap_or_else(|_| public.to_owned());
+    let runs = match kind {
+        Kind::Minio => {
+            let image = image("MINIO_IMAGE", "minio/minio:RELEASE.2025-09-07T16-13-09Z");
+            let environment =
+                [("MINIO_ROOT_USER", "minioadmin"), ("MINIO_ROOT_PASSWORD", "minio-secret"), ("MINIO_UPDATE", "off")];
+            Runs::Container(Container::start(&image, 9000, &environment, &["server", "/data"]))
+        }
+        Kind::Azurite => {
+            let image = image("AZURITE_IMAGE", "mcr.microsoft.com/azure-storage/azurite:3.35.0");
+            let command = ["azurite-blob", "--location", "/data", "--blobHost", "0.0.0.0", "--disableTelemetry"];
+            Runs::Container(Container::start(&image, 10_000, &[], &command))
+        }
+        Kind::Seaweed => Runs::Process(Seaweed::start()),
+    };
+    let server = Arc::new(Server { kind, runs });
+    server.wait_until_it_answers();
+    server
+}
+
+impl Server {
+    /// One that was started by other means.
+    pub fn elsewhere(kind: Kind, address: SocketAddr) -> Self {
+        Self { kind, runs: Runs::Elsewhere(address) }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        match &self.runs {
+            Runs::Container(container) => container.address(),
+            Runs::Process(process) => process.address(),
+            Runs::Elsewhere(address) => *address,
+        }
+    }
+
+    /// The account, and its secret, that may do everything.
+    pub fn credentials(&self) -> (&'static str, &'static str) {
+        match self.kind {
+            Kind::Minio => ("minioadmin", "minio-secret"),
+            Kind::Azurite => admin::AZURE_DEVELOPMENT,
+            Kind::Seaweed => seaweed::ALL,
+        }
+    }
+
+    pub fn kill(&self) {
+        match &self.runs {
+            Runs::Container(container) => container.kill(),
+            Runs::Process(process) => process.kill(),
+            Runs::Elsewhere(_) => unreachable!("it is not ours"),
+        }
+    }
+
+    /// After a kill; returns when it answers.
+    #[track_caller]
+    pub fn restart(&self) {
+        match &self.runs {
+            Runs::Container(container) => container.restart(),
+            Runs::Process(process) => process.restart(),
+            Runs::Elsewhere(_) => unreachable!("it is not ours"),
+        }
+        self.wait_until_it_answers();
+    }
+
+    pub fn pause(&self) {
+        match &self.runs {
+            Runs::Container(container) => container.pause(),
+            Runs::Process(process) => process.pause(),
+            Runs::Elsewhere(_) => unreachable!("it is not ours"),
+        }
+    }
+
+    pub fn unpause(&self) {
+        match &self.runs {
+            Runs::Container(container) => container.unpause(),
+            Runs::Process(process) => process.unpause(),
+            Runs::Elsewhere(_) => unreachable!("it is not ours"),
+        }
+    }
+
+    /// A listing of its buckets succeeds: its port alone may be open long before.
+    #[track_caller]
+    fn wait_until_it_answers(&self) {
+        wait_for(&format!("{:?} answers", self.kind), || {
+            admin::list_buckets(self).ok().filter(|answer| answer.status == 200)
+        });
+        if self.kind == Kind::Seaweed {
+            // What keeps the bytes may join later than what keeps the names.
+            admin::create_bucket(self, "is-ready");
+            wait_for("SeaweedFS stores and reads", || {
+                let put = admin::send(self, "PUT", "/is-ready/object", &[], b"bytes").ok()?;
+                let get = admin::send(self, "GET", "/is-ready/object", &[], b"").ok()?;
+                (put.status == 200 && get.body == "bytes").then_some(())
+            });
+        }
+    }
+}

@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::pool::Feed;
 use super::target::told;
 use super::upload::{Job, Trouble};
-use super::{ArchiveProgress, ArchiveReport, FailedSegment, Park, Shared, StoreFailure, Work, facts};
+use super::{ArchiveProgress, ArchiveReport, FailedSegment, Shared, StoreFailure, Work, facts};
 use crate::archive::intent::{self, Intent, row_key};
 use crate::archive::{ArchivedSegment, Entry, RemoteEntry};
 use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentRow, SegmentStatus};

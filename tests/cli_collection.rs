@@ -48,9 +48,12 @@ fn a_collection_is_created_with_settings_of_its_own() {
         ]
     );
     let with = workspace.run("--data d collection show audit --set segment.bytes=1MiB").expect_code(0).stdout;
-    for line in
-        ["collection        audit", "next sequence     1", "setting     value   from", "seal.bytes  1MiB    log"]
-    {
+    for line in [
+        "collection        audit",
+        "next sequence     1",
+        "setting            value   from",
+        "seal.bytes         1MiB    log",
+    ] {
         assert!(with.lines().any(|shown| shown == line), "{line}\n{with}");
     }
     // There already: an error, unless that is fine.

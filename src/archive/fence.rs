@@ -19,6 +19,7 @@
 //! heads of the manifests say that it is due. A checkpoint that cannot be written makes no commit fail.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -57,6 +58,8 @@ pub struct Claim {
     clock: Arc<dyn Clock>,
     writer: WriterId,
     newest: (ManifestHead, ManifestMark),
+    /// How long the store is to refuse to delete a manifest.
+    retain: Option<Duration>,
     fenced: OnceLock<ManifestMark>,
     /// Before this number no checkpoint is tried: one failed.
     no_checkpoint_before: ManifestNumber,
@@ -76,6 +79,21 @@ impl Claim {
         clock: Arc<dyn Clock>,
         hint: Option<ManifestMark>,
     ) -> Result<Self> {
+        Self::take_retained(store, log, epoch, clock, hint, None)
+    }
+
+    /// As [`take`](Self::take); the store is to refuse to delete each manifest of ours for so long.
+    ///
+    /// # Errors
+    /// As there; `Unsupported` where the store cannot.
+    pub fn take_retained(
+        store: Arc<dyn ObjectStore>,
+        log: LogId,
+        epoch: Epoch,
+        clock: Arc<dyn Clock>,
+        hint: Option<ManifestMark>,
+        retain: Option<Duration>,
+    ) -> Result<Self> {
         let writer = WriterId(clock.random());
         let mut hint = hint;
         for _ in 0..RACES_MAX {
@@ -93,13 +111,16 @@ impl Claim {
             };
             let (bytes, mark) = encode(&head, &[]);
             let bytes = Bytes::from(bytes);
-            match store.put_if_absent(&head.number.key(), &Upload::of_bytes(&bytes)) {
-                Ok(Put::Created | Put::SameThere) => return Ok(Self::new(store, clock, writer, (head, mark))),
+            let upload = retained(Upload::of_bytes(&bytes), &*clock, retain);
+            match store.put_if_absent(&head.number.key(), &upload) {
+                Ok(Put::Created | Put::SameThere) => {
+                    return Ok(Self::new(store, clock, writer, (head, mark), retain));
+                }
                 Ok(Put::OtherThere) => {}
                 Err(error) => match chain::read_one(&*store, head.number) {
                     // It did happen.
                     Ok(Some(found)) if found.mark == mark => {
-                        return Ok(Self::new(store, clock, writer, (head, mark)));
+                        return Ok(Self::new(store, clock, writer, (head, mark), retain));
                     }
                     Ok(Some(_)) => {}
                     Ok(None) | Err(_) => return Err(error.into()),
@@ -115,8 +136,9 @@ impl Claim {
         clock: Arc<dyn Clock>,
         writer: WriterId,
         newest: (ManifestHead, ManifestMark),
+        retain: Option<Duration>,
     ) -> Self {
-        Self { store, clock, writer, newest, fenced: OnceLock::new(), no_checkpoint_before: ManifestNumber(0) }
+        Self { store, clock, writer, newest, retain, fenced: OnceLock::new(), no_checkpoint_before: ManifestNumber(0) }
     }
 
     /// The newest manifest that is known to be ours.
@@ -156,7 +178,15 @@ impl Claim {
             return Ok(self.newest.1);
         }
         self.must_not_be_fenced()?;
-        loop {
+        for tries in 0.. {
+            if tries == RACES_MAX {
+                // It takes no manifest, and shows none.
+                let (place, number) = (self.store.place(), self.newest.0.number.next());
+                let message = format!(
+                    "a store says that a manifest is there, and shows none: store=`{place}`, manifest=`{number}`"
+                );
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
             let count = entries.len() as u64;
             let (before, mark) = &self.newest;
             let head = next(before, mark, before.epoch, self.writer, self.clock.now(), count);
@@ -166,7 +196,8 @@ impl Claim {
             }
             check_lines(&bytes)?;
             let bytes = Bytes::from(bytes);
-            match self.store.put_if_absent(&head.number.key(), &Upload::of_bytes(&bytes)) {
+            let upload = retained(Upload::of_bytes(&bytes), &*self.clock, self.retain);
+            match self.store.put_if_absent(&head.number.key(), &upload) {
                 Ok(Put::Created | Put::SameThere) => {
                     self.newest = (head, mark);
                     break;
@@ -267,7 +298,8 @@ impl Claim {
         (head.checkpoint, head.base, head.entries_since) = (true, head.number, 0);
         let checkpoint = Checkpoint::new(&state, &mut head);
         let mark = checkpoint.mark(&head);
-        match self.store.put_if_absent(&head.number.key(), &checkpoint.upload()) {
+        let upload = retained(checkpoint.upload(), &*self.clock, self.retain);
+        match self.store.put_if_absent(&head.number.key(), &upload) {
             Ok(Put::Created | Put::SameThere) => {
                 self.newest = (head, mark);
                 Ok(mark)
@@ -281,6 +313,10 @@ impl Claim {
             },
         }
     }
+}
+
+fn retained<'a>(upload: Upload<'a>, clock: &dyn Clock, retain: Option<Duration>) -> Upload<'a> {
+    Upload { retain_until: retain.map(|span| clock.now().saturating_add(span)), ..upload }
 }
 
 fn first(log: LogId, epoch: Epoch, writer: WriterId, at: crate::types::Timestamp) -> ManifestHead {

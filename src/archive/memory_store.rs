@@ -10,6 +10,7 @@ use crate::objects::{
     Abilities, Head, Listed, Meter, ObjectError, ObjectErrorKind, ObjectKey, ObjectResult, ObjectStore, Page, Proof,
     Put, RequestKind, Upload, Version,
 };
+use crate::types::Timestamp;
 
 /// How a call ends that does not end well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub struct MemoryStore {
     late: Mutex<Vec<(String, Bytes)>>,
     /// Under a delete marker.
     hidden: Mutex<BTreeMap<String, Bytes>>,
+    retained: Mutex<Vec<Timestamp>>,
     hook: Mutex<Option<Arc<Hook>>>,
     calls: AtomicU64,
     meter: Meter,
@@ -69,6 +71,11 @@ impl MemoryStore {
 
     pub fn remove(&self, key: &str) -> Option<Bytes> {
         self.objects.lock().unwrap().remove(key)
+    }
+
+    /// Until when what was put is to stay, where that was asked for.
+    pub fn retained(&self) -> Vec<Timestamp> {
+        self.retained.lock().unwrap().clone()
     }
 
     /// Puts a delete marker over an object, as a versioned bucket does.
@@ -130,6 +137,7 @@ impl ObjectStore for MemoryStore {
         }
         assert_eq!(crate::avro::sha256(&bytes), upload.sha256);
         let bytes = Bytes::from(bytes);
+        self.retained.lock().unwrap().extend(upload.retain_until);
         let fault = self.begin("put", key.as_str())?;
         let unknown = || error(ObjectErrorKind::OutcomeUnknown, "put", key.as_str());
         match fault {

@@ -34,6 +34,7 @@ pub mod ls;
 pub mod manifest;
 #[cfg(test)]
 pub(crate) mod memory_store;
+pub mod overview;
 pub mod price;
 pub mod reader;
 pub mod restore;
@@ -50,6 +51,7 @@ pub use manifest::{
     ArchivedSegment, CatalogSnapshot, CollectionEntry, Entry, LossEntry, LossGone, Manifest, ManifestHead,
     ManifestMark, ManifestNumber, RemoteEntry, RemovedSegment, WriterId,
 };
+pub use overview::ArchiveOverview;
 pub use price::PriceTable;
 pub use reader::{ArchiveReader, ReaderOptions};
 pub use restore::{RestoreOptions, RestoreProgress, Restored, rebuild_catalog, restore};

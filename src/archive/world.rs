@@ -9,6 +9,7 @@ use crate::clock::FakeClock;
 use crate::fs::SimulatedFileSystem;
 use crate::fs::simulated::{Cut, Operation};
 use crate::objects::{LocalObjectStore, Meter, ObjectStore, Put, RequestKind, SegmentObject, Upload};
+use crate::testing::faulty_store::FaultyStore;
 use crate::types::{ChangeNumber, CollectionName, NewRecord, Timestamp};
 use crate::{Log, LogOptions, ReadOptions};
 
@@ -53,6 +54,13 @@ impl World {
         let mut options = self.options_without_archive();
         options.archive = Some(Arc::new(ArchiveReader::new(Some(self.store.clone()), ReaderOptions::default())));
         options
+    }
+
+    /// The log reads from another store.
+    pub fn open_with(&self, store: &Arc<FaultyStore>) -> Log {
+        let store = Arc::clone(store) as Arc<dyn ObjectStore>;
+        let archive = ArchiveReader::new(Some(store), ReaderOptions::default());
+        Log::open(LogOptions { archive: Some(Arc::new(archive)), ..self.options_without_archive() }).unwrap()
     }
 
     pub fn options_without_archive(&self) -> LogOptions {

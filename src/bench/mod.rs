@@ -4,10 +4,11 @@
 //! the ratio holds on a noisy machine too. Nothing is asserted: who runs it reads the ratios.
 //!
 //! - [`raw`]: the limit
-//! - `appending`, `reopening`, `memory`, `catalog`, `directories`: what is measured
+//! - `appending`, `reopening`, `memory`, `catalog`, `directories`, `archive`: what is measured
 //! - [`measure`]: medians and quantiles
 
 mod appending;
+mod archive;
 mod catalog;
 mod directories;
 pub mod measure;
@@ -24,6 +25,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{EntryKind, FileSystem};
 use crate::log::{Log, LogOptions};
+use crate::objects::{Location, StoreOptions};
 
 /// A sync faster than this reaches no medium that keeps its bytes without power.
 pub const SYNC_PLAUSIBLE_MIN: Duration = Duration::from_micros(8);
@@ -104,7 +106,7 @@ pub struct Scenario {
 }
 
 /// Every scenario, in the order in which they run.
-pub const SCENARIOS: [Scenario; 9] = [
+pub const SCENARIOS: [Scenario; 10] = [
     Scenario {
         name: "one-writer",
         help: "one writer, one 256-byte record per durable append: latency",
@@ -150,6 +152,11 @@ pub const SCENARIOS: [Scenario; 9] = [
         help: "100 collections of 10 MB over 4 directories, beside 1; 10,000 collections: open and recover, time and memory",
         run: directories::run,
     },
+    Scenario {
+        name: "archive",
+        help: "256 MiB of segments to a store (--archive, or a directory here), beside bare puts; reading out of the middle",
+        run: archive::run,
+    },
 ];
 
 /// What a scenario has a process of its own do.
@@ -166,6 +173,8 @@ pub struct Bench {
     pub clock: Arc<dyn Clock>,
     /// A folder of its own, removed afterwards.
     pub folder: PathBuf,
+    /// The store that the scenario `archive` uses, and how it is reached; a directory of its own without one.
+    pub archive: Option<(Location, StoreOptions)>,
     /// How much of the work is done, in percent, by the scenarios that can do less.
     pub scale: u32,
 }
@@ -179,7 +188,7 @@ impl Bench {
         let unique = crate::types::ids::hex(&clock.random()[..4]);
         let folder = dir.join(format!("icecore-bench-{unique}"));
         crate::fs::durable::create_dir_all(&*fs, &folder)?;
-        Ok(Self { fs, clock, folder, scale: 100 })
+        Ok(Self { fs, clock, folder, archive: None, scale: 100 })
     }
 
     /// This many, by the scale; at least one.
@@ -270,7 +279,7 @@ pub fn memory_peak(fs: &dyn FileSystem, process: u32) -> Option<u64> {
 /// # Errors
 /// `Invalid` for a name that there is not.
 pub fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
-    static ALL: [Scenario; 9] = SCENARIOS;
+    static ALL: [Scenario; 10] = SCENARIOS;
     static PARTS_OF_ALL: [Scenario; 2] = PARTS;
     if names.is_empty() {
         return Ok(ALL.iter().collect());

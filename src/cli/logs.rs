@@ -15,6 +15,7 @@ use crate::log::catalog::CatalogLook;
 use crate::log::identity::Identity;
 use crate::log::{Keep, Limits, Log, LogOptions, Retention, SyncMode};
 use crate::objects::{InvalidLocation, Location};
+use crate::types::CollectionName;
 use crate::{Error, ErrorKind};
 
 /// Opens the log; makes it where it is absent.
@@ -41,6 +42,34 @@ pub(super) fn open_existing(context: &Context) -> Result<Log, Failure> {
 /// Opens a log that must be there to read, beside a writer or without one.
 pub(super) fn open_read_only(context: &Context) -> Result<Log, Failure> {
     Log::open_read_only(options(context)?).map_err(explain)
+}
+
+/// What a log is opened with to read it: the one that `--data` names, or, without that, one that is only in its archive, of which `only` this
+/// collection is wanted, where one is given.
+pub(super) fn options_to_read(context: &Context, only: Option<&CollectionName>) -> Result<LogOptions, Failure> {
+    let settings = context.config.settings();
+    if !settings.data.is_empty() || settings.archive.url.is_none() {
+        return options(context);
+    }
+    if context.alone.get().is_none() {
+        let alone = super::stores::alone(
+            context,
+            only,
+            LogOptions { clock: Arc::clone(&context.clock), ..LogOptions::new([] as [&Path; 0]) },
+        )?;
+        let _ = context.alone.set(alone);
+    }
+    Ok(context.alone.get().expect("it was just set").options().clone())
+}
+
+/// Opens such a log.
+pub(super) fn open_to_read(context: &Context, only: Option<&CollectionName>) -> Result<Log, Failure> {
+    Log::open_read_only(options_to_read(context, only)?).map_err(explain)
+}
+
+/// Opens the catalog of such a log, and nothing else.
+pub(super) fn look_to_read(context: &Context) -> Result<CatalogLook, Failure> {
+    CatalogLook::open(&options_to_read(context, None)?).map_err(explain)
 }
 
 /// Opens the catalog of a log that must be there, and nothing else, to read.

@@ -32,6 +32,7 @@ pub use output::{write_json, write_raw};
 pub use progress::{Progress, Unit};
 pub use stdout::{Output, OutputError, Stdout};
 
+use crate::archive::restore::alone::Alone;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LogLevel, Raw, Sources};
 use crate::{Error, ErrorKind};
@@ -47,6 +48,8 @@ pub struct Context {
     pub interrupt: Interrupt,
     /// What time it is.
     pub clock: std::sync::Arc<dyn Clock>,
+    /// An archive that is read without a log: its catalog lies in a temporary folder, which goes with this.
+    alone: std::sync::OnceLock<Alone>,
 }
 
 impl Context {
@@ -143,7 +146,7 @@ fn context(cli: &Cli) -> Result<Context, Failure> {
     let clock = std::sync::Arc::new(SystemClock::new());
     // Where a command does not look at it, Ctrl-C ends the process as it does elsewhere: every state is safe to be left.
     let interrupt = if cli.command.ends_in_order() { Interrupt::listen()? } else { Interrupt::default() };
-    Ok(Context { config, json: cli.global.json, interrupt, clock })
+    Ok(Context { config, json: cli.global.json, interrupt, clock, alone: std::sync::OnceLock::new() })
 }
 
 /// Flags are the strongest source; `--set` comes before the flags that have a name of their own.

@@ -2,10 +2,14 @@
 //!
 //! Owns: what a setting is called in the library. Credentials are never settings: they come by each vendor's own ways.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Context, Failure};
+use crate::archive::archiver::{Noted, Running};
+use crate::archive::chain;
+use crate::archive::restore::alone::Alone;
 use crate::archive::retention::Targets;
 use crate::archive::{ArchiveReader, Archiver, ArchiverOptions, PriceTable, ReaderOptions, TargetStore};
 use crate::config::{Amount, Settings};
@@ -16,6 +20,7 @@ use crate::log::{Log, LogOptions};
 use crate::objects::options::{AzureOptions, S3Options};
 use crate::objects::patient::{Patience, PatientStore, Stop};
 use crate::objects::{LocalObjectStore, Location, ObjectStore, StoreOptions, open_store};
+use crate::types::CollectionName;
 
 /// Whoever waits at a terminal waits a minute.
 const PATIENCE: Patience = Patience {
@@ -79,17 +84,19 @@ pub(super) fn reader(context: &Context, log: &LogOptions) -> Result<Option<Arc<d
 }
 
 /// The stores that segments go to: the archive that the settings name, and the homes that the log has. A directory that is to be the archive
-/// is made, where it is absent or empty.
-pub(super) fn targets(context: &Context, log: &LogOptions) -> Result<Vec<TargetStore>, Failure> {
+/// is made, where nothing was archived yet: later, one that is empty is a disk that is not mounted.
+pub(super) fn targets(context: &Context, log: &Log, options: &LogOptions) -> Result<Vec<TargetStore>, Failure> {
     let mut targets = Vec::new();
     if let Some(location) = &context.config.settings().archive.url {
-        if let Location::Local(path) = location {
+        if let Location::Local(path) = location
+            && Noted::read(&**log.catalog(), None)?.is_none()
+        {
             LocalObjectStore::create(super::logs::file_system(), path).map_err(Error::from)?;
         }
         let (url, store) = (absolute(location).to_string(), open(context, location)?);
         targets.push(TargetStore { remote: None, url, store });
     }
-    for remote in log.remotes()? {
+    for remote in options.remotes()? {
         let location: Location = remote.url.parse().map_err(Error::from)?;
         let store = open(context, &location)?;
         targets.push(TargetStore { remote: Some(remote.directory), url: remote.url, store });
@@ -125,6 +132,15 @@ pub(super) fn archiver(context: &Context, log: &Log, targets: Vec<TargetStore>) 
     Ok(Archiver::new(log, targets, options)?)
 }
 
+/// Archives beside the writer that `log` is, where the settings name an archive or the log has homes of segments. Stops when dropped.
+pub(super) fn archive_beside(context: &Context, log: &Log, options: &LogOptions) -> Result<Option<Running>, Failure> {
+    let targets = targets(context, log, options)?;
+    if targets.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(archiver(context, log, targets)?.start()?))
+}
+
 /// What the settings say that requests and bytes cost.
 pub(super) fn prices(settings: &Settings) -> PriceTable {
     const GIB_PER_GB: f64 = 1e9 / (1u64 << 30) as f64;
@@ -152,6 +168,39 @@ pub(super) fn purge_targets(context: &Context, log: &Log) -> Result<Targets, Fai
         remotes.push((remote.directory, open_patient(context, &location)?));
     }
     Ok(Targets::take(log, archive, remotes, &context.clock)?)
+}
+
+/// The log that is only in the archive that the settings name.
+pub(super) fn alone(context: &Context, only: Option<&CollectionName>, options: LogOptions) -> Result<Alone, Failure> {
+    let store = open_patient(context, location(context)?)?;
+    let remotes = homes(context, &*store)?;
+    let name = format!("icecore-{}", crate::types::ids::hex(&context.clock.random()));
+    let folder = std::env::temp_dir().join(name);
+    let reader = ReaderOptions { cache_bytes: context.config.settings().archive.cache_bytes.0 };
+    let only = only.map(std::slice::from_ref);
+    Ok(Alone::open(&store, remotes, only, &folder, options, reader)?)
+}
+
+/// The homes of segments that an archive names, by their ids. One that cannot be talked to is left out, and told by who needs it.
+pub(super) fn homes(
+    context: &Context,
+    archive: &dyn ObjectStore,
+) -> Result<BTreeMap<String, Arc<dyn ObjectStore>>, Failure> {
+    let mut homes = BTreeMap::new();
+    for (id, url) in chain::state(archive)?.remotes() {
+        match url
+            .parse::<Location>()
+            .map_err(|error| crate::Error::from(error).into())
+            .and_then(|location| open_patient(context, &location))
+        {
+            Ok(store) => drop(homes.insert(id.clone(), store)),
+            Err(Failure::Error(_, error)) => {
+                tracing::warn!(store = url, %error, "a home of segments cannot be read");
+            }
+            Err(closed) => return Err(closed),
+        }
+    }
+    Ok(homes)
 }
 
 /// What the settings say of how stores are reached.

@@ -420,7 +420,8 @@ impl Inner {
         }
     }
 
-    fn set_aside(&self, index: usize, path: &Path) -> Result<()> {
+    /// Moves a file to its directory's quarantine; absent is fine.
+    pub(super) fn set_aside(&self, index: usize, path: &Path) -> Result<()> {
         let directories: Vec<_> =
             self.directories.iter().map(|directory| (directory.id.clone(), directory.path.clone())).collect();
         let context = Context {

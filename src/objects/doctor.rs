@@ -194,9 +194,11 @@ impl Examination<'_> {
             return true;
         };
         let trouble = trouble_of(error);
-        let said = match &error.source {
-            Some(source) => format!("{}: {source}", error.what),
-            None => error.what.to_string(),
+        let said = match (&error.source, error.said()) {
+            // Only an answer of the service says more than we do.
+            (_, Some(said)) if said.status == 0 => error.what.to_string(),
+            (Some(source), _) => format!("{}: {source}", error.what),
+            (None, _) => error.what.to_string(),
         };
         self.push(check, when_not, trouble, said, self.vendor.hint(check, trouble));
         false

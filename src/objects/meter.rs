@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A kind of request, as stores charge for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RequestKind {
     /// Sends an object, a part or a block, or begins, ends or abandons an object in parts.
@@ -38,7 +38,7 @@ struct Counters {
 }
 
 /// What was asked of a store, of one kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Usage {
     /// Which kind.
     pub kind: RequestKind,
@@ -50,6 +50,38 @@ pub struct Usage {
     pub sent_bytes: u64,
     /// Bytes of objects that were received.
     pub received_bytes: u64,
+}
+
+impl Usage {
+    /// Nothing.
+    #[must_use]
+    pub const fn none(kind: RequestKind) -> Self {
+        Self { kind, requests: 0, failed: 0, sent_bytes: 0, received_bytes: 0 }
+    }
+
+    /// With what was asked besides.
+    #[must_use]
+    pub const fn plus(self, more: &Self) -> Self {
+        Self {
+            kind: self.kind,
+            requests: self.requests + more.requests,
+            failed: self.failed + more.failed,
+            sent_bytes: self.sent_bytes + more.sent_bytes,
+            received_bytes: self.received_bytes + more.received_bytes,
+        }
+    }
+
+    /// Without what was asked before.
+    #[must_use]
+    pub const fn minus(self, before: &Self) -> Self {
+        Self {
+            kind: self.kind,
+            requests: self.requests.saturating_sub(before.requests),
+            failed: self.failed.saturating_sub(before.failed),
+            sent_bytes: self.sent_bytes.saturating_sub(before.sent_bytes),
+            received_bytes: self.received_bytes.saturating_sub(before.received_bytes),
+        }
+    }
 }
 
 impl Meter {
@@ -104,7 +136,7 @@ mod tests {
         meter.received(RequestKind::Get, 7);
         let put = Usage { kind: RequestKind::Put, requests: 2, failed: 1, sent_bytes: 15, received_bytes: 0 };
         let get = Usage { kind: RequestKind::Get, requests: 1, failed: 0, sent_bytes: 0, received_bytes: 7 };
-        let none = |kind| Usage { kind, requests: 0, failed: 0, sent_bytes: 0, received_bytes: 0 };
+        let none = Usage::none;
         assert_eq!(
             meter.all(),
             [put, get, none(RequestKind::Head), none(RequestKind::List), none(RequestKind::Delete)]

@@ -161,7 +161,7 @@ pub struct Version {
 }
 
 /// What a store turned out to be able to do.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Abilities {
     /// It refuses a put on a key that is taken. Without this nothing is archived there.
     pub conditional_put: bool,

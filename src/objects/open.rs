@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{LocalObjectStore, Location, ObjectStore, StoreOptions};
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::fs::FileSystem;
 
 /// Makes what talks to a store. Nothing is sent yet.
@@ -34,7 +34,9 @@ pub fn open_store(
     }
 }
 
-fn not_built(location: &Location, feature: &str) -> Error {
+#[cfg(not(all(feature = "s3", feature = "azure")))]
+fn not_built(location: &Location, feature: &str) -> crate::Error {
     let message = format!("this build cannot talk to the store: store=`{location}`, feature=`{feature}`");
-    Error::new(ErrorKind::Unsupported, message).with_hint("build icecore with that feature, or use a `file://` store")
+    crate::Error::new(crate::ErrorKind::Unsupported, message)
+        .with_hint("build icecore with that feature, or use a `file://` store")
 }

@@ -97,11 +97,11 @@ impl SegmentReader {
     pub fn open_end(source: Arc<dyn ReadRange>) -> Result<Self, SegmentError> {
         let source = Counted { inner: source, reads: 0.into() };
         let len = source.len()?;
-        let mut tail = read_tail(&source, len)?;
-        if tail.is_err() && source.distrust() {
-            tail = read_tail(&source, len)?;
+        let mut tail = read_tail(&source, len);
+        if matches!(tail, Ok(Err(_)) | Err(SegmentError::Damaged(_))) && source.distrust() {
+            tail = read_tail(&source, len);
         }
-        let tail = tail.map_err(|none| SegmentError::damaged(source.path(), none.offset, None, none.what))?;
+        let tail = tail?.map_err(|none| SegmentError::damaged(source.path(), none.offset, None, none.what))?;
         if tail.footer.data_end() > tail.seal_offset {
             let what = "its index points beyond its end";
             return Err(SegmentError::damaged(source.path(), len, Some(tail.footer.covers), what));
@@ -176,6 +176,16 @@ impl SegmentReader {
             Err(SegmentError::Damaged(_)) if self.inner.source.distrust() => self.read_block(entry),
             read => read,
         }
+    }
+
+    /// Says that these blocks will be read soon ([`ReadRange::prepare`]).
+    ///
+    /// # Panics
+    /// When one of them is not there.
+    pub fn prepare(&self, blocks: std::ops::RangeInclusive<usize>) {
+        let part = |entry: &BlockEntry| (entry.offset, usize::try_from(entry.bytes).unwrap_or(usize::MAX));
+        let parts: Vec<(u64, usize)> = self.footer().blocks[blocks].iter().map(part).collect();
+        self.inner.source.prepare(&parts);
     }
 
     fn read_block(&self, entry: &BlockEntry) -> Result<Block, SegmentError> {

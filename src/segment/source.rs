@@ -34,6 +34,12 @@ pub trait ReadRange: Send + Sync + std::fmt::Debug {
     /// What the file system or the store said; [`SegmentError::Damaged`] where the bytes end before that.
     fn read(&self, offset: u64, bytes: usize) -> Result<Bytes, SegmentError>;
 
+    /// These parts, which lie one behind the other without a gap, will be read soon: where each read costs, they come at once. What
+    /// fails here fails again when it is read.
+    fn prepare(&self, parts: &[(u64, usize)]) {
+        let _ = parts;
+    }
+
     /// What was read is not what it should be: nothing of it is kept. Whether reading again may give something else.
     fn distrust(&self) -> bool {
         false
@@ -84,6 +90,10 @@ impl ReadRange for Counted {
     fn read(&self, offset: u64, bytes: usize) -> Result<Bytes, SegmentError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.inner.read(offset, bytes)
+    }
+
+    fn prepare(&self, parts: &[(u64, usize)]) {
+        self.inner.prepare(parts);
     }
 
     fn distrust(&self) -> bool {

@@ -69,6 +69,24 @@ impl Bucket {
         options
     }
 
+    /// The same for the program, which looks where the vendors' own programs look.
+    pub fn environment(&self, address: SocketAddr) -> Vec<(&'static str, String)> {
+        let (key, secret) = self.server.credentials();
+        match self.server.kind {
+            Kind::Azurite => {
+                let endpoint = format!("http://{address}/{key}");
+                let text = format!("AccountName={key};AccountKey={secret};BlobEndpoint={endpoint};");
+                vec![("AZURE_STORAGE_CONNECTION_STRING", format!("DefaultEndpointsProtocol=http;{text}"))]
+            }
+            _ => vec![
+                ("ICECORE_S3_ENDPOINT", format!("http://{address}")),
+                ("AWS_ACCESS_KEY_ID", key.to_owned()),
+                ("AWS_SECRET_ACCESS_KEY", secret.to_owned()),
+                ("AWS_REGION", "us-east-1".to_owned()),
+            ],
+        }
+    }
+
     /// The bucket itself.
     pub fn store(&self) -> Arc<dyn ObjectStore> {
         self.store_with(&self.options(self.server.address()))

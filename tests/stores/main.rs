@@ -7,6 +7,7 @@
 //! - `bucket`: a bucket or container of its own for each test, and stores that use it
 //! - `conformance`: what every store does alike
 //! - `faults`: what goes wrong between us and a server, and in the server
+//! - `life`: the life of an archive through the real program
 //! - `compose`: docker-compose.yml starts
 //!
 //! They need a container engine and two images: `eval "$(scripts/test-images)"` gets everything and names it in `MINIO_IMAGE`,
@@ -20,10 +21,13 @@ mod compose;
 mod conformance;
 mod engine;
 mod faults;
+mod life;
 #[path = "../util/proxy.rs"]
 mod proxy;
 mod seaweed;
 mod servers;
+#[path = "../util/mod.rs"]
+mod util;
 
 use std::time::{Duration, Instant};
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
@@ -70,7 +70,7 @@ impl Drop for Seaweed {
     }
 }
 
-fn spawn(program: &PathBuf, directory: &tempfile::TempDir, ports: &[SocketAddr]) -> Child {
+fn spawn(program: &Path, directory: &tempfile::TempDir, ports: &[SocketAddr]) -> Child {
     let log = std::fs::File::options().create(true).append(true).open(directory.path().join("log")).unwrap();
     let names = ["s3", "s3.grpc", "master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc"];
     let mut command = Command::new(program);

@@ -53,7 +53,7 @@ pub fn own(kind: Kind) -> Arc<Server> {
         Kind::Minio => {
             let image = image("MINIO_IMAGE", "minio/minio:RELEASE.2025-09-07T16-13-09Z");
             let environment =
-                [("MINIO_ROOT_USER", "minioadmin"), ("MINIO_ROOT_PASSWORD", "minioadmin"), ("MINIO_UPDATE", "off")];
+                [("MINIO_ROOT_USER", "minioadmin"), ("MINIO_ROOT_PASSWORD", "minio-secret"), ("MINIO_UPDATE", "off")];
             Runs::Container(Container::start(&image, 9000, &environment, &["server", "/data"]))
         }
         Kind::Azurite => {
@@ -85,7 +85,7 @@ impl Server {
     /// The account, and its secret, that may do everything.
     pub fn credentials(&self) -> (&'static str, &'static str) {
         match self.kind {
-            Kind::Minio => ("minioadmin", "minioadmin"),
+            Kind::Minio => ("minioadmin", "minio-secret"),
             Kind::Azurite => admin::AZURE_DEVELOPMENT,
             Kind::Seaweed => seaweed::ALL,
         }
@@ -132,5 +132,14 @@ impl Server {
         wait_for(&format!("{:?} answers", self.kind), || {
             admin::list_buckets(self).ok().filter(|answer| answer.status == 200)
         });
+        if self.kind == Kind::Seaweed {
+            // What keeps the bytes may join later than what keeps the names.
+            admin::create_bucket(self, "is-ready");
+            wait_for("SeaweedFS stores and reads", || {
+                let put = admin::send(self, "PUT", "/is-ready/object", &[], b"bytes").ok()?;
+                let get = admin::send(self, "GET", "/is-ready/object", &[], b"").ok()?;
+                (put.status == 200 && get.body == "bytes").then_some(())
+            });
+        }
     }
 }

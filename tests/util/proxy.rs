@@ -285,6 +285,10 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
+fn write_all(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes)
+}
+
 /// Ends a connection so that the other side sees a reset.
 fn reset(stream: &TcpStream) {
     let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
@@ -525,7 +529,7 @@ impl Connection<'_> {
         let answer = format!(
             "HTTP/1.1 {status} Said by the proxy\r\n{retry_after}{connection}Content-Length: {length}\r\n\r\n{body}"
         );
-        (&*self.client.stream).write_all(answer.as_bytes())?;
+        write_all(&self.client.stream, answer.as_bytes())?;
         Ok(if waits { End::Close } else { End::Open })
     }
 
@@ -550,7 +554,7 @@ impl Connection<'_> {
         }
         let Some(server) = &mut self.server else { return Ok(End::Reset) };
         let (to_server, to_client) = (Arc::clone(&server.stream), Arc::clone(&self.client.stream));
-        (&*to_server).write_all(head)?;
+        write_all(&to_server, head)?;
         let client = &mut self.client;
         let (sent, answered) = std::thread::scope(|scope| {
             let answering = scope.spawn(|| {
@@ -562,7 +566,7 @@ impl Connection<'_> {
                 outcome
             });
             let sent = match &delayed {
-                Some(body) => (&*to_server).write_all(body).map(|()| End::Open),
+                Some(body) => write_all(&to_server, body).map(|()| End::Open),
                 None => hand_on(request, client, &to_server, fault),
             };
             if !matches!(sent, Ok(End::Open)) {
@@ -598,17 +602,17 @@ fn hand_on(request: &Request, client: &mut Side, server: &TcpStream, fault: &Fau
             match fault {
                 Fault::ResetRequest(after) if at >= *after => {
                     end = End::Reset;
-                    let _ = (&*server).write_all(&piece[..(*after).saturating_sub(begins) as usize]);
+                    let _ = write_all(server, &piece[..(*after).saturating_sub(begins) as usize]);
                     Err(io::ErrorKind::ConnectionReset.into())
                 }
                 Fault::HoldRequest(after, gate) if (begins + 1..=at).contains(after) => {
                     let (before, behind) = piece.split_at((after - begins) as usize);
-                    (&*server).write_all(before)?;
+                    write_all(server, before)?;
                     gate.pass();
-                    (&*server).write_all(behind)
+                    write_all(server, behind)
                 }
-                Fault::CorruptRequest(there) => (&*server).write_all(&flipped(piece, begins, *there)),
-                _ => (&*server).write_all(piece),
+                Fault::CorruptRequest(there) => write_all(server, &flipped(piece, begins, *there)),
+                _ => write_all(server, piece),
             }
         })
         .map(|()| end)
@@ -629,7 +633,7 @@ fn hand_back(
         let status: u16 =
             text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("an answer has a status");
         if (100..200).contains(&status) {
-            (&*client).write_all(&head)?;
+            write_all(client, &head)?;
             continue;
         }
         let framing = Framing::of_answer(&text, status, &request.method);
@@ -648,11 +652,11 @@ fn hand_back(
             answered();
             let Fault::HoldAnswer(gate) = fault else { return Ok(End::Reset) };
             gate.pass();
-            (&*client).write_all(&whole)?;
+            write_all(client, &whole)?;
             return Ok(if keeps { End::Open } else { End::Close });
         }
         answered();
-        (&*client).write_all(&head)?;
+        write_all(client, &head)?;
         return match hand_back_body(server, framing, client, fault)? {
             End::Open if !keeps => Ok(End::Close),
             end => Ok(end),
@@ -680,17 +684,17 @@ fn hand_back_body(server: &mut Side, framing: Framing, client: &TcpStream, fault
             match (fault, cut) {
                 (_, Some((after, how))) if at >= after => {
                     end = how;
-                    (&*client).write_all(&piece[..(after - begins) as usize])?;
+                    write_all(client, &piece[..(after - begins) as usize])?;
                     Err(io::ErrorKind::ConnectionReset.into())
                 }
                 (Fault::StallAnswer(after, gate), _) if (begins + 1..=at).contains(after) => {
                     let (before, behind) = piece.split_at((after - begins) as usize);
-                    (&*client).write_all(before)?;
+                    write_all(client, before)?;
                     gate.pass();
-                    (&*client).write_all(behind)
+                    write_all(client, behind)
                 }
-                (Fault::CorruptAnswer(there), _) => (&*client).write_all(&flipped(piece, begins, *there)),
-                _ => (&*client).write_all(piece),
+                (Fault::CorruptAnswer(there), _) => write_all(client, &flipped(piece, begins, *there)),
+                _ => write_all(client, piece),
             }
         })
         .map(|()| end)

@@ -6,9 +6,9 @@
 //! - [`target`]: one store: claimed once, what its manifests say that rows do not
 //! - [`facts`]: what manifests say besides segments
 //! - `copies`: copies of the catalog, now and then
-//! - `lend`: the right to write manifests, for who purges
+//! - `kept`: what the catalog keeps of how it went
 //! - [`noted`]: what the catalog knows of manifests
-//! - [`running`]: beside the writers; [`status`]: how it goes
+//! - [`running`]: beside the writers; [`status`]: how it goes; `purge`: lending the stores to a purge
 //!
 //! Owns: rows that are `Archiving`, the catalog's values `archive.*`, what becomes of failures. Does not own: manifests and who may write them
 //! ([`fence`](super::fence)), retries of single requests ([`PatientStore`]), bringing local files back.
@@ -28,8 +28,9 @@ pub mod status;
 
 mod copies;
 mod facts;
-mod lend;
+mod kept;
 mod pool;
+mod purge;
 mod round;
 mod running;
 mod target;
@@ -40,6 +41,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use kept::{KeptStore, kept_stores};
 pub use noted::Noted;
 pub use options::{ArchiverOptions, TargetStore};
 pub use running::Running;
@@ -278,6 +280,12 @@ impl Shared {
         let mut work = self.work();
         let outcome = self.rounds(&mut work, is_patient, progress);
         self.in_flight.store(0, Ordering::Relaxed);
+        // Counts are worth a warning, not the report.
+        if let Err(error) = self.keep(&mut work.targets)
+            && error.kind() != ErrorKind::Closed
+        {
+            tracing::warn!(%error, "requests could not be counted in the catalog");
+        }
         self.show(&work);
         outcome
     }

@@ -19,7 +19,7 @@ use crate::archive::{ArchivedSegment, Claim, Entry, ManifestNumber, chain};
 use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Log;
-use crate::objects::{Abilities, ObjectStore, PatientStore, Stop};
+use crate::objects::{Abilities, ObjectStore, PatientStore, RequestKind, Stop, Usage};
 use crate::types::{ChangeNumber, Timestamp};
 
 /// A store that segments go to.
@@ -41,6 +41,8 @@ pub(super) struct Target {
     /// What never gets better in this process: somebody else took it over, or it is not fit.
     pub ended: Option<(ErrorKind, String)>,
     pub failing: Option<Failing>,
+    /// What of its meter is in the catalog.
+    pub kept: [Usage; 5],
 }
 
 /// A store that fails.
@@ -68,6 +70,7 @@ impl Target {
             told: ChangeNumber(0),
             ended: None,
             failing: None,
+            kept: RequestKind::ALL.map(Usage::none),
         }
     }
 

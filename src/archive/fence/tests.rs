@@ -68,6 +68,24 @@ fn an_epoch_is_never_below_the_one_asked_for() {
     assert_eq!(epochs, [7, 8, 20, 21]);
 }
 
+/// Every manifest is kept from being deleted, checkpoints and those that only take over too.
+#[test]
+fn manifests_are_retained_where_that_is_asked_for() {
+    let store = Arc::new(MemoryStore::default());
+    let clock = Arc::new(FakeClock::at(Timestamp(5_000_000)));
+    let (shared, day) = (Arc::clone(&store) as Arc<dyn ObjectStore>, Duration::from_secs(86_400));
+    let log = LogId([1; 16]);
+    let mut claim = Claim::take_retained(shared, log, Epoch(1), clock.clone(), None, Some(day)).unwrap();
+    claim.commit(added("a", 0)).unwrap();
+    clock.advance(day);
+    claim.checkpoint().unwrap();
+    let until = Timestamp(5_000_000).saturating_add(day);
+    assert_eq!(store.retained(), [until, until, until.saturating_add(day)]);
+    let mut other = take(&store, 2, None).unwrap();
+    other.commit(added("a", 1)).unwrap();
+    assert_eq!(store.retained().len(), 3);
+}
+
 #[test]
 fn idle_writers_write_nothing() {
     let store = Arc::new(MemoryStore::default());
@@ -308,11 +326,11 @@ fn two_writers_in_every_order_of_their_calls() {
 
 #[test]
 fn two_writers_in_every_order_with_a_lost_answer() {
-    // The first one's claim, and its commit.
-    for put in 0..2 {
+    // The first one's claim, and its commits.
+    for put in 0..3 {
         for fault in [Fault::AnswerLost, Fault::Late] {
-            let (runs, fenced, _) = all_orders(Some((put, fault)), 1);
-            assert!(runs > 100 && fenced, "{put} {fault:?} {runs}");
+            let (runs, fenced, _) = all_orders(Some((put, fault)), 2);
+            assert!(runs > 200 && fenced, "{put} {fault:?} {runs}");
         }
     }
 }

@@ -75,6 +75,22 @@ impl Cache {
         Ok(bytes)
     }
 
+    /// Whether a piece is kept, or is being fetched by somebody.
+    pub fn is_known(&self, piece: &Piece) -> bool {
+        let kept = self.kept();
+        kept.pieces.contains_key(piece) || kept.fetching.contains(piece)
+    }
+
+    /// Whether a piece of this length is kept at all.
+    pub fn takes(&self, bytes: usize) -> bool {
+        bytes as u64 + OVERHEAD_BYTES <= self.bytes_max / 4
+    }
+
+    /// Keeps a piece that came with another.
+    pub fn keep(&self, piece: &Piece, bytes: &Bytes) {
+        self.kept().keep(piece, bytes, self.bytes_max);
+    }
+
     /// Drops what is kept of an object.
     pub fn forget(&self, object: &str) {
         let mut kept = self.kept();

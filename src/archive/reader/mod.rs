@@ -210,6 +210,36 @@ impl ReadRange for ObjectRange {
         }
     }
 
+    fn prepare(&self, parts: &[(u64, usize)]) {
+        let Some(cache) = &self.cache else { return };
+        let piece = |&(offset, bytes): &(u64, usize)| Piece { object: Arc::clone(&self.object), offset, bytes };
+        let pieces: Vec<Piece> = parts.iter().map(piece).collect();
+        // Up to what is there already, and not more than stays until it is read.
+        let mut total = 0;
+        let is_new = |piece: &&Piece| {
+            total += piece.bytes;
+            cache.takes(total) && !cache.is_known(piece)
+        };
+        let new: Vec<&Piece> = pieces.iter().take_while(is_new).collect();
+        let [first, rest @ ..] = &new[..] else { return };
+        if rest.is_empty() {
+            return;
+        }
+        let bytes = new.iter().map(|piece| piece.bytes).sum();
+        let fetch = || {
+            let all = self.fetch(first.offset, bytes)?;
+            let mut at = first.bytes;
+            for piece in rest {
+                // A copy, so that each is let go by itself.
+                cache.keep(piece, &Bytes::copy_from_slice(&all[at..at + piece.bytes]));
+                at += piece.bytes;
+            }
+            Ok::<_, SegmentError>(Bytes::copy_from_slice(&all[..first.bytes]))
+        };
+        // Who reads it meets the same failure.
+        let _ = cache.get(first, fetch);
+    }
+
     fn distrust(&self) -> bool {
         if let Some(cache) = &self.cache {
             cache.forget(&self.object);

@@ -3,6 +3,7 @@
 //! - [`told`]: what manifests say, in the words of the catalog
 //! - [`rebuild`]: the same into a catalog that is made anew, beside directories that are there (C6)
 //! - [`fetch`]: the files, in parallel
+//! - [`alone`]: an archive read without a log
 //!
 //! Owns: which segments come, where to, and that each is what its manifest says. Does not own: making the log's directories and catalog
 //! ([`log::catalog::restore`](crate::log::catalog), which has the order of steps and why a crash between any two is safe).
@@ -24,6 +25,8 @@
 //! Objects that are missing or damaged stop nothing: they are listed, their segments stay `Evicted`. A store that does not answer ends the
 //! restore, which goes on when it is called again.
 
+pub mod alone;
+
 mod fetch;
 mod rebuild;
 mod told;
@@ -31,6 +34,7 @@ mod told;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::archiver::noted::{MANIFEST, name_of};
 use super::chain;
 use super::manifest::{ManifestHead, ManifestMark};
 use super::state::ArchiveState;
@@ -46,8 +50,6 @@ use told::from_archive;
 
 /// The catalog's value that says what a log was restored from: JSON with `from`, `manifest`, `sha256`, `manifest_at`, `at`.
 pub const RESTORED: &str = "restored";
-/// The catalog's value with the newest known manifest, a [`ManifestMark`] as JSON.
-pub const NEWEST_MANIFEST: &str = "archive.manifest";
 
 /// What to restore, and where to.
 #[derive(Clone, Debug)]
@@ -174,6 +176,24 @@ impl Place {
     fn read(remote: Option<String>, store: &Arc<dyn ObjectStore>) -> Result<Self> {
         Ok(Self { remote, store: Arc::clone(store), state: chain::state(&**store)? })
     }
+
+    /// The catalog's value with the newest manifest: who archives there next takes over from it.
+    fn newest_as_value(&self) -> Option<(String, String)> {
+        let mark = serde_json::to_string(self.state.mark()?).expect("numbers and text");
+        Some((name_of(MANIFEST, self.remote.as_deref()), mark))
+    }
+}
+
+/// A log whose catalog is restored.
+struct Begun {
+    restoring: Restoring,
+    head: ManifestHead,
+    mark: ManifestMark,
+    collections: u64,
+    losses: Vec<(CollectionName, Sequence, Sequence)>,
+    remotes_left_out: Vec<(String, String)>,
+    problems: Vec<String>,
+    stores: BTreeMap<Option<String>, Arc<dyn ObjectStore>>,
 }
 
 /// Restores a log; `progress` is told after each segment. Killed at any point, it goes on when it is called again.
@@ -182,6 +202,29 @@ impl Place {
 /// `NotFound` where there is no archive; `Conflict` where a directory holds anything else; `Corrupt` where manifests are damaged so that no checkpoint
 /// helps; what the stores, the disk or the catalog said.
 pub fn restore(options: &RestoreOptions, progress: &mut dyn FnMut(RestoreProgress)) -> Result<Restored> {
+    let begun = begin(options, None)?;
+    let fetched = fetch::all(options, &begun.restoring, &begun.stores, progress)?;
+    let restored = Restored {
+        log: begun.head.log,
+        manifest: begun.mark,
+        manifest_at: begun.head.at,
+        is_resumed: begun.restoring.is_resumed,
+        collections: begun.collections,
+        segments: fetched.segments,
+        bytes: fetched.bytes,
+        segments_away: fetched.segments_away,
+        bytes_away: fetched.bytes_away,
+        failed: fetched.failed,
+        losses: begun.losses,
+        remotes_left_out: begun.remotes_left_out,
+        problems: begun.problems,
+    };
+    begun.restoring.finish()?;
+    Ok(restored)
+}
+
+/// Restores the catalog; `only` these collections, where nobody will ever write to the log.
+fn begin(options: &RestoreOptions, only: Option<&[CollectionName]>) -> Result<Begun> {
     let archive = Place::read(None, &options.store)?;
     let Some((head, mark)) = archive.state.head().zip(archive.state.mark()) else {
         let message = format!("there is no archive: store=`{}`", options.store.place());
@@ -198,8 +241,11 @@ pub fn restore(options: &RestoreOptions, progress: &mut dyn FnMut(RestoreProgres
     }
     let now = options.log.clock.now();
     let epoch = places.iter().map(|place| place.state.epoch_max()).max().unwrap_or_default();
-    let names: BTreeSet<CollectionName> =
-        places.iter().flat_map(|place| place.state.collections().keys().cloned()).collect();
+    let names: BTreeSet<CollectionName> = places
+        .iter()
+        .flat_map(|place| place.state.collections().keys().cloned())
+        .filter(|name| only.is_none_or(|only| only.contains(name)))
+        .collect();
     let mut losses = Vec::new();
     let mut collections = names.iter().map(|name| {
         let states = places.iter().map(|place| (place.remote.as_deref(), &place.state));
@@ -222,37 +268,24 @@ pub fn restore(options: &RestoreOptions, progress: &mut dyn FnMut(RestoreProgres
             epoch: Epoch(epoch.0),
             from: options.store.place(),
             remotes: places[0].state.remotes().iter().map(|(id, url)| (id.clone(), url.clone())).collect(),
-            values: vec![
-                (RESTORED.to_owned(), note.to_string()),
-                (NEWEST_MANIFEST.to_owned(), serde_json::to_string(&mark).expect("numbers and text")),
-            ],
+            values: std::iter::once((RESTORED.to_owned(), note.to_string()))
+                .chain(places.iter().filter_map(Place::newest_as_value))
+                .collect(),
             collections: &mut collections,
         },
     )?;
     drop(collections);
-    let problems = places.iter().flat_map(|place| place.state.problems()).cloned().collect();
-    let stores: BTreeMap<Option<String>, Arc<dyn ObjectStore>> =
-        places.iter().map(|place| (place.remote.clone(), Arc::clone(&place.store))).collect();
     // What the rows need is in the catalog by now: the states are not kept beside it.
-    drop(places);
-    let fetched = fetch::all(options, &restoring, &stores, progress)?;
-    let restored = Restored {
-        log: head.log,
-        manifest: mark,
-        manifest_at: head.at,
-        is_resumed: restoring.is_resumed,
+    Ok(Begun {
+        restoring,
+        head,
+        mark,
         collections: names.len() as u64,
-        segments: fetched.segments,
-        bytes: fetched.bytes,
-        segments_away: fetched.segments_away,
-        bytes_away: fetched.bytes_away,
-        failed: fetched.failed,
         losses,
         remotes_left_out,
-        problems,
-    };
-    restoring.finish()?;
-    Ok(restored)
+        problems: places.iter().flat_map(|place| place.state.problems()).cloned().collect(),
+        stores: places.into_iter().map(|place| (place.remote, place.store)).collect(),
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{NEWEST_MANIFEST, Place, from_archive};
+use super::{Place, from_archive};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::catalog::RebuildReport;
 use crate::log::catalog::rebuild::Archived;
@@ -28,7 +28,7 @@ pub fn rebuild_catalog(
     for (id, store) in remotes {
         places.push(Place::read(Some(id.clone()), store)?);
     }
-    let Some((id, mark)) = places[0].state.log().zip(places[0].state.mark().copied()) else {
+    let Some(id) = places[0].state.log() else {
         let message = format!("there is no archive: store=`{}`", store.place());
         return Err(Error::new(ErrorKind::NotFound, message).with_hint("is the url right, with its prefix?"));
     };
@@ -40,7 +40,7 @@ pub fn rebuild_catalog(
         .map(|name| from_archive(name, places.iter().map(|place| (place.remote.as_deref(), &place.state)), now));
     let archived = Archived {
         log: id,
-        values: vec![(NEWEST_MANIFEST.to_owned(), serde_json::to_string(&mark).expect("numbers and text"))],
+        values: places.iter().filter_map(Place::newest_as_value).collect(),
         collections: &mut collections,
     };
     Log::rebuild_catalog_with(log, dry_run, Some(archived))

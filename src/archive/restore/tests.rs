@@ -7,8 +7,9 @@ use crate::archive::manifest::{CollectionEntry, Entry, LossEntry};
 use crate::archive::memory_store::{Fault, MemoryStore};
 use crate::archive::world::{STORE, World, append, fill, name, numbered, read, read_all};
 use crate::archive::{ArchiveReader, ArchivedSegment, Claim, ReaderOptions};
-use crate::catalog::{Catalog as _, MemoryCatalog, Mutation, SegmentStatus};
+use crate::catalog::{MemoryCatalog, Mutation, SegmentStatus};
 use crate::log::Log;
+use crate::log::tier::EvictOptions;
 use crate::objects::ObjectErrorKind;
 use crate::{ErrorKind, ReadOptions};
 
@@ -16,10 +17,14 @@ const BACK: &str = "/back";
 
 /// Tells the archive all that the catalog knows, as an archiver would.
 pub(in crate::archive) fn tell(world: &World, store: &Arc<dyn ObjectStore>, log: &Log) -> ManifestMark {
-    let clock = world.clock.clone();
+    tell_by(world.clock.clone(), store, log)
+}
+
+fn tell_by(clock: Arc<dyn crate::clock::Clock>, store: &Arc<dyn ObjectStore>, log: &Log) -> ManifestMark {
+    let catalog = log.catalog();
     let mut claim = Claim::take(Arc::clone(store), log.id(), log.epoch(), clock, None).unwrap();
     let mut entries = Vec::new();
-    for row in world.catalog.collections(None, 1_000).unwrap() {
+    for row in catalog.collections(None, 1_000).unwrap() {
         entries.push(Entry::Collection(CollectionEntry {
             name: row.name,
             created_at: row.created_at,
@@ -28,8 +33,8 @@ pub(in crate::archive) fn tell(world: &World, store: &Arc<dyn ObjectStore>, log:
             settings: row.settings,
         }));
     }
-    entries.extend(world.catalog.losses(None).unwrap().iter().map(|loss| Entry::Loss(LossEntry::from(loss))));
-    let rows = world.catalog.segments(None, None, 1_000).unwrap();
+    entries.extend(catalog.losses(None).unwrap().iter().map(|loss| Entry::Loss(LossEntry::from(loss))));
+    let rows = catalog.segments(None, None, 1_000).unwrap();
     let archived = rows.iter().filter(|row| row.status == SegmentStatus::Archived);
     entries.extend(archived.map(|row| Entry::Added(ArchivedSegment::from(row))));
     claim.commit(entries).unwrap()
@@ -115,7 +120,7 @@ fn everything_archived_comes_back_and_the_log_goes_on() {
     assert_eq!(log.append(&name("gone"), numbered(8)).unwrap().first, Sequence(8));
     log.seal(None).unwrap();
     // It archives again: the hint is in the catalog, and its claim takes over.
-    let hint = serde_json::from_str(&catalog.meta(NEWEST_MANIFEST).unwrap().unwrap()).unwrap();
+    let hint = serde_json::from_str(&catalog.meta(MANIFEST).unwrap().unwrap()).unwrap();
     let store: Arc<dyn ObjectStore> = world.store.clone();
     let claim = Claim::take(store, log.id(), log.epoch(), world.clock.clone(), Some(hint)).unwrap();
     assert!(claim.epoch() > restored.manifest.epoch);
@@ -208,8 +213,9 @@ fn what_was_sealed_and_not_archived_is_told_as_lost() {
 fn a_restore_that_was_killed_goes_on() {
     let world = archived();
     let begun = World::with(world.fs.clone(), Arc::default());
+    let two = vec![BACK.into(), "/back-too".into()];
     let mut first = options(&begun, begun.catalog.clone());
-    first.threads = 1;
+    (first.threads, first.log.directories) = (1, two.clone());
     let images = begun.at_every_step(|| drop(quietly(&first).unwrap()));
     let (mut from_new, mut resumed, mut whole) = (0, 0, 0);
     let marker = Path::new(BACK).join(".icecore/restore.json");
@@ -220,7 +226,7 @@ fn a_restore_that_was_killed_goes_on() {
         // A catalog in a file would have been removed with what was begun.
         let catalog = if has_log { image.catalog.clone() } else { Arc::default() };
         let mut options = options(&image, catalog);
-        options.threads = 2;
+        (options.threads, options.log.directories) = (2, two.clone());
         if has_log && !is_there(&marker) {
             whole += 1;
         } else {
@@ -315,4 +321,141 @@ fn a_store_that_fails_ends_it_and_a_bad_object_does_not() {
     assert_eq!(read(&log, "a", range), (301..=400).collect::<Vec<_>>());
     assert_eq!(read_all(&log, "B/ü").len(), 200);
     assert_eq!(log.append(&name("a"), numbered(401)).unwrap().first, Sequence(401));
+}
+
+/// A log in real files with a catalog in one, its store, and what is in the archive only.
+#[cfg(feature = "sqlite")]
+fn with_catalog_in_a_file(place: &Path) -> (LogOptions, Arc<MemoryStore>) {
+    let mut options = LogOptions::new([place.join("log")]);
+    options.background = false;
+    options.cold_bytes = 4 << 10;
+    options.catalog_engines = vec![crate::catalog::Engine::Sqlite];
+    let log = Log::open(options.clone()).unwrap();
+    fill(&log, "a", 4);
+    fill(&log, "b", 1);
+    let settings = Mutation::PutCollection { name: name("a"), settings: r#"{"sync":"always"}"#.into() };
+    log.change(&[settings], "test").unwrap();
+    let store = Arc::new(MemoryStore::default());
+    for row in log.catalog().segments(None, None, 100).unwrap() {
+        let (key, file) = (ArchivedSegment::from(&row).object_key(), log.segment_file(&row).unwrap());
+        store.put_if_absent(&key, &crate::objects::Upload::new(&file, row.bytes, row.sha256)).unwrap();
+        let step =
+            |from, to| Mutation::Transition { key: row.key.clone(), from, to, archive_key: Some(key.to_string()) };
+        let (sealed, archiving) = (SegmentStatus::Sealed, SegmentStatus::Archiving);
+        log.change(&[step(sealed, archiving), step(archiving, SegmentStatus::Archived)], "test").unwrap();
+    }
+    let shared: Arc<dyn ObjectStore> = store.clone();
+    tell_by(options.clock.clone(), &shared, &log);
+    options.archive = Some(Arc::new(ArchiveReader::new(Some(shared), ReaderOptions::default())));
+    (options, store)
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_lost_catalog_is_made_anew_from_directories_and_archive() {
+    let place = tempfile::tempdir().unwrap();
+    let (options, store) = with_catalog_in_a_file(place.path());
+    let log = Log::open(options.clone()).unwrap();
+    let older_than = Some(Timestamp(250 * 1_000_000));
+    let evict = EvictOptions { collections: vec![name("a")], older_than, ..EvictOptions::default() };
+    assert_eq!(log.evict(&evict, &mut |_| true).unwrap().segments, 2);
+    // Sealed, and not archived.
+    append(&log, "b", 101..=150);
+    log.seal(None).unwrap();
+    log.close().unwrap();
+    drop(log);
+    let catalog = place.path().join("log/.icecore/catalog.sqlite");
+    for suffix in ["", "-wal", "-shm"] {
+        let path = Path::new(&format!("{}{suffix}", catalog.display())).to_path_buf();
+        let _ = options.fs.remove_file(&path);
+    }
+    let shared: Arc<dyn ObjectStore> = store.clone();
+    let other = RestoreOptions::new(MemoryStore::copy_of(&*archived().store), options.clone());
+    let error = rebuild_catalog(&options, &other.store, &BTreeMap::new(), false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    for dry_run in [true, false] {
+        let report = rebuild_catalog(&options, &shared, &BTreeMap::new(), dry_run).unwrap();
+        assert!(report.ok, "{report:?}");
+        assert_eq!((report.segments, report.from_footers, report.from_archive), (6, 4, 5), "{report:?}");
+    }
+    let log = Log::open(options.clone()).unwrap();
+    let statuses = |collection: &str| {
+        let rows = log.catalog().segments(Some(&name(collection)), None, 100).unwrap();
+        rows.iter().map(|row| row.status).collect::<Vec<_>>()
+    };
+    use SegmentStatus::{Archived, Evicted, Sealed};
+    assert_eq!(statuses("a"), [Evicted, Evicted, Archived, Archived]);
+    assert_eq!(statuses("b"), [Archived, Sealed]);
+    assert_eq!(log.catalog().collection(&name("a")).unwrap().unwrap().settings, r#"{"sync":"always"}"#);
+    assert_eq!(read_all(&log, "a"), (1..=400).collect::<Vec<_>>());
+    assert_eq!(read_all(&log, "b"), (1..=150).collect::<Vec<_>>());
+    assert!(log.catalog().losses(None).unwrap().is_empty());
+    assert_eq!(log.append(&name("a"), numbered(401)).unwrap().first, Sequence(401));
+}
+
+/// A copy of the catalog is whole, is found again by who asks for it, and takes the place of the one before.
+#[cfg(feature = "sqlite")]
+#[test]
+fn the_catalog_itself_is_archived() {
+    let place = tempfile::tempdir().unwrap();
+    let (options, store) = with_catalog_in_a_file(place.path());
+    let log = Log::open(options.clone()).unwrap();
+    let shared: Arc<dyn ObjectStore> = store.clone();
+    let mut claim = Claim::take(shared, log.id(), log.epoch(), options.clock.clone(), None).unwrap();
+    let staging = place.path().join("copy.tmp");
+    let mut keys = Vec::new();
+    for number in 401..403 {
+        append(&log, "a", number..=number);
+        log.seal(None).unwrap();
+        let made = crate::archive::snapshot(&**log.catalog(), &*store, &*options.fs, &staging).unwrap();
+        assert!(options.fs.metadata(&staging).unwrap_err().is_not_found(), "nothing is left behind");
+        assert_eq!(made.change, log.catalog().change_number().unwrap());
+        claim.commit(vec![Entry::Snapshot(made.clone())]).unwrap();
+        assert_eq!(chain::state(&*store).unwrap().snapshot(), Some(&made));
+        keys.push(made.key.clone());
+        let path = place.path().join(format!("back-{number}.sqlite"));
+        let file = options.fs.open(&path, crate::fs::OpenMode::CreateNew).unwrap();
+        file.write_all_at(&store.objects()[&made.key], 0).unwrap();
+        drop(file);
+        let copy = made.engine.open(&path, crate::catalog::CatalogMode::ReadOnly).unwrap();
+        assert_eq!(copy.change_number().unwrap(), made.change);
+        assert!(copy.check().unwrap().is_empty());
+    }
+    let report =
+        crate::archive::verify(&*store, None, &crate::archive::RemoteVerifyOptions::default(), &mut |_| {}).unwrap();
+    assert!(report.ok, "{report:?}");
+    assert_eq!(report.orphans.len(), 1);
+    assert_eq!(report.orphans[0].key, keys[0]);
+    store.remove(&keys[1]);
+    let report =
+        crate::archive::verify(&*store, None, &crate::archive::RemoteVerifyOptions::default(), &mut |_| {}).unwrap();
+    assert_eq!(report.faults[0].key, Some(keys[1].clone()));
+    // One that is in no file has no copy.
+    let error = crate::archive::snapshot(&MemoryCatalog::new(), &*store, &*options.fs, &staging).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+/// Nothing local before, nothing local behind.
+#[cfg(feature = "sqlite")]
+#[test]
+fn an_archive_is_read_without_a_log() {
+    let place = tempfile::tempdir().unwrap();
+    let (_, store) = with_catalog_in_a_file(place.path());
+    let folder = place.path().join("alone");
+    let options = LogOptions::new([] as [&Path; 0]);
+    let shared: Arc<dyn ObjectStore> = store.clone();
+    let reader = ReaderOptions::default();
+    let only = [name("a")];
+    let alone = alone::Alone::open(&shared, BTreeMap::new(), Some(&only), &folder, options.clone(), reader).unwrap();
+    let log = alone.log().unwrap();
+    assert_eq!(read_all(&log, "a"), (1..=400).collect::<Vec<_>>());
+    assert_eq!(log.collections().unwrap().len(), 1);
+    assert_eq!(log.append(&name("a"), numbered(401)).unwrap_err().kind(), ErrorKind::Invalid);
+    assert!(options.fs.metadata(alone.folder()).is_ok());
+    drop((log, alone));
+    assert!(options.fs.metadata(&folder).unwrap_err().is_not_found());
+    // Also where it could not be opened.
+    let nothing: Arc<dyn ObjectStore> = Arc::new(MemoryStore::default());
+    assert!(alone::Alone::open(&nothing, BTreeMap::new(), None, &folder, options.clone(), reader).is_err());
+    assert!(options.fs.metadata(&folder).unwrap_err().is_not_found());
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::cli::time::Position;
+use crate::objects::Location;
 use crate::types::CollectionName;
 
 /// `icecore restore`
@@ -19,8 +20,9 @@ record can be read through the archive, and no sequence is given out twice.
 
 Exit code 3 when sequences are lost that had been sealed and not archived, 4 when an object is missing or damaged; both are named.")]
 pub struct RestoreArgs {
-    /// The archive; without it the one that --archive or the settings name
-    pub url: Option<String>,
+    /// The archive; the one of the settings where it is not given
+    #[arg(value_name = "URL")]
+    pub url: Option<Location>,
     /// A directory of the restored log; may be given several times
     #[arg(long, required = true, value_name = "DIR")]
     pub to: Vec<String>,

@@ -42,6 +42,7 @@ pub struct EvictArgs {
 #[command(after_long_help = "Examples:
   icecore --data /var/lib/log --archive s3://bucket/log rehydrate
   icecore --data DIR --archive URL rehydrate access --from 2026-11-01 --until 2026-11-07
+  icecore --data DIR --archive URL rehydrate --repair --dry-run
 
 Whole segments come back, each proven by its SHA-256; quarantined ones too, where the archive has them. --from and --until choose those that \
 may hold such records. What the log itself needs on a disk is left free.
@@ -57,6 +58,9 @@ pub struct RehydrateArgs {
     /// Only segments with this record or earlier ones
     #[arg(long, value_name = "SEQ|TIME", allow_hyphen_values = true)]
     pub until: Option<Position>,
+    /// Read the local files of archived segments too, and replace those that are missing or damaged
+    #[arg(long)]
+    pub repair: bool,
     /// Print what would be fetched, and change nothing
     #[arg(long)]
     pub dry_run: bool,

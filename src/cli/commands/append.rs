@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
+use crate::archive::archiver::Running;
 use crate::cli::commands::resume::Resume;
 use crate::cli::human;
 use crate::cli::input::{self, Batches, HEADER_OVERHEAD_BYTES, Input, InputOptions, InputRecord, Next};
-use crate::cli::{AppendArgs, CommandResult, Context, Exit, Failure, Progress, Stdout, Unit, logs};
+use crate::cli::{AppendArgs, CommandResult, Context, Exit, Failure, Progress, Stdout, Unit, logs, stores};
 use crate::log::{AppendOptions, Log, RECORD_OVERHEAD_BYTES, Receipt};
 use crate::types::{Header, NewRecord, RecordKind, Sequence, Timestamp};
 use crate::{Error, ErrorKind};
@@ -38,6 +39,7 @@ pub(in crate::cli) fn run(context: &Context, args: &AppendArgs) -> CommandResult
         return Err(Failure::usage(what, "raise limits.headers_bytes, or give fewer or shorter headers"));
     }
     let log = logs::open_to_append(context)?;
+    let archiving = stores::archive_beside(context, &log, &logs::options(context)?)?;
     let resume = if args.resume { Some(Resume::begin(&log, &args.collection)?) } else { None };
     let batches = Batches::start(
         input,
@@ -50,6 +52,7 @@ pub(in crate::cli) fn run(context: &Context, args: &AppendArgs) -> CommandResult
         context,
         args,
         log: &log,
+        archiving,
         headers,
         resume,
         acks: args.acks.then(Stdout::lock),
@@ -73,6 +76,8 @@ struct Load<'a> {
     context: &'a Context,
     args: &'a AppendArgs,
     log: &'a Log,
+    /// Beside the load, where there is an archive.
+    archiving: Option<Running>,
     headers: Vec<Header>,
     resume: Option<Resume>,
     acks: Option<Stdout>,
@@ -86,6 +91,8 @@ struct Load<'a> {
 impl Load<'_> {
     fn run(mut self, mut batches: Batches) -> CommandResult {
         let loaded = self.load(&mut batches);
+        // Uploads under way are given up: who appends next, or `archive`, begins them anew.
+        drop(self.archiving.take());
         let closed = self.log.close();
         let is_pipe_closed = matches!(loaded, Err(Failure::PipeClosed));
         let summarised = if is_pipe_closed { Ok(()) } else { self.summarise() };

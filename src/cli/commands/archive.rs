@@ -20,8 +20,8 @@ pub(in crate::cli) fn run(context: &Context, args: &ArchiveArgs) -> CommandResul
     if context.config.settings().archive.url.is_none() && options.remotes().map_err(logs::explain)?.is_empty() {
         stores::location(context)?;
     }
-    let targets = stores::targets(context, &options)?;
     let log = logs::open_existing(context)?;
+    let targets = stores::targets(context, &log, &options)?;
     let archiver = stores::archiver(context, &log, targets)?;
     let mut report = pass(context, &archiver)?;
     let mut wait = WAIT_FIRST;

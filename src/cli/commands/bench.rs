@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::bench::{Bench, Figure, SYNC_PLAUSIBLE_MIN, Target, Unit, chosen};
 use crate::cli::human::{self, Align, Table};
-use crate::cli::{BenchArgs, CommandResult, Context, Exit, Stdout};
+use crate::cli::{BenchArgs, CommandResult, Context, Exit, Stdout, stores};
 use crate::fs::OsFileSystem;
 
 pub(in crate::cli) fn run(context: &Context, args: &BenchArgs) -> CommandResult {
@@ -13,6 +13,8 @@ pub(in crate::cli) fn run(context: &Context, args: &BenchArgs) -> CommandResult 
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
     let mut bench = Bench::begin(Arc::new(OsFileSystem::new()), Arc::clone(&context.clock), &dir)?;
     bench.scale = args.scale;
+    let settings = context.config.settings();
+    bench.archive = settings.archive.url.clone().map(|location| (location, stores::options(settings)));
     let sync = bench.bare_sync()?;
     if sync < SYNC_PLAUSIBLE_MIN {
         context.say(&format!(

@@ -12,7 +12,7 @@ use crate::types::Timestamp;
 use crate::{Error, ErrorKind};
 
 pub(in crate::cli) fn run(context: &Context, args: &CatArgs) -> CommandResult {
-    let options = logs::options(context)?;
+    let options = logs::options_to_read(context, Some(&args.collection))?;
     let log = Log::open_read_only(options.clone()).map_err(logs::explain)?;
     let reader = log.read(&args.collection, wanted(args, context.clock.now())).map_err(logs::explain)?;
     let mut printer = Printer::begin(args.format, &args.collection, &options)?;

@@ -56,6 +56,7 @@ pub(in crate::cli) fn rehydrate(context: &Context, args: &RehydrateArgs) -> Comm
     let now = context.clock.now();
     let mut options = RehydrateOptions {
         collections: args.collections.clone(),
+        repair: args.repair,
         dry_run: args.dry_run,
         ..RehydrateOptions::default()
     };
@@ -78,7 +79,7 @@ pub(in crate::cli) fn rehydrate(context: &Context, args: &RehydrateArgs) -> Comm
     let what = if args.dry_run { "would come back" } else { "came back" };
     context.say(&format!("{what}: {}, {}", human::plural(done.segments, "segment"), human::size(done.bytes)));
     if done.healed > 0 {
-        context.say(&format!("healed: {} that had been quarantined", human::plural(done.healed, "segment")));
+        context.say(&format!("healed: {}", human::plural(done.healed, "segment")));
     }
     say_kept(context, "not here", &done.kept);
     if done.is_interrupted {

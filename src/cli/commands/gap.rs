@@ -12,7 +12,7 @@ pub(in crate::cli) fn run(context: &Context, command: &GapCommand) -> CommandRes
 }
 
 fn list(context: &Context) -> CommandResult {
-    let log = logs::open_read_only(context)?;
+    let log = logs::open_to_read(context, None)?;
     let losses = log.losses().map_err(logs::explain)?;
     let mut stdout = Stdout::lock();
     if context.json {

@@ -4,7 +4,7 @@ use crate::cli::{CommandResult, Context, Exit, GetArgs, Stdout, logs, write_json
 use crate::{Error, ErrorKind};
 
 pub(in crate::cli) fn run(context: &Context, args: &GetArgs) -> CommandResult {
-    let log = logs::open_read_only(context)?;
+    let log = logs::open_to_read(context, Some(&args.collection))?;
     let Some(record) = log.get(&args.collection, args.key.as_bytes(), context.clock.now()).map_err(logs::explain)?
     else {
         let message = format!("no such key: collection=`{}`, key=`{}`", args.collection, args.key);

@@ -29,8 +29,8 @@ pub(in crate::cli) fn run(context: &Context, command: &LsCommand) -> CommandResu
     let mut list = Listing::new(context.json);
     let mut add = |facts: Facts| Ok(list.add(&mut stdout, &facts)?);
     match command {
-        LsCommand::Collections(args) => collections(&logs::open_read_only(context)?, args.all, &mut add)?,
-        LsCommand::Segments(args) => segments(&logs::look_at_catalog(context)?, args, &mut add)?,
+        LsCommand::Collections(args) => collections(&logs::open_to_read(context, None)?, args.all, &mut add)?,
+        LsCommand::Segments(args) => segments(&logs::look_to_read(context)?, args, &mut add)?,
         LsCommand::Journals => journals(&logs::open_read_only(context)?, &mut add)?,
         LsCommand::Changes(args) => changes(&*logs::look_at_catalog(context)?.catalog, args, &mut add)?,
         LsCommand::Assignments(args) => match &args.collection {

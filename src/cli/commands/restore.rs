@@ -1,27 +1,16 @@
 //! `icecore restore [URL] --to DIR`
 
-use std::collections::BTreeMap;
-
 use serde_json::json;
 
-use crate::archive::{RestoreOptions, RestoreProgress, Restored, chain, restore};
+use crate::archive::{RestoreOptions, RestoreProgress, Restored, restore};
 use crate::cli::facts::Facts;
 use crate::cli::time::Position;
-use crate::cli::{CommandResult, Context, Exit, Failure, Progress, RestoreArgs, Stdout, Unit, human, logs, stores};
-use crate::objects::{InvalidLocation, Location};
+use crate::cli::{CommandResult, Context, Exit, Progress, RestoreArgs, Stdout, Unit, human, logs, stores};
 use crate::types::ids::hex;
 
 pub(in crate::cli) fn run(context: &Context, args: &RestoreArgs) -> CommandResult {
-    let store = match &args.url {
-        Some(url) => {
-            let wrong = |error: InvalidLocation| {
-                let hint = error.hint();
-                Failure::usage(error.to_string(), hint)
-            };
-            stores::open_patient(context, &url.parse::<Location>().map_err(wrong)?)?
-        }
-        None => stores::open_patient(context, stores::location(context)?)?,
-    };
+    let location = args.url.as_ref().map_or_else(|| stores::location(context), Ok)?;
+    let store = stores::open_patient(context, location)?;
     let mut options = RestoreOptions::new(store, logs::options_in(context, &args.to)?);
     options.threads = usize::try_from(context.config.settings().archive.parallel).unwrap_or(1);
     options.collections = (!args.collections.is_empty()).then(|| args.collections.clone());
@@ -37,14 +26,7 @@ pub(in crate::cli) fn run(context: &Context, args: &RestoreArgs) -> CommandResul
         Some(Position::Time(time)) => options.until_time = Some(time.last(now)),
         None => {}
     }
-    let mut remotes = BTreeMap::new();
-    for (id, url) in chain::state(&*options.store)?.remotes() {
-        match url.parse::<Location>().map_err(crate::Error::from).map_err(Failure::from) {
-            Ok(location) => drop(remotes.insert(id.clone(), stores::open_patient(context, &location)?)),
-            Err(_) => context.say(&format!("a home of segments has a url that cannot be read: id=`{id}`")),
-        }
-    }
-    options.remotes = remotes;
+    options.remotes = stores::homes(context, &*options.store)?;
     let mut bar: Option<Progress> = None;
     let mut seen = 0;
     let restored = restore(&options, &mut |now: RestoreProgress| {

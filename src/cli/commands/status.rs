@@ -1,18 +1,27 @@
 //! `icecore status`
 
+use std::time::Duration;
+
 use super::verify::tails;
+use crate::archive::ArchiveOverview;
+use crate::archive::archiver::KeptStore;
 use crate::cli::facts::Facts;
 use crate::cli::human::{self, Align, Table};
-use crate::cli::{CommandResult, Context, Exit, Stdout, logs};
+use crate::cli::{CommandResult, Context, Exit, Stdout, logs, stores};
 use crate::log::assign::DirectoryStatistics;
 use crate::log::read::{JournalInfo, JournalUse};
 use crate::log::recover::COMPONENT;
 use crate::log::verify::Status;
+use crate::objects::{Abilities, RequestKind, Usage};
+use crate::types::Timestamp;
 
 pub(in crate::cli) fn run(context: &Context) -> CommandResult {
     let log = logs::open_read_only(context)?;
     let status = log.status().map_err(logs::explain)?;
     let statistics = log.directories_statistics().map_err(logs::explain)?;
+    let settings = context.config.settings();
+    let archive = ArchiveOverview::of(&**log.catalog(), &stores::prices(settings)).map_err(logs::explain)?;
+    let archive = (!archive.stores.is_empty() || settings.archive.url.is_some()).then_some(archive);
     let mut stdout = Stdout::lock();
     if context.json {
         let mut object = serde_json::to_value(&status).expect("a status is plain text and numbers");
@@ -22,9 +31,10 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
             directory["collections"] = collections.into();
             directory["bytes"] = bytes.into();
         }
+        object["archive"] = serde_json::to_value(&archive).expect("plain text and numbers");
         stdout.line(&object.to_string())?;
     } else {
-        stdout.write(render(&status, &statistics).as_bytes())?;
+        stdout.write(render(&status, &statistics, archive.as_ref(), context.clock.now()).as_bytes())?;
     }
     stdout.flush()?;
     Ok(Exit::Ok)
@@ -36,7 +46,12 @@ fn held_there(held: &DirectoryStatistics) -> (u64, u64) {
     (collections, held.segment_bytes + held.unsealed_bytes)
 }
 
-fn render(status: &Status, statistics: &[DirectoryStatistics]) -> String {
+fn render(
+    status: &Status,
+    statistics: &[DirectoryStatistics],
+    archive: Option<&ArchiveOverview>,
+    now: Timestamp,
+) -> String {
     let segments: Vec<String> =
         status.segments.iter().map(|(word, count)| format!("{} {word}", human::count(*count))).collect();
     let facts = Facts::default()
@@ -49,9 +64,11 @@ fn render(status: &Status, statistics: &[DirectoryStatistics]) -> String {
         .text("unsealed", unsealed(status));
     let mut text = facts.lines();
     text.push_str(&directories(status, statistics));
+    text.push_str(&archive.map_or_else(String::new, |archive| archived(archive, now)));
     text.push_str(&journals(&status.journals));
     text.push_str(&tails(status.unproven_tail_bytes, status.dropped_tail_bytes));
-    let attention = attention(status);
+    let mut attention = attention(status);
+    attention.extend(archive.into_iter().flat_map(archive_attention));
     if attention.is_empty() {
         text.push_str("\nnothing needs attention\n");
     } else {
@@ -101,6 +118,75 @@ fn directories(status: &Status, statistics: &[DirectoryStatistics]) -> String {
         ]);
     }
     format!("\n{}", table.render())
+}
+
+/// What waits, what is kept, and what the stores were asked for.
+fn archived(archive: &ArchiveOverview, now: Timestamp) -> String {
+    let amount = |segments: u64, bytes: u64| format!("{}, {}", human::plural(segments, "segment"), human::size(bytes));
+    let mut waiting = amount(archive.waiting_segments, archive.waiting_bytes);
+    if let Some(since) = archive.waiting_since {
+        let lag = Duration::from_micros(u64::try_from(now.micros().saturating_sub(since.micros())).unwrap_or(0));
+        waiting.push_str(&format!(", the oldest sealed {} ago", human::span(lag)));
+    }
+    let mut facts = Facts::default()
+        .text("archived", amount(archive.archived_segments, archive.archived_bytes))
+        .text("waiting", waiting);
+    if archive.purging_segments > 0 {
+        facts = facts.text("purging", human::plural(archive.purging_segments, "segment"));
+    }
+    for store in &archive.stores {
+        facts = facts.text("store", &store.url);
+        if let Some(abilities) = &store.abilities {
+            facts = facts.text("can", can(abilities));
+        }
+        let asked = store.usage.iter().filter(|usage| usage.requests > 0);
+        let asked = asked.map(|usage| format!("{} {}", human::count(usage.requests), word(usage.kind)));
+        let requests = asked.collect::<Vec<_>>().join(", ");
+        facts = facts.text("requests", if requests.is_empty() { "none".to_owned() } else { requests });
+        let sum = |of: fn(&Usage) -> u64| human::size(store.usage.iter().map(of).sum());
+        let (sent, received) = (sum(|usage| usage.sent_bytes), sum(|usage| usage.received_bytes));
+        facts = facts.text("transferred", format!("{sent} sent, {received} received"));
+    }
+    let (spent, monthly) = (archive.cost.spent(), archive.cost.stored_per_month);
+    if spent > 0.0 || monthly > 0.0 {
+        let currency = &archive.cost.currency;
+        facts = facts.text("cost", format!("{spent:.4} {currency} so far, and {monthly:.4} {currency} a month"));
+    }
+    format!("\narchive\n{}", facts.lines())
+}
+
+fn can(abilities: &Abilities) -> String {
+    let words = [
+        ("conditional put", abilities.conditional_put),
+        ("checks checksums", abilities.checks_checksums),
+        ("tells checksums", abilities.tells_checksums),
+        ("parts", abilities.multipart),
+        ("versions", abilities.versioned),
+        ("retention", abilities.retention),
+    ];
+    words.iter().filter(|(_, can)| *can).map(|(word, _)| *word).collect::<Vec<_>>().join(", ")
+}
+
+const fn word(kind: RequestKind) -> &'static str {
+    match kind {
+        RequestKind::Put => "put",
+        RequestKind::Get => "get",
+        RequestKind::Head => "head",
+        RequestKind::List => "list",
+        RequestKind::Delete => "delete",
+    }
+}
+
+fn archive_attention(archive: &ArchiveOverview) -> Vec<String> {
+    let store = |store: &KeptStore| match (&store.fenced, &store.last_error) {
+        (Some(why), _) => Some(format!("{}: this log archives and purges there no more: {why}", store.url)),
+        (None, Some(why)) => {
+            let since = store.failing_since.map_or_else(String::new, |since| format!(" since {since}"));
+            Some(format!("{}: archiving fails{since}: {why}", store.url))
+        }
+        (None, None) => None,
+    };
+    archive.stores.iter().filter_map(store).collect()
 }
 
 fn journals(journals: &[JournalInfo]) -> String {

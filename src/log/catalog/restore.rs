@@ -105,23 +105,24 @@ impl Restoring {
             durable::create_dir_all(&*fs, &path.join(identity::FOLDER))?;
         }
         let locks = options.directories.iter().map(|path| places::lock(&*fs, path)).collect::<Result<Vec<_>>>()?;
-        let mut begun = Vec::new();
-        for path in &options.directories {
-            begun.push(look(&*fs, path, &marker)?);
-        }
         let first = &options.directories[0];
-        if let (true, Some(identity)) = (begun[0], Identity::read(&*fs, first)?) {
+        let is_begun = look(&*fs, first, &marker)?;
+        if let (true, Some(identity)) = (is_begun, Identity::read(&*fs, first)?) {
+            // The first directory's identity came last, and its marker goes last: what the others hold is of this restore.
             let opened = choose::open(options, first, &identity, true)?;
             let directories =
                 identity.directories.iter().map(|sibling| (sibling.directory.clone(), sibling.path.clone())).collect();
             let (catalog, is_resumed) = (opened.catalog, true);
             return Ok(Self { catalog, directories, is_resumed, fs, clock, _locks: locks });
         }
+        for path in &options.directories[1..] {
+            look(&*fs, path, &marker)?;
+        }
         let engine = choose::of_new_log(options)?;
         choose::check_built(engine)?;
         let file = options.catalog.is_none().then(|| choose::catalog_file(options, first, beginning.log, engine));
         if let Some(file) = &file {
-            settle_file(&*fs, file, engine, begun[0])?;
+            settle_file(&*fs, file, engine, is_begun)?;
         }
         let mut text = serde_json::to_vec_pretty(&marker).expect("text and numbers");
         text.push(b'\n');

@@ -30,6 +30,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -49,11 +50,13 @@ use crate::catalog::{SegmentKey, SegmentRow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::FileId;
 use crate::memtable::RunError;
-use crate::segment::{Block, Footer, SegmentReader};
+use crate::segment::{Block, BlockEntry, Footer, SegmentReader};
 use crate::types::{CollectionName, Record, Sequence};
 
 /// Unsealed records taken at once, in bytes.
 const CHUNK_BYTES: u64 = 1 << 20;
+/// Blocks of an archived segment fetched at once, in bytes.
+const AHEAD_BYTES: u64 = 4 << 20;
 
 /// Records of a collection, one after another; see [`Log::read`].
 ///
@@ -152,6 +155,37 @@ impl Log {
         }
         let collection = self.0.collection(collection)?;
         Ok(Reader::new(Arc::clone(&self.0), collection, options))
+    }
+}
+
+/// What of an archived segment will be read for certain, unless the reader is given up.
+struct Ahead<'a> {
+    options: &'a ReadOptions,
+    end: Sequence,
+    left: u64,
+}
+
+impl Ahead<'_> {
+    /// The blocks from `number` on, in the direction of reading, that are wanted whatever they hold: in the order of the file.
+    fn blocks(&self, blocks: &[BlockEntry], number: usize) -> RangeInclusive<usize> {
+        let backwards = self.options.reverse;
+        let (mut last, mut bytes, mut records) = (number, blocks[number].bytes, blocks[number].records);
+        loop {
+            let next = if backwards { last.checked_sub(1) } else { Some(last + 1) };
+            let Some((next, entry)) = next.and_then(|next| Some((next, blocks.get(next)?))) else { break };
+            let nearest = if backwards { entry.held.last } else { entry.held.first };
+            (bytes, records) = (bytes + entry.bytes, records + entry.records);
+            // Of the first block some were given already: so with a limit, the last block or two come by themselves.
+            let is_wanted = !is_past(backwards, self.end, nearest)
+                && self.options.may_have_times(entry.timestamp_min, entry.timestamp_max)
+                && records - entry.records < self.left
+                && bytes <= AHEAD_BYTES;
+            if !is_wanted {
+                break;
+            }
+            last = next;
+        }
+        number.min(last)..=number.max(last)
     }
 }
 
@@ -368,6 +402,10 @@ impl Reader {
             if !self.options.may_have_times(entry.timestamp_min, entry.timestamp_max) {
                 self.at = behind;
                 continue;
+            }
+            if segment.is_archived && self.key.is_none() {
+                let ahead = Ahead { options: &self.options, end: self.end, left: self.left };
+                segment.reader.prepare(ahead.blocks(&footer.blocks, number));
             }
             match segment.reader.block(number) {
                 Ok(block) => {

@@ -41,6 +41,8 @@ pub struct RehydrateOptions {
     pub from_time: Option<Timestamp>,
     /// Those that may hold records of this time or earlier.
     pub until_time: Option<Timestamp>,
+    /// Reads the local files of archived segments too, and replaces those that are missing or damaged.
+    pub repair: bool,
     /// Changes nothing, and says what would be fetched.
     pub dry_run: bool,
 }
@@ -54,7 +56,7 @@ pub struct Rehydrated {
     pub segments: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Those of them that were quarantined before.
+    /// Those of them that were quarantined before, or whose local file was missing or damaged.
     pub healed: u64,
     /// What could not be brought back, and why.
     pub kept: Vec<Kept>,
@@ -89,9 +91,10 @@ impl Log {
             from_time: options.from_time,
             until_time: options.until_time,
         };
-        let statuses = [SegmentStatus::Quarantined, SegmentStatus::Evicted];
+        let repaired = options.repair.then_some(SegmentStatus::Archived);
+        let statuses = [SegmentStatus::Quarantined, SegmentStatus::Evicted].into_iter().chain(repaired);
         let mut done = TierProgress::default();
-        for status in statuses {
+        for status in statuses.clone() {
             log.each_row(status, &wanted, &mut |row| {
                 done.total_bytes += if row.archive_key.is_some() { row.bytes } else { 0 };
                 Ok(true)
@@ -107,12 +110,17 @@ impl Log {
                     back.is_interrupted = true;
                     return Ok(false);
                 }
-                let outcome = if options.dry_run { Ok(()) } else { log.rehydrate_one(&row) };
+                let outcome = match status {
+                    SegmentStatus::Archived => log.repair_one(&row, options.dry_run),
+                    _ if options.dry_run => Ok(true),
+                    _ => log.rehydrate_one(&row).map(|()| true),
+                };
                 match outcome {
-                    Ok(()) => {
+                    Ok(false) => {}
+                    Ok(true) => {
                         back.segments += 1;
                         back.bytes += row.bytes;
-                        back.healed += u64::from(status == SegmentStatus::Quarantined);
+                        back.healed += u64::from(status != SegmentStatus::Evicted);
                     }
                     // It is of this one only.
                     Err(error)
@@ -164,6 +172,42 @@ impl Inner {
         let covers = SequenceRange { first: row.key.first, last: row.key.last };
         let _ = self.fs.remove_file(&SegmentName::stub(covers, row.key.generation).path(&root, &row.key.collection));
         Ok(())
+    }
+
+    /// Replaces an archived segment's local file where it is missing or damaged; whether it was. A damaged one is set aside, then the row becomes
+    /// `Evicted`: a crash between leaves a row whose file is absent, of which recovery decides the same.
+    fn repair_one(&self, row: &SegmentRow, dry_run: bool) -> Result<bool> {
+        let Some(index) = self.directories.iter().position(|directory| directory.id == row.directory) else {
+            return Ok(false);
+        };
+        if self.directories[index].state() != DirectoryState::Healthy {
+            return Ok(false);
+        }
+        let path = segment_path(&self.directories[index].path, &row.key);
+        let is_whole = match self.fs.open(&path, OpenMode::Read) {
+            Err(error) if error.is_not_found() => false,
+            opened => {
+                let file = FileRange(opened?);
+                file.0.len()? == row.bytes && segment::file_sha256(&file)? == row.sha256
+            }
+        };
+        if is_whole {
+            return Ok(false);
+        }
+        let Some(archive) = &self.options.archive else { return Err(super::no_archive()) };
+        if !archive.has(row)? {
+            let message = format!("the local file is damaged, and the archive does not have it: segment=`{}`", row.key);
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+        if dry_run {
+            return Ok(true);
+        }
+        self.set_aside(index, &path)?;
+        let (from, to) = (SegmentStatus::Archived, SegmentStatus::Evicted);
+        let evicted = Mutation::Transition { key: row.key.clone(), from, to, archive_key: None };
+        self.apply(&[evicted], "the local file is damaged")?;
+        self.rehydrate_one(&SegmentRow { status: SegmentStatus::Evicted, ..row.clone() })?;
+        Ok(true)
     }
 
     /// Where a segment's file goes: where it was, or where its collection lives.

@@ -46,9 +46,12 @@ struct StorePage {
 
 impl StorePage {
     fn read(body: &Bytes, items: Vec<BlobItem>, next: Option<String>) -> azure_core::Result<Self> {
+        // Its model is empty too for what is no listing at all.
+        if !contains(body, b"<EnumerationResults") {
+            return Err(azure_core::Error::with_message(azure_core::error::ErrorKind::DataConversion, "no listing"));
+        }
         // The SDK's model leaves it out.
-        let is_told = body.windows(14).any(|text| text == b"<ResourceType>");
-        let directories = if is_told {
+        let directories = if contains(body, b"<ResourceType>") {
             let types: Types = azure_core::xml::from_xml(body)?;
             types.blobs.blob.iter().map(|blob| blob.properties.resource_type.as_deref() == Some("directory")).collect()
         } else {
@@ -65,6 +68,10 @@ impl StorePage {
             item.name.as_deref().filter(|_| !is_directory).map(|name| (name, bytes))
         })
     }
+}
+
+pub(super) fn contains(body: &[u8], text: &[u8]) -> bool {
+    body.windows(text.len()).any(|found| found == text)
 }
 
 #[derive(Deserialize)]

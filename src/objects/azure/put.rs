@@ -53,10 +53,14 @@ fn block_bytes(bytes: u64, multipart_bytes: u64, part_bytes: u64) -> u64 {
 impl AzureObjectStore {
     pub(super) fn put(&self, key: &ObjectKey, upload: &Upload<'_>) -> ObjectResult<Put> {
         let put = self.put_blocks(key, upload)?;
-        if let Some(until) = upload.retain_until {
-            self.retain(key, until, put)?;
+        let Some(until) = upload.retain_until else { return Ok(put) };
+        match self.retain(key, until, put) {
+            Ok(()) => Ok(put),
+            Err(error) if put != Put::Created => Err(error),
+            // After such an error the object is not there by this call (promise 7).
+            Err(error) if error.kind == ObjectErrorKind::Unsupported && self.remove(key).is_ok() => Err(error),
+            Err(error) => Err(ObjectError { kind: ObjectErrorKind::OutcomeUnknown, ..error }),
         }
-        Ok(put)
     }
 
     fn put_blocks(&self, key: &ObjectKey, upload: &Upload<'_>) -> ObjectResult<Put> {
@@ -90,7 +94,12 @@ impl AzureObjectStore {
                     Ok(()) => {}
                     // The store takes no block where an object is that it keeps, or one of another kind.
                     Err(refusal) if is_taken(&refusal) => return self.look(key, upload),
-                    Err(refusal) => return Err(self.refused(refusal, Effect::None, "put", key.as_str())),
+                    Err(refusal) => {
+                        let is_damaged = is_damaged(&refusal);
+                        let error = self.refused(refusal, Effect::None, "put", key.as_str());
+                        let kind = if is_damaged { ObjectErrorKind::Corrupt } else { error.kind };
+                        return Err(ObjectError { kind, ..error });
+                    }
                 }
             }
             names.push(name);
@@ -234,6 +243,11 @@ fn is_taken(refusal: &Refusal) -> bool {
         "BlobAlreadyExists" | "ConditionNotMet" | "UnmodifiedBlob" | "InvalidBlockList" | "InvalidBlobType"
     ) || (refusal.status() == 409 && refusal.code().contains("Immutab"))
         || (refusal.status() == 412 && refusal.code().is_empty())
+}
+
+/// Whether a refusal of a block says that its bytes are not those of its MD5. The emulator has another word for it.
+pub(super) fn is_damaged(refusal: &Refusal) -> bool {
+    refusal.status() == 400 && matches!(refusal.code(), "Md5Mismatch" | "InvalidOperation")
 }
 
 fn until(time: Timestamp) -> Option<OffsetDateTime> {

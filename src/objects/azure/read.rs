@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::AzureObjectStore;
 use super::errors::Effect;
-use super::put::name;
+use super::put::{is_damaged, name};
 use crate::objects::probe::PREFIX;
 use crate::objects::{Abilities, ObjectErrorKind, ObjectKey, ObjectResult};
 use crate::types::Timestamp;
@@ -147,8 +147,7 @@ impl AzureObjectStore {
         let wrong = format!("{PREFIX}{}", hex(&self.clock.random()));
         let wrong = ObjectKey::new(wrong).expect("letters and digits");
         let refused = self.stage_with(&wrong, &name(0, &[0; 32]), Bytes::from_static(b"one"), vec![7; 16]);
-        abilities.checks_checksums =
-            refused.is_err_and(|refusal| refusal.kind(Effect::None) == ObjectErrorKind::Corrupt);
+        abilities.checks_checksums = refused.is_err_and(|refusal| is_damaged(&refusal));
         abilities.multipart = true;
         abilities.versioned = self.is_versioned.load(Ordering::Relaxed);
         abilities.server = self.server.get().cloned();

@@ -32,7 +32,13 @@ impl AzureObjectStore {
     ) -> ObjectResult<Blocks> {
         let client = self.blob(operation, key)?;
         let list: BlockList = self.read(operation, key.as_str(), async move {
-            client.block_blob_client().get_block_list(which, None).await?.into_model()
+            let answer = client.block_blob_client().get_block_list(which, None).await?;
+            // The SDK's model is empty for what is no list at all.
+            if !super::list::contains(answer.body(), b"<BlockList") {
+                let what = "no list of blocks";
+                return Err(azure_core::Error::with_message(azure_core::error::ErrorKind::DataConversion, what));
+            }
+            answer.into_model()
         })?;
         let blocks = |list: Option<Vec<azure_storage_blob::models::Block>>| {
             let known = |block: azure_storage_blob::models::Block| {

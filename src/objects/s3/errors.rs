@@ -37,7 +37,7 @@ pub(super) enum Failure {
     /// It may have arrived, and what came of it is not known.
     NoAnswer(String),
     /// The service refused.
-    Answer { said: Said, retry_after: Option<String> },
+    Answer { said: Said, retry_after: Option<String>, server: Option<String> },
     /// An answer that this room judged itself.
     Judged(ObjectErrorKind, String),
 }
@@ -83,7 +83,7 @@ impl<E: ProvideErrorMetadata + StdError + 'static> From<SdkError<E, HttpResponse
                     message: meta.message().unwrap_or("").chars().take(MESSAGE_MAX).collect(),
                     request_id: header("x-amz-request-id").or_else(|| header("x-guploader-uploadid")),
                 };
-                Self::Answer { said, retry_after: header("retry-after") }
+                Self::Answer { said, retry_after: header("retry-after"), server: header("server") }
             }
             SdkError::ResponseError(answer) => {
                 let status = answer.raw().status().as_u16();
@@ -127,7 +127,10 @@ fn of_credentials(error: &CredentialsError) -> Failure {
             format!("the credentials' configuration cannot be used: {}", innermost(error))
         }
         CredentialsError::ProviderTimedOut(_) => "what gives the credentials did not answer in time".to_owned(),
-        _ => "what gives the credentials failed".to_owned(),
+        _ => {
+            "no credentials: none in the settings, the environment or a profile, and what gives those of a role failed"
+                .to_owned()
+        }
     };
     Failure::NotSent { what, trouble: Some(Trouble::NoCredentials) }
 }
@@ -160,7 +163,7 @@ pub(super) fn to_error(failure: Failure, asked: Asked<'_>, place: &str, bucket: 
         }
         Failure::NoAnswer(what) => (lost, what, Some(Said { trouble: Some(Trouble::NoAnswer), ..Said::default() })),
         Failure::Judged(kind, what) => (kind, what, None),
-        Failure::Answer { mut said, retry_after } => {
+        Failure::Answer { mut said, retry_after, .. } => {
             wait = retry_after.and_then(|text| span(&text, now));
             let (kind, trouble, what) = judge(&said, lost, asked, bucket);
             said.trouble = trouble;
@@ -289,7 +292,7 @@ mod tests {
     fn judged(status: u16, code: &str, changes: bool) -> ObjectErrorKind {
         let said = Said { status, code: code.to_owned(), ..Said::default() };
         let asked = Asked { operation: "put", key: "k", right: "s3:PutObject", changes };
-        to_error(Failure::Answer { said, retry_after: None }, asked, "s3://b", "b", Timestamp(0)).kind
+        to_error(Failure::Answer { said, retry_after: None, server: None }, asked, "s3://b", "b", Timestamp(0)).kind
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! - `google`: what is different at Google's
 //!
 //! Owns: one bucket, below one prefix. Retries nothing, hides nothing behind a cache, and keeps nothing but its connections, and what
-//! the probe told: whether the store's checksums mean anything, and whether parts are safe there.
+//! it learned of the store: whether its checksums mean anything, whether parts are safe there, whether it lists in order.
 //!
 //! # How the promises are kept
 //!
@@ -83,6 +83,8 @@ pub struct S3ObjectStore {
     trusts_checksums: AtomicBool,
     /// Completing parts holds to the condition, too.
     takes_parts: AtomicBool,
+    /// Listings come in order of the keys' bytes.
+    lists_in_order: AtomicBool,
 }
 
 impl S3ObjectStore {
@@ -118,7 +120,17 @@ impl S3ObjectStore {
             trusts_checksums: AtomicBool::new(!is_google),
             // Google's does not hold to conditions there, and takes any length in one request.
             takes_parts: AtomicBool::new(!is_google),
+            lists_in_order: AtomicBool::new(true),
         })
+    }
+
+    /// Makes an object as the bare client does, over whatever is there: for who measures what that costs.
+    ///
+    /// # Errors
+    /// What the store said.
+    #[cfg(feature = "cli")]
+    pub(crate) fn bare_put(&self, key: &ObjectKey, body: Bytes) -> ObjectResult<()> {
+        put::bare(self, key.as_str(), body)
     }
 
     /// The key in the bucket.

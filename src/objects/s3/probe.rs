@@ -1,7 +1,7 @@
 //! What the store turned out to be able to do.
 //!
 //! [`try_out`](super::super::probe::try_out) tries what every store must do. Behind it, on another object of our own: a wrong checksum,
-//! parts under a key that is taken, versions, Object Lock. A store that lacks one of these is still one; what matters for safety is kept: of
+//! parts under a key that is taken, the order of listings, versions, Object Lock. A store that lacks one of these is still one; what matters for safety is kept: of
 //! a store that takes wrong checksums, none counts as its own; one that completes parts over an object gets no parts.
 
 use std::sync::atomic::Ordering;
@@ -34,8 +34,14 @@ pub(super) fn probe(store: &S3ObjectStore) -> ObjectResult<Abilities> {
 
 fn try_more(store: &S3ObjectStore, key: &ObjectKey, abilities: &mut Abilities) -> ObjectResult<()> {
     let asked = Asked { operation: "probe", key: key.as_str(), right: "s3:PutObject", changes: false };
-    abilities.checks_checksums = !store.is_google && refuses_wrong_checksum(store, key, asked)?;
-    abilities.multipart = !store.is_google && takes_parts(store, key, asked)?;
+    let (refuses, server) = refuses_wrong_checksum(store, key, asked)?;
+    let is_racy = server.as_ref().is_some_and(|server| RACY.iter().any(|racy| server.starts_with(racy)));
+    abilities.server = server;
+    abilities.checks_checksums = refuses && !store.is_google;
+    abilities.multipart = !store.is_google && !is_racy && takes_parts(store, key, asked)?;
+    if !lists_in_order(store, key)? {
+        store.lists_in_order.store(false, Ordering::Relaxed);
+    }
     let client = store.client(asked)?;
     let request = client.get_bucket_versioning().bucket(&store.bucket);
     let versioning = tolerant(store, asked, store.send(RequestKind::Head, 0, request.send()))?;
@@ -66,16 +72,36 @@ fn tolerant<T>(store: &S3ObjectStore, asked: Asked<'_>, outcome: Result<T, Failu
     }
 }
 
-/// Sends bytes with the checksum of others.
-fn refuses_wrong_checksum(store: &S3ObjectStore, key: &ObjectKey, asked: Asked<'_>) -> ObjectResult<bool> {
+/// Servers that look at the condition on completing parts, but not in one step with completing: two at once both succeed. No try of
+/// one after another shows that.
+const RACY: [&str; 1] = ["SeaweedFS"];
+
+/// Puts `a-z` and `a/z`, which a store that keeps keys as folders lists the other way round.
+fn lists_in_order(store: &S3ObjectStore, key: &ObjectKey) -> ObjectResult<bool> {
+    let keys = ["-z", "/z"].map(|end| ObjectKey::new(format!("{key}a{end}")).expect("letters, digits, `-`, `/`"));
+    let listed = keys
+        .iter()
+        .try_for_each(|key| store.put_if_absent(key, &Upload::of_bytes(&Bytes::from_static(b"order"))).map(drop))
+        .and_then(|()| store.list(&format!("{key}a"), None, 2));
+    keys.iter().try_for_each(|key| store.delete(key))?;
+    // Whether it was in order, or had to be sorted, the listing itself has found out.
+    listed.map(|_| store.lists_in_order.load(Ordering::Relaxed))
+}
+
+/// Sends bytes with the checksum of others; what the server calls itself where it refuses.
+fn refuses_wrong_checksum(
+    store: &S3ObjectStore,
+    key: &ObjectKey,
+    asked: Asked<'_>,
+) -> ObjectResult<(bool, Option<String>)> {
     let sent = Bytes::from_static(b"not what its checksum says");
     let upload = Upload::new(&sent, sent.len() as u64, [7; 32]);
     match put::send(store, key.as_str(), &upload, sent.clone())? {
         Ok(()) => {
             store.delete(key)?;
-            Ok(false)
+            Ok((false, None))
         }
-        Err(failure @ Failure::Answer { .. }) if (400..500).contains(&failure.status()) => Ok(true),
+        Err(Failure::Answer { said, server, .. }) if (400..500).contains(&said.status) => Ok((true, server)),
         Err(failure) => Err(store.failed(asked, failure)),
     }
 }

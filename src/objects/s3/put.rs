@@ -61,6 +61,15 @@ pub(super) fn send(
     Ok(store.send(RequestKind::Put, upload.bytes, request.send()).map(drop))
 }
 
+/// A put as the client makes it by itself: no condition, no checksum of ours, no look at what is there. For who measures what that costs.
+#[cfg(feature = "cli")]
+pub(super) fn bare(store: &S3ObjectStore, key: &str, body: Bytes) -> ObjectResult<()> {
+    let (asked, bytes) = (asked(key), body.len() as u64);
+    let request =
+        store.client(asked)?.put_object().bucket(&store.bucket).key(store.name(key)).body(ByteStream::from(body));
+    store.send(RequestKind::Put, bytes, request.send()).map(drop).map_err(|failure| store.failed(asked, failure))
+}
+
 /// What a refused put of an object means.
 pub(super) fn settle(store: &S3ObjectStore, key: &str, upload: &Upload<'_>, failure: Failure) -> ObjectResult<Put> {
     let asked = asked(key);
@@ -95,9 +104,27 @@ pub(super) fn delete(store: &S3ObjectStore, key: &str) -> ObjectResult<()> {
     let asked = Asked { operation: "delete", key, right: "s3:DeleteObject", changes: true };
     let request = store.client(asked)?.delete_object().bucket(&store.bucket).key(store.name(key));
     match store.send(RequestKind::Delete, 0, request.send()) {
-        Ok(_) => Ok(()),
+        Ok(answer) => {
+            if answer.delete_marker() == Some(true) && key.starts_with(super::super::probe::PREFIX) {
+                delete_versions(store, key);
+            }
+            Ok(())
+        }
         Err(failure) if failure.is_code("NoSuchKey") => Ok(()),
         Err(failure) => Err(store.failed(asked, failure)),
+    }
+}
+
+/// Of what was only tried: a delete of a bucket that keeps versions leaves the object, and a marker more. As far as the rights go;
+/// nothing else is ever deleted for good by this room.
+fn delete_versions(store: &S3ObjectStore, key: &str) {
+    let asked = Asked { operation: "delete", key, right: "s3:DeleteObjectVersion", changes: true };
+    let (Ok(client), Ok(versions)) = (store.client(asked), super::read::versions(store, key)) else { return };
+    for version in versions.into_iter().filter(|version| !version.id.is_empty()) {
+        let request = client.delete_object().bucket(&store.bucket).key(store.name(key)).version_id(version.id);
+        if store.send(RequestKind::Delete, 0, request.send()).is_err() {
+            return;
+        }
     }
 }
 

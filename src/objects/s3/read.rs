@@ -1,5 +1,8 @@
 //! Get, head, list, versions.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
 use aws_sdk_s3::types::ChecksumMode;
 use bytes::{Bytes, BytesMut};
 
@@ -198,50 +201,92 @@ pub(super) fn look(store: &S3ObjectStore, key: &str, purpose: Purpose) -> Object
 }
 
 pub(super) fn list(store: &S3ObjectStore, prefix: &str, after: Option<&str>, limit: usize) -> ObjectResult<Page> {
-    let asked = LIST.of(prefix);
     let limit = limit.clamp(1, PAGE_MAX);
-    let client = store.client(asked)?;
+    if store.lists_in_order.load(Ordering::Relaxed)
+        && let Some(page) = list_in_order(store, prefix, after, limit)?
+    {
+        return Ok(page);
+    }
+    // Known from here on: a later page that goes on behind a key would leave out what the store lists before it.
+    store.lists_in_order.store(false, Ordering::Relaxed);
+    list_and_sort(store, prefix, after, limit)
+}
+
+/// One request for a listing; keys relative to the store, below the prefix.
+fn list_once(
+    store: &S3ObjectStore,
+    prefix: &str,
+    after: Option<&str>,
+    token: Option<String>,
+    limit: usize,
+) -> ObjectResult<(Vec<Listed>, bool, Option<String>)> {
+    let asked = LIST.of(prefix);
+    let request = store
+        .client(asked)?
+        .list_objects_v2()
+        .bucket(&store.bucket)
+        .prefix(store.name(prefix))
+        .set_start_after(after.map(|after| store.name(after)))
+        .set_continuation_token(token)
+        .max_keys(i32::try_from(limit).expect("at most a thousand"));
+    let answer = store.send(RequestKind::List, 0, request.send()).map_err(|failure| store.failed(asked, failure))?;
+    let listed = answer.contents().iter().filter_map(|object| {
+        // A store that answers other keys is not listened to.
+        let key = object.key()?.strip_prefix(store.prefix.as_str()).filter(|key| key.starts_with(prefix))?;
+        let bytes = object.size().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+        Some(Listed { key: key.to_owned(), bytes })
+    });
+    let token = answer.next_continuation_token().map(str::to_owned);
+    let goes_on = answer.is_truncated() == Some(true);
+    if goes_on && token.is_none() && answer.contents().is_empty() {
+        return Err(store.error(ObjectErrorKind::Failed, asked, "the store says that there is more, and not where"));
+    }
+    Ok((listed.collect(), goes_on, token))
+}
+
+/// `None` where the store's order is another one: some keep keys as folders, and list `a/b` before `a-b`.
+fn list_in_order(store: &S3ObjectStore, prefix: &str, after: Option<&str>, limit: usize) -> ObjectResult<Option<Page>> {
     let mut token = None;
     loop {
-        let request = client
-            .list_objects_v2()
-            .bucket(&store.bucket)
-            .prefix(store.name(prefix))
-            .set_start_after(after.map(|after| store.name(after)))
-            .set_continuation_token(token)
-            .max_keys(i32::try_from(limit).expect("at most a thousand"));
-        let answer =
-            store.send(RequestKind::List, 0, request.send()).map_err(|failure| store.failed(asked, failure))?;
-        let mut objects: Vec<Listed> = Vec::with_capacity(answer.contents().len());
-        for object in answer.contents() {
-            // Below the prefix and behind `after`, as asked; a store that answers other keys is not listened to.
-            let key = object.key().and_then(|name| name.strip_prefix(store.prefix.as_str()));
-            let Some(key) = key.filter(|key| key.starts_with(prefix) && after.is_none_or(|after| *key > after)) else {
-                continue;
-            };
-            if objects.last().is_some_and(|before| before.key.as_str() >= key) {
-                let what = "the store does not list in order of the keys' bytes";
-                return Err(store.error(ObjectErrorKind::Unsupported, asked, what));
-            }
-            let bytes = object.size().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
-            objects.push(Listed { key: key.to_owned(), bytes });
+        let (mut objects, goes_on, next) = list_once(store, prefix, after, token, limit)?;
+        objects.retain(|object| Some(object.key.as_str()) != after);
+        let is_behind = objects.first().is_none_or(|first| after.is_none_or(|after| first.key.as_str() > after));
+        if !is_behind || !objects.is_sorted_by(|one, other| one.key < other.key) {
+            return Ok(None);
         }
-        let goes_on = answer.is_truncated() == Some(true);
-        token = answer.next_continuation_token().map(str::to_owned);
-        if goes_on && objects.is_empty() {
-            if token.is_some() {
-                continue;
-            }
-            return Err(store.error(
-                ObjectErrorKind::Failed,
-                asked,
-                "the store says that there is more, and not where",
-            ));
+        token = next;
+        if goes_on && objects.is_empty() && token.is_some() {
+            continue;
         }
         // Goes on behind a key and not by the store's token: those do not last.
         let next = objects.last().filter(|_| goes_on).map(|last| last.key.clone());
-        return Ok(Page { objects, next });
+        return Ok(Some(Page { objects, next }));
     }
+}
+
+/// From all that is below the prefix, the first ones. A request for each thousand objects, at each page.
+fn list_and_sort(store: &S3ObjectStore, prefix: &str, after: Option<&str>, limit: usize) -> ObjectResult<Page> {
+    let mut first: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut token, mut is_more) = (None, false);
+    loop {
+        let (objects, goes_on, next) = list_once(store, prefix, None, token, PAGE_MAX)?;
+        for object in objects {
+            if after.is_none_or(|after| object.key.as_str() > after) {
+                first.insert(object.key, object.bytes);
+            }
+            if first.len() > limit {
+                first.pop_last();
+                is_more = true;
+            }
+        }
+        if !goes_on || next.is_none() {
+            break;
+        }
+        token = next;
+    }
+    let objects: Vec<Listed> = first.into_iter().map(|(key, bytes)| Listed { key, bytes }).collect();
+    let next = objects.last().filter(|_| is_more).map(|last| last.key.clone());
+    Ok(Page { objects, next })
 }
 
 pub(super) fn versions(store: &S3ObjectStore, key: &str) -> ObjectResult<Vec<Version>> {

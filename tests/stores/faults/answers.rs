@@ -29,8 +29,10 @@ fn says(kind: Kind, status: u16, retry_after: Option<&'static str>) -> Fault {
     Fault::Answer { status, retry_after, body }
 }
 
+type Read<'a> = (&'static str, Box<dyn Fn() -> ObjectResult<()> + 'a>);
+
 /// The calls that read, each by its name.
-fn reads(trial: &Trial) -> [(&'static str, Box<dyn Fn() -> ObjectResult<()> + '_>); 5] {
+fn reads(trial: &Trial) -> [Read<'_>; 5] {
     let store = trial.store();
     let all = trial.bytes.len() as u64;
     let (a, b, c, d, e) = (store.clone(), store.clone(), store.clone(), store.clone(), store);

@@ -41,7 +41,7 @@ fn one_that_is_killed_in_mid_upload(kind: Kind) {
     }
     server.kill();
     server.restart();
-    wait_for("what was stored is there again", || trial.direct().head(&trial.key).ok());
+    wait_for("what was stored is there again", || trial.direct().get(&trial.key, 1 << 20).ok());
     trial.the_next_try(&store, Put::SameThere);
 }
 

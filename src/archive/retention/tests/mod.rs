@@ -1,6 +1,7 @@
 //! What goes, what stays, and what is interrupted.
 
 mod crashes;
+mod faults;
 mod plans;
 mod purges;
 

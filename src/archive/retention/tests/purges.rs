@@ -1,6 +1,7 @@
 //! Letting go.
 
 use super::*;
+use crate::archive::{Archiver, ArchiverOptions, TargetStore};
 use crate::catalog::Mutation;
 use crate::fs::FileSystem as _;
 use crate::testing::faulty_store::{Fault, FaultyStore};
@@ -219,4 +220,45 @@ fn a_row_that_comes_later_has_a_grace_period_of_its_own() {
     assert_eq!(world.statuses("a")[..3], [Gone, Purging, Gone]);
     go_on(&log, &mut targets, begin.saturating_add(DAY * 14), &OPTIONS()).unwrap();
     assert_eq!(world.statuses("a")[..3], [Gone, Gone, Gone]);
+}
+
+/// The archiver of the process goes on archiving behind a purge, and is not fenced by it.
+#[test]
+fn an_archiver_lends_its_stores_to_a_purge() {
+    let world = World::new();
+    let archiver = |log: &Log| {
+        let store = world.store.clone();
+        let target = TargetStore { remote: None, url: "file:///store".into(), store };
+        let options = ArchiverOptions { clock: world.clock.clone(), ..ArchiverOptions::default() };
+        Archiver::new(log, vec![target], options).unwrap()
+    };
+    let log = world.open();
+    fill(&log, "a", 3);
+    assert!(archiver(&log).run_once(&mut |_| true).unwrap().is_complete());
+    log.close().unwrap();
+    drop(log);
+    let log = world.open_whole();
+    let archiver = archiver(&log);
+    keep(&log, "retention.records", "100");
+    let purged = archiver.lend(|log, targets| apply(log, &planned(log, &world), targets, now(&world), &OPTIONS()));
+    assert_eq!(purged.unwrap().waiting, 2);
+    append(&log, "a", 301..=400);
+    log.seal(None).unwrap();
+    assert_eq!(archiver.run_once(&mut |_| true).unwrap().archived_segments, 1);
+    world.clock.advance(DAY * 8);
+    let purged = archiver.lend(|log, targets| go_on(log, targets, now(&world), &OPTIONS())).unwrap();
+    assert_eq!((purged.segments, purged.kept.len()), (2, 0));
+    assert_eq!(archiver.status().unwrap().targets[0].fenced, None);
+    let state = told(&world);
+    assert_eq!((state.segments().count(), state.collections()[&name("a")].floor()), (2, Sequence(201)));
+    let other = target(&log, &world, world.store.clone());
+    keep(&log, "retention.records", "1");
+    let fenced = archiver.lend(|log, targets| go_on(log, targets, now(&world), &OPTIONS()));
+    assert_eq!(fenced.unwrap(), Purged::default(), "nothing is asked where nothing is to be done");
+    log.seal(None).unwrap();
+    let plan = planned(&log, &world);
+    let fenced = archiver.lend(|log, targets| apply(log, &plan, targets, now(&world), &OPTIONS()));
+    assert_eq!(fenced.unwrap_err().kind(), ErrorKind::Fenced);
+    assert!(archiver.status().unwrap().targets[0].fenced.is_some());
+    drop(other);
 }

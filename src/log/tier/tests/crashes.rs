@@ -69,6 +69,25 @@ fn a_rehydration_may_be_interrupted_anywhere() {
     assert!(seen.is_sorted() && seen[0] == 0 && *seen.last().unwrap() == 3, "{seen:?}");
 }
 
+#[test]
+fn a_repair_may_be_interrupted_anywhere() {
+    use crate::fs::FileSystem as _;
+    let (world, log) = archived();
+    let damaged = world.rows("a").remove(0);
+    world.fs.flip(&world.path(&damaged), damaged.bytes / 2, 1).unwrap();
+    world.fs.remove_file(&world.path(&world.rows("a")[2])).unwrap();
+    let options = RehydrateOptions { repair: true, ..RehydrateOptions::default() };
+    let images = world.at_every_step(|| assert_eq!(log.rehydrate(&options, &mut always).unwrap().healed, 2));
+    assert!(images.len() > 20, "{}", images.len());
+    for image in &images {
+        let log = image.open_whole();
+        assert_eq!(read_all(&log, "a"), (1..=320).collect::<Vec<_>>());
+        log.rehydrate(&options, &mut always).unwrap();
+        drop(log);
+        check(image);
+    }
+}
+
 /// A commit whose outcome is not known: both ends are good.
 #[test]
 fn a_row_that_may_or_may_not_have_changed_is_found_either_way() {

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod evict;
+mod faults;
 mod rehydrate;
 
 use super::*;

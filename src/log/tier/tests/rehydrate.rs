@@ -124,3 +124,32 @@ fn what_was_lost_here_comes_back_from_the_archive() {
     assert_eq!(log.losses().unwrap(), []);
     assert_eq!(read_all(&log, "a"), (1..=300).collect::<Vec<_>>());
 }
+
+/// Damage that nobody met yet is found by reading, and mended from the archive; evidence is kept.
+#[test]
+fn damaged_local_files_are_replaced_by_the_archived_ones() {
+    let world = World::new();
+    let log = world.open();
+    fill(&log, "a", 4);
+    world.archive(&log);
+    let rows = world.rows("a");
+    world.fs.flip(&world.path(&rows[0]), rows[0].bytes / 2, 1).unwrap();
+    world.fs.remove_file(&world.path(&rows[1])).unwrap();
+    world.fs.flip(&world.path(&rows[2]), rows[2].bytes / 2, 1).unwrap();
+    world.fs.remove_file(&world.object(&rows[2])).unwrap();
+    assert_eq!(rehydrate(&log).segments, 0, "it was not asked to look");
+    let options = RehydrateOptions { repair: true, ..RehydrateOptions::default() };
+    let dry = log.rehydrate(&RehydrateOptions { dry_run: true, ..options.clone() }, &mut always).unwrap();
+    let back = log.rehydrate(&options, &mut always).unwrap();
+    assert_eq!((dry.segments, dry.healed), (2, 2));
+    assert_eq!((back.segments, back.healed, back.kept.len()), (2, 2, 1));
+    assert!(back.kept[0].reason.contains("the archive does not have it"), "{back:?}");
+    assert_eq!(world.statuses("a"), [SegmentStatus::Archived; 4]);
+    let files = world.fs.files().into_iter().map(|(path, ..)| path);
+    let set_aside = files.filter(|path| path.starts_with("/data/.icecore/quarantine/") && path.extension().is_some());
+    assert_eq!(set_aside.count(), 1);
+    let good = log.read(&name("a"), ReadOptions::default()).unwrap().filter_map(Result::ok).count();
+    assert!((300..400).contains(&good), "{good}");
+    let report = log.verify(VerifyOptions { deep: true }).unwrap();
+    assert_eq!(report.damaged.len(), 1, "{report:?}");
+}

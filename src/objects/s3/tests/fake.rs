@@ -8,7 +8,6 @@ use super::super::put::base64;
 use super::server::{Answer, Request, Server};
 use crate::avro::sha256;
 
-#[derive(Default)]
 pub(super) struct Bucket {
     /// With the checksum as S3 says it.
     pub objects: BTreeMap<String, (Vec<u8>, String)>,
@@ -18,6 +17,10 @@ pub(super) struct Bucket {
     pub completes_anything: bool,
     /// Checksums are not looked at.
     pub believes_anything: bool,
+    /// Keys are folders, which are listed by their names.
+    pub lists_as_folders: bool,
+    /// What it calls itself.
+    pub name: &'static str,
     /// Keys that Object Lock keeps.
     pub locked: Vec<String>,
 }
@@ -29,9 +32,25 @@ pub(super) struct Upload {
 }
 
 pub(super) fn serve() -> (Server, Arc<Mutex<Bucket>>) {
-    let bucket = Arc::new(Mutex::new(Bucket::default()));
+    let bucket = Arc::new(Mutex::new(Bucket {
+        objects: BTreeMap::new(),
+        uploads: BTreeMap::new(),
+        begun: 0,
+        completes_anything: false,
+        believes_anything: false,
+        lists_as_folders: false,
+        name: "fake",
+        locked: Vec::new(),
+    }));
     let of_server = Arc::clone(&bucket);
-    (Server::new(move |request| of_server.lock().unwrap().answer(request)), bucket)
+    (
+        Server::new(move |request| {
+            let mut bucket = of_server.lock().unwrap();
+            let answer = bucket.answer(request);
+            answer.with("server", bucket.name)
+        }),
+        bucket,
+    )
 }
 
 impl Bucket {
@@ -79,10 +98,17 @@ impl Bucket {
         if request.asks("list-type").is_none() {
             return Answer::refusal(501, "NotImplemented");
         }
-        let after = request.asks("start-after").unwrap_or_default();
+        let from = request.asks("continuation-token").or(request.asks("start-after")).unwrap_or_default();
         let limit: usize = request.asks("max-keys").unwrap().parse().unwrap();
-        let found: Vec<_> = self.objects.iter().filter(|(key, _)| key.starts_with(&prefix) && **key > after).collect();
+        // As folders: the end of a name comes before any letter behind it.
+        let order = |key: &str| if self.lists_as_folders { key.replace('/', "\u{1}") } else { key.to_owned() };
+        let mut found: Vec<_> = self.objects.iter().filter(|(key, _)| key.starts_with(&prefix)).collect();
+        found.retain(|(key, _)| order(key) > order(&from));
+        found.sort_by_key(|(key, _)| order(key));
         let mut body = format!("<IsTruncated>{}</IsTruncated>", found.len() > limit);
+        if let Some((last, _)) = found.get(limit - 1) {
+            let _ = write!(body, "<NextContinuationToken>{last}</NextContinuationToken>");
+        }
         for (key, (bytes, _)) in found.into_iter().take(limit) {
             let _ = write!(body, "<Contents><Key>{key}</Key><Size>{}</Size></Contents>", bytes.len());
         }

@@ -152,6 +152,7 @@ fn probing() {
         checks_checksums: true,
         tells_checksums: true,
         multipart: true,
+        server: Some("fake".to_owned()),
         ..Abilities::default()
     };
     assert_eq!(abilities, expected);
@@ -245,28 +246,61 @@ fn an_upload_goes_on() {
 }
 
 #[test]
-fn listings_go_on_and_are_checked() {
+fn pages_without_anything_of_ours() {
     let pages = std::sync::atomic::AtomicUsize::new(0);
     let server = Server::new(move |_| {
         let body = match pages.fetch_add(1, Ordering::Relaxed) {
-            // Nothing of ours on a page that leads on.
             0 => {
                 "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>\
-                  <Contents><Key>elsewhere</Key><Size>1</Size></Contents>"
+                 <Contents><Key>elsewhere</Key><Size>1</Size></Contents>"
             }
-            1 => "<IsTruncated>false</IsTruncated><Contents><Key>some/where/a</Key><Size>1</Size></Contents>",
-            _ => {
-                "<IsTruncated>false</IsTruncated><Contents><Key>some/where/b</Key><Size>1</Size></Contents>\
-                  <Contents><Key>some/where/a</Key><Size>1</Size></Contents>"
-            }
+            _ => "<IsTruncated>false</IsTruncated><Contents><Key>some/where/a</Key><Size>1</Size></Contents>",
         };
         Answer::of(200, format!("<ListBucketResult>{body}</ListBucketResult>"))
     });
-    let store = of(&server);
-    let page = store.list("", None, 5).unwrap();
+    let page = of(&server).list("", None, 5).unwrap();
     assert_eq!((page.objects.len(), page.objects[0].key.as_str(), page.next), (1, "a", None));
     assert_eq!(server.asked()[1].asks("continuation-token").as_deref(), Some("t"));
-    assert_eq!(store.list("", None, 5).unwrap_err().kind, ObjectErrorKind::Unsupported);
+}
+
+/// A store that keeps keys as folders, and lists `a/b` before `a-b`: nothing is left out, and the order is ours.
+#[test]
+fn listings_in_another_order() {
+    let (server, bucket) = fake::serve();
+    bucket.lock().unwrap().lists_as_folders = true;
+    conformance::run(&of(&server));
+    // The disorder lies between two pages.
+    let store = of(&server);
+    for name in ["p/a/1", "p/a/2", "p/a-b"] {
+        put::put(&store, name, &Upload::of_bytes(&Bytes::from_static(b"abc"))).unwrap();
+    }
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.list("p/", after.as_deref(), 2).unwrap();
+        all.extend(page.objects.into_iter().map(|object| object.key));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    all.sort();
+    all.dedup();
+    assert_eq!(all, ["p/a-b", "p/a/1", "p/a/2"]);
+    // Known before the first page, where the store was probed.
+    let store = of(&server);
+    store.probe().unwrap();
+    assert_eq!(store.list("p/", Some("p/a-b"), 1).unwrap().objects[0].key, "p/a/1");
+    assert!(bucket.lock().unwrap().objects.keys().all(|key| !key.contains("_probe")));
+}
+
+/// The probe knows by name who completes parts twice.
+#[test]
+fn a_server_known_to_race() {
+    let (server, bucket) = fake::serve();
+    bucket.lock().unwrap().name = "SeaweedFS 30GB 4.48";
+    let abilities = of(&server).probe().unwrap();
+    assert_eq!(abilities.server.as_deref(), Some("SeaweedFS 30GB 4.48"));
+    assert!(!abilities.multipart && abilities.conditional_put, "{abilities:?}");
 }
 
 #[test]

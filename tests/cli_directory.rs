@@ -189,15 +189,15 @@ fn segments_go_to_a_store() {
     assert_eq!((&added[0]["place"], &added[0]["how"]), (&url.as_str().into(), &"new".into()));
     assert_eq!(list(&workspace, "a")[2]["state"], "remote");
     // Nothing is at home there yet.
-    let pushed = workspace.run("--data a directory push --json").expect_code(0).json_lines();
-    assert_eq!((&pushed[0]["sent"], &pushed[0]["there"]), (&0.into(), &0.into()));
+    let archived = workspace.run("--data a archive --json").json_lines();
+    assert_eq!(archived[0]["archived_segments"], 0);
     let error = error_of(workspace.run("--data a collection create far --home file:///nowhere"), 1);
     assert!(error.contains("no directory of the log"), "{error}");
     workspace.run(&format!("--data a collection create far --home {url}")).expect_code(0);
     append(&workspace, "far", 20);
     workspace.run("--data a seal far").expect_code(0);
-    let pushed = workspace.run("--data a directory push").expect_code(0);
-    assert!(pushed.stderr.starts_with("sent: 1 segment, "), "{}", pushed.stderr);
+    let archived = workspace.run("--data a archive --json").json_lines();
+    assert_eq!(archived[0]["archived_segments"], 1, "{archived:?}");
     let objects: Vec<_> =
         std::fs::read_dir(workspace.path("store/far")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(objects.len(), 1);
@@ -205,14 +205,14 @@ fn segments_go_to_a_store() {
     let object = objects[0].display().to_string();
     let inspected = workspace.icecore(["inspect", &object, "--json"]).run().expect_code(0).json_lines();
     assert_eq!(inspected[0]["collection"], "far");
-    let pushed = workspace.run("--data a directory push --json").expect_code(0).json_lines();
-    assert_eq!((&pushed[0]["sent"], &pushed[0]["there"]), (&0.into(), &1.into()));
+    let archived = workspace.run("--data a archive --json").json_lines();
+    assert_eq!(archived[0]["archived_segments"], 0);
     let error = error_of(workspace.run(&format!("--data a directory forget {url}")), 1);
     assert!(error.contains("is a collection's home") && error.contains("collection=`far`"), "{error}");
     let other = format!("file://{}", workspace.path("other").display());
     workspace.run(&format!("--data a directory add --remote {other}")).expect_code(0);
     workspace.run(&format!("--data a collection create far --if-not-exists --home {other}")).expect_code(0);
-    let forgotten = workspace.run(&format!("--data a directory forget {url}")).expect_code(0);
-    assert!(forgotten.stderr.starts_with("forgotten: "), "{}", forgotten.stderr);
-    assert_eq!(list(&workspace, "a").len(), 3);
+    let error = error_of(workspace.run(&format!("--data a directory forget {url}")), 1);
+    assert!(error.contains("archived segments"), "{error}");
+    assert_eq!(list(&workspace, "a").len(), 4);
 }

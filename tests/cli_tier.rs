@@ -1,5 +1,6 @@
 //! `evict`, `rehydrate`, `retention`, `hold`, as people run them.
 #![allow(clippy::disallowed_methods, reason = "tests look at real files from outside")]
+#![allow(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not the helpers beside them")]
 
 mod util;
 

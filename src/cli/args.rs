@@ -119,8 +119,7 @@ impl Command {
     /// Whether it finishes what is in flight on Ctrl-C, and says how far it came.
     pub(super) fn ends_in_order(&self) -> bool {
         use LogCommand::{Append, Archive, Bench, Cat, Directory, Evict, Rehydrate, Tail};
-        let is_long =
-            |command: &DirectoryCommand| matches!(command, DirectoryCommand::Drain(_) | DirectoryCommand::Push);
+        let is_long = |command: &DirectoryCommand| matches!(command, DirectoryCommand::Drain(_));
         matches!(self, Self::Log(Append(_) | Archive(_) | Cat(_) | Tail(_) | Bench(_) | Evict(_) | Rehydrate(_)))
             || matches!(self, Self::Log(Directory(command)) if is_long(command))
     }

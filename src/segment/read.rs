@@ -97,11 +97,11 @@ impl SegmentReader {
     pub fn open_end(source: Arc<dyn ReadRange>) -> Result<Self, SegmentError> {
         let source = Counted { inner: source, reads: 0.into() };
         let len = source.len()?;
-        let mut tail = read_tail(&source, len)?;
-        if tail.is_err() && source.distrust() {
-            tail = read_tail(&source, len)?;
+        let mut tail = read_tail(&source, len);
+        if matches!(tail, Ok(Err(_)) | Err(SegmentError::Damaged(_))) && source.distrust() {
+            tail = read_tail(&source, len);
         }
-        let tail = tail.map_err(|none| SegmentError::damaged(source.path(), none.offset, None, none.what))?;
+        let tail = tail?.map_err(|none| SegmentError::damaged(source.path(), none.offset, None, none.what))?;
         if tail.footer.data_end() > tail.seal_offset {
             let what = "its index points beyond its end";
             return Err(SegmentError::damaged(source.path(), len, Some(tail.footer.covers), what));

@@ -8,11 +8,14 @@ use icecore::testing::faulty_store::Moment;
 use crate::kept::{EngineCatalog, Kept};
 use crate::world::{HASTY, World, run, seal};
 
+/// Steps, and what is left at each.
+type Images<C> = Vec<(String, World<C>)>;
+
 /// What is left at each step of one run.
-fn images<C: Kept>(base: &World<C>) -> Vec<(String, World<C>)> {
+fn images<C: Kept>(base: &World<C>) -> Images<C> {
     let world = Arc::new(base.image(0));
-    let images: Arc<Mutex<Vec<(String, World<C>)>>> = Arc::default();
-    let take = |world: &Weak<World<C>>, images: &Mutex<Vec<(String, World<C>)>>, step: String| {
+    let images: Arc<Mutex<Images<C>>> = Arc::default();
+    let take = |world: &Weak<World<C>>, images: &Mutex<Images<C>>, step: String| {
         if let Some(world) = world.upgrade() {
             let number = images.lock().unwrap().len() as u64;
             let image = world.image(number);

@@ -282,7 +282,7 @@ fn who_purges_beside_the_archiver_does_not_fence_it() {
     let log = world.open();
     let archiver = world.archiver(&log, HASTY);
     archiver
-        .with_claims(|targets| {
+        .lend(|_, targets| {
             assert!(targets.archive.is_none(), "nothing was archived yet");
             Ok(())
         })
@@ -298,7 +298,7 @@ fn who_purges_beside_the_archiver_does_not_fence_it() {
         settings: "{}".into(),
     };
     let mark = archiver
-        .with_claims(|targets| targets.archive.as_mut().unwrap().claim.commit(vec![Entry::Collection(entry)]))
+        .lend(|_, targets| targets.archive.as_mut().unwrap().claim.commit(vec![Entry::Collection(entry)]))
         .unwrap();
     assert_eq!(mark.number, before.next());
     seal(&log, "audit");

@@ -111,9 +111,11 @@ impl<C: Kept> World<C> {
         })
     }
 
-    /// What the manifests say, if they can be read.
+    /// What the manifests say, without what others put in their place.
     pub fn archived(&self) -> ArchiveState {
-        chain::state(&self.store.snapshot()).unwrap()
+        let (store, ours) = (self.store.snapshot(), self.store.created());
+        store.objects().keys().filter(|key| !ours.contains_key(*key)).for_each(|key| store.lose(key));
+        chain::state(&store).unwrap()
     }
 
     /// At any time: what a row says to be archived is there, whole, and a manifest names it (O1, O4). Nothing was made twice. No local

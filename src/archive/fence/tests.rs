@@ -326,11 +326,11 @@ fn two_writers_in_every_order_of_their_calls() {
 
 #[test]
 fn two_writers_in_every_order_with_a_lost_answer() {
-    // The first one's claim, and its commit.
-    for put in 0..2 {
+    // The first one's claim, and its commits.
+    for put in 0..3 {
         for fault in [Fault::AnswerLost, Fault::Late] {
-            let (runs, fenced, _) = all_orders(Some((put, fault)), 1);
-            assert!(runs > 100 && fenced, "{put} {fault:?} {runs}");
+            let (runs, fenced, _) = all_orders(Some((put, fault)), 2);
+            assert!(runs > 200 && fenced, "{put} {fault:?} {runs}");
         }
     }
 }

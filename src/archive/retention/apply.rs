@@ -109,6 +109,8 @@ pub struct Purged {
     pub waiting_until: Option<Timestamp>,
     /// What the stores keep by their own rules.
     pub locked: Vec<Locked>,
+    /// A store keeps versions of what was deleted: a lifecycle rule of its own must let them go.
+    pub keeps_versions: bool,
     /// What could not be deleted, and why: it is tried again by the next run.
     pub kept: Vec<Kept>,
     /// What the plan had, and must not go any more, and why.
@@ -340,6 +342,12 @@ fn delete(
                     }
                     Err(error) => purged.kept.push(Kept { segment: row.key.clone(), reason: chain(&error) }),
                 }
+            }
+            // One of them tells for all.
+            let deleted = rows.iter().find(|(row, _)| gone.first() == Some(&row.key));
+            if let Some((_, key)) = deleted {
+                let left = target.store.versions(&ObjectKey::new(*key)?).unwrap_or_default();
+                purged.keeps_versions |= left.iter().any(|version| !version.is_delete_marker);
             }
             log.finish_purge(&gone)?;
             if let Some(error) = broken {

@@ -55,14 +55,6 @@ Afterwards `directory forget` takes it out of the log; `directory add` puts it b
 
 Without --yes it says what would be given up, and changes nothing (exit code 1). Interrupted, it is run again.")]
     Forget(DirectoryForgetArgs),
-    /// Send sealed segments to the object stores that are their homes
-    ///
-    /// Each is proven to have arrived. The local files stay. Works beside a writer; what is there already is not sent again.
-    #[command(after_long_help = "Examples:
-  icecore --data /disk1/log directory push
-
-Exit code 3 when something could not be sent.")]
-    Push,
 }
 
 /// `icecore directory add`

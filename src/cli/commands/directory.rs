@@ -1,4 +1,4 @@
-//! `icecore directory ls|add|drain|forget|push`
+//! `icecore directory ls|add|drain|forget`
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::cli::{
     CommandResult, Context, DirectoryAddArgs, DirectoryCommand, DirectoryForgetArgs, DirectoryNameArgs, Exit, Failure,
     Stdout, Unit, human, logs,
 };
-use crate::log::directories::{DirectoryInfo, DrainProgress, Drained, ForgetPlan, How, Pushed};
+use crate::log::directories::{DirectoryInfo, DrainProgress, Drained, ForgetPlan, How};
 use crate::log::{Log, LogOptions};
 use crate::objects::Location;
 use crate::{Error, ErrorKind};
@@ -22,7 +22,6 @@ pub(in crate::cli) fn run(context: &Context, command: &DirectoryCommand) -> Comm
         DirectoryCommand::Add(args) => add(context, args),
         DirectoryCommand::Drain(args) => drain(context, args),
         DirectoryCommand::Forget(args) => forget(context, args),
-        DirectoryCommand::Push => push(context),
     }
 }
 
@@ -200,27 +199,4 @@ fn say_plan(context: &Context, plan: &ForgetPlan) {
     if plan.collections.len() > TOLD_MAX {
         context.say(&format!("  and the same of {} more collections", plan.collections.len() - TOLD_MAX));
     }
-}
-
-fn push(context: &Context) -> CommandResult {
-    let options = logs::options(context)?;
-    let bar = context.progress("sending", Unit::Bytes, None);
-    let mut told = 0;
-    let pushed = Log::push_segments(&options, &mut |progress| {
-        bar.advance(progress.bytes - told);
-        told = progress.bytes;
-        !context.interrupt.is_wanted()
-    });
-    drop(bar);
-    let pushed: Pushed = pushed.map_err(logs::explain)?;
-    print_json(context, &pushed)?;
-    let sent = human::plural(pushed.sent, "segment");
-    context.say(&format!("sent: {sent}, {}; there already: {}", human::size(pushed.sent_bytes), pushed.there));
-    for failed in pushed.failed.iter().take(TOLD_MAX) {
-        context.say(&format!("not sent: {failed}"));
-    }
-    if pushed.is_interrupted {
-        context.say("interrupted: run it again to go on");
-    }
-    Ok(if pushed.failed.is_empty() && !pushed.is_interrupted { Exit::Ok } else { Exit::Partial })
 }

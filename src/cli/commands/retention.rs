@@ -104,6 +104,9 @@ fn say_purged(context: &Context, purged: &Purged) {
         let until = human::moment(until);
         context.say(&format!("waiting for the grace period: {waiting}; the first may go {until}"));
     }
+    if purged.keeps_versions {
+        context.say("the store keeps versions of what was deleted: a lifecycle rule of its own must let them go");
+    }
     for locked in &purged.locked {
         context.say(&format!("locked by its store: {} until {}", locked.segment, human::moment(locked.until)));
     }

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::set::{Member, Named, Set};
 use crate::assignment::{self, Candidate};
-use crate::catalog::{Mutation, SegmentKey, SegmentRow, SegmentStatus};
+use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::recover::COMPONENT;
 use crate::log::{DirectoryState, Inner, Log, LogOptions};
@@ -179,14 +179,39 @@ fn forget_remote(options: &LogOptions, id: &str) -> Result<ForgetPlan> {
         let message = format!("the directory is a collection's home: directory=`{id}`, collection=`{collection}`");
         return Err(Error::new(ErrorKind::Conflict, message).with_hint("give its collections another home first"));
     }
+    let kept = kept_there(&*log.0.catalog, id);
     closed?;
     drop(log);
+    if let Some(row) = kept? {
+        let message = format!("the directory holds archived segments: directory=`{id}`, segment=`{}`", row.key);
+        return Err(Error::new(ErrorKind::Conflict, message)
+            .with_hint("they are nowhere else, or their rows say so: it stays as long as any of them does"));
+    }
     let (set, _locks) = Set::locked(options)?;
     let mut new = set.newest.clone();
     let url = new.remotes.iter().find(|remote| remote.directory == id).map(|remote| remote.url.clone());
     new.remotes.retain(|remote| remote.directory != id);
     set.commit(&*options.fs, new, &[])?;
     Ok(ForgetPlan { id: id.to_owned(), place: url.unwrap_or_default(), ..ForgetPlan::default() })
+}
+
+/// A segment whose archived object is in a remote.
+fn kept_there(catalog: &dyn Catalog, id: &str) -> Result<Option<SegmentRow>> {
+    use SegmentStatus::{Archived, Archiving, Evicted, Purging, Quarantined};
+    let there = format!("@{id}/");
+    for status in [Archived, Archiving, Evicted, Purging, Quarantined] {
+        let mut after: Option<SegmentKey> = None;
+        loop {
+            let rows = catalog.segments_by_status(status, after.as_ref(), PAGE_ROWS)?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.key.clone());
+            let is_there = |row: &SegmentRow| row.archive_key.as_ref().is_some_and(|key| key.starts_with(&there));
+            if let Some(row) = rows.into_iter().find(is_there) {
+                return Ok(Some(row));
+            }
+        }
+    }
+    Ok(None)
 }
 
 impl Inner {

@@ -1,7 +1,7 @@
 //! Homes of segments in object stores (A5).
 //!
 //! A collection whose home is a remote is journalled and sealed in its local directory all the same, which is its staging: no append waits
-//! for a store. Its segments go to the store afterwards ([`push`](super::push)). The home is an assignment of a component of its own, with
+//! for a store. Its segments go to the store afterwards, by the archiver. The home is an assignment of a component of its own, with
 //! the same history as any; it does not touch where the log keeps the collection.
 
 use super::set::{Named, Set};

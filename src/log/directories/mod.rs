@@ -5,7 +5,7 @@
 //! - [`drain`], `relocate`: everything goes elsewhere
 //! - [`forget`]: a directory is given up
 //! - [`list`]: what there is
-//! - [`home`], [`push`]: segments in object stores
+//! - [`home`]: which object store a collection's segments go to
 //!
 //! # How the set changes
 //!
@@ -19,7 +19,6 @@ pub mod drain;
 pub mod forget;
 pub mod home;
 pub mod list;
-pub mod push;
 mod relocate;
 pub(super) mod set;
 #[cfg(test)]
@@ -30,4 +29,3 @@ pub use drain::{DrainProgress, Drained};
 pub use forget::{ForgetPlan, GivenUp};
 pub use home::HOME;
 pub use list::DirectoryInfo;
-pub use push::{PushProgress, Pushed};

@@ -213,14 +213,10 @@ fn entra(environment: Environment<'_>, transport: &Transport, timeout: Duration)
         }
         (Some(tenant), Some(client)) if environment("AZURE_FEDERATED_TOKEN_FILE").is_some() => {
             let options = WorkloadIdentityCredentialOptions {
-                credential_options: ClientAssertionCredentialOptions {
-                    client_options: client_options(),
-                    ..Default::default()
-                },
+                credential_options: ClientAssertionCredentialOptions { client_options: client_options() },
                 client_id: Some(client.clone()),
                 tenant_id: Some(tenant.clone()),
                 token_file_path: environment("AZURE_FEDERATED_TOKEN_FILE").map(Into::into),
-                ..Default::default()
             };
             WorkloadIdentityCredential::new(Some(options))
                 .map_err(|_| refused("the workload identity of entra id cannot be one"))?
@@ -229,7 +225,6 @@ fn entra(environment: Environment<'_>, transport: &Transport, timeout: Duration)
             let options = ManagedIdentityCredentialOptions {
                 user_assigned_id: client.map(UserAssignedId::ClientId),
                 client_options: client_options(),
-                ..Default::default()
             };
             let machine = ManagedIdentityCredential::new(Some(options)).ok();
             let tools = DeveloperToolsCredential::new(None).map_err(|_| refused("no credentials were found"))?;

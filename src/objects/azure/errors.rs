@@ -37,7 +37,7 @@ pub(super) enum Effect {
 /// Why something failed, without anything that may not be shown.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    said: Said,
+    said: Box<Said>,
     /// What it means where there was no answer of the store.
     what: &'static str,
     /// Nothing reached the store, or what did has changed nothing.
@@ -52,7 +52,7 @@ impl Refusal {
     /// Takes out of an error of the SDK what may be shown.
     pub(super) fn of(error: azure_core::Error, now: Timestamp) -> Self {
         if let ErrorKind::HttpResponse { status, raw_response, .. } = error.kind() {
-            let mut said = Said { status: (*status).into(), ..Said::default() };
+            let mut said = Box::new(Said { status: (*status).into(), ..Said::default() });
             let (mut retry, mut ahead) = (None, 0);
             if let Some(response) = raw_response {
                 let headers = response.headers();
@@ -104,19 +104,19 @@ impl Refusal {
             }
             _ => (None, "the client failed", false, Some(Failed), String::new()),
         };
-        let said = Said { trouble, message, ..Said::default() };
+        let said = Box::new(Said { trouble, message, ..Said::default() });
         Self { said, what, is_certain, kind, retry_after: None, ahead_s: 0 }
     }
 
     /// The client itself failed: nobody knows whether anything was sent.
     pub(super) fn of_client() -> Self {
         let (what, kind) = ("the client failed inside", Some(ObjectErrorKind::Failed));
-        Self { said: Said::default(), what, is_certain: false, kind, retry_after: None, ahead_s: 0 }
+        Self { said: Box::default(), what, is_certain: false, kind, retry_after: None, ahead_s: 0 }
     }
 
     /// There is no thread to run anything on.
     pub(super) fn of_system(error: &std::io::Error) -> Self {
-        let said = Said { message: error.to_string(), ..Said::default() };
+        let said = Box::new(Said { message: error.to_string(), ..Said::default() });
         Self { said, what: "no threads for it", is_certain: true, kind: None, retry_after: None, ahead_s: 0 }
     }
 
@@ -184,6 +184,9 @@ impl Refusal {
                 "the account takes no keys: use entra id, or a signature of a user's delegation"
             }
             (_, "BlobArchived") => "it lies in the tier `Archive`, where nothing can be read: rehydrate it there first",
+            (_, "InvalidHeaderValue") => {
+                "a header is refused: the storage class, or the version of the protocol (`azure.service_version`)"
+            }
             (_, "InvalidBlobOrBlock") => "somebody else has staged blocks under this key",
             (_, code) if is_kept(code) => "the store keeps it: an immutability policy or a legal hold",
             (_, code) if code.contains("Lease") => "somebody holds a lease on it",
@@ -212,7 +215,7 @@ impl Refusal {
             key: key.into(),
             what: self.what(container).into(),
             retry_after: self.retry_after,
-            source: Some(Box::new(self.said)),
+            source: Some(self.said),
         }
     }
 }

@@ -43,7 +43,7 @@ mod runtime;
 mod same;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -83,8 +83,8 @@ pub struct S3ObjectStore {
     trusts_checksums: AtomicBool,
     /// Completing parts holds to the condition, too.
     takes_parts: AtomicBool,
-    /// Listings come in order of the keys' bytes.
-    lists_in_order: AtomicBool,
+    /// Whether listings come in order of the keys' bytes; one of the numbers in `read`.
+    order: AtomicU8,
 }
 
 impl S3ObjectStore {
@@ -120,7 +120,7 @@ impl S3ObjectStore {
             trusts_checksums: AtomicBool::new(!is_google),
             // Google's does not hold to conditions there, and takes any length in one request.
             takes_parts: AtomicBool::new(!is_google),
-            lists_in_order: AtomicBool::new(true),
+            order: AtomicU8::new(read::UNKNOWN_ORDER),
         })
     }
 

@@ -15,6 +15,7 @@ use super::super::{Abilities, ObjectErrorKind, ObjectKey, ObjectResult, ObjectSt
 use super::S3ObjectStore;
 use super::errors::{Asked, Failure};
 use super::put::{self, base64};
+use super::read;
 use crate::avro::sha256;
 use crate::types::ids::hex;
 
@@ -39,9 +40,7 @@ fn try_more(store: &S3ObjectStore, key: &ObjectKey, abilities: &mut Abilities) -
     abilities.server = server;
     abilities.checks_checksums = refuses && !store.is_google;
     abilities.multipart = !store.is_google && !is_racy && takes_parts(store, key, asked)?;
-    if !lists_in_order(store, key)? {
-        store.lists_in_order.store(false, Ordering::Relaxed);
-    }
+    try_order(store, key)?;
     let client = store.client(asked)?;
     let request = client.get_bucket_versioning().bucket(&store.bucket);
     let versioning = tolerant(store, asked, store.send(RequestKind::Head, 0, request.send()))?;
@@ -77,15 +76,18 @@ fn tolerant<T>(store: &S3ObjectStore, asked: Asked<'_>, outcome: Result<T, Failu
 const RACY: [&str; 1] = ["SeaweedFS"];
 
 /// Puts `a-z` and `a/z`, which a store that keeps keys as folders lists the other way round.
-fn lists_in_order(store: &S3ObjectStore, key: &ObjectKey) -> ObjectResult<bool> {
+fn try_order(store: &S3ObjectStore, key: &ObjectKey) -> ObjectResult<()> {
     let keys = ["-z", "/z"].map(|end| ObjectKey::new(format!("{key}a{end}")).expect("letters, digits, `-`, `/`"));
     let listed = keys
         .iter()
         .try_for_each(|key| store.put_if_absent(key, &Upload::of_bytes(&Bytes::from_static(b"order"))).map(drop))
         .and_then(|()| store.list(&format!("{key}a"), None, 2));
     keys.iter().try_for_each(|key| store.delete(key))?;
-    // Whether it was in order, or had to be sorted, the listing itself has found out.
-    listed.map(|_| store.lists_in_order.load(Ordering::Relaxed))
+    listed?;
+    // Where it was not in order, the listing itself has found that out.
+    let (unknown, known) = (read::UNKNOWN_ORDER, read::IN_ORDER);
+    let _ = store.order.compare_exchange(unknown, known, Ordering::Relaxed, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Sends bytes with the checksum of others; what the server calls itself where it refuses.

@@ -202,14 +202,48 @@ pub(super) fn look(store: &S3ObjectStore, key: &str, purpose: Purpose) -> Object
 
 pub(super) fn list(store: &S3ObjectStore, prefix: &str, after: Option<&str>, limit: usize) -> ObjectResult<Page> {
     let limit = limit.clamp(1, PAGE_MAX);
-    if store.lists_in_order.load(Ordering::Relaxed)
-        && let Some(page) = list_in_order(store, prefix, after, limit)?
-    {
-        return Ok(page);
+    let order = store.order.load(Ordering::Relaxed);
+    if order != OTHER_ORDER {
+        let page = list_in_order(store, prefix, after, limit)?;
+        let is_settled = after.is_some() || order == IN_ORDER;
+        match page {
+            Some(page) if is_settled || is_rest_behind(store, prefix, &page)? => return Ok(page),
+            _ => store.order.store(OTHER_ORDER, Ordering::Relaxed),
+        }
+        if after.is_some() {
+            // Pages that were given out before this one may have left something out.
+            let what = "the store lists in another order than that of the keys' bytes: begin the listing anew";
+            return Err(store.error(ObjectErrorKind::Failed, LIST.of(prefix), what));
+        }
     }
-    // Known from here on: a later page that goes on behind a key would leave out what the store lists before it.
-    store.lists_in_order.store(false, Ordering::Relaxed);
     list_and_sort(store, prefix, after, limit)
+}
+
+/// Nobody knows yet.
+pub(super) const UNKNOWN_ORDER: u8 = 0;
+/// The probe saw keys in order of their bytes, where stores of another order list them differently.
+pub(super) const IN_ORDER: u8 = 1;
+/// Some keep keys as folders, and list `a/b` before `a-b`.
+pub(super) const OTHER_ORDER: u8 = 2;
+
+/// Whether all that the store lists behind a first page is behind it in our order, too: else later pages would leave it out. Of a store
+/// that was probed this is known, and not asked.
+fn is_rest_behind(store: &S3ObjectStore, prefix: &str, page: &Page) -> ObjectResult<bool> {
+    let Some(mut last) = page.next.clone() else { return Ok(true) };
+    let (from, mut token) = (last.clone(), None);
+    loop {
+        let (objects, goes_on, next) = list_once(store, prefix, Some(&from), token, PAGE_MAX)?;
+        for object in objects.into_iter().filter(|object| object.key != from) {
+            if object.key <= last {
+                return Ok(false);
+            }
+            last = object.key;
+        }
+        if !goes_on || next.is_none() {
+            return Ok(true);
+        }
+        token = next;
+    }
 }
 
 /// One request for a listing; keys relative to the store, below the prefix.
@@ -244,7 +278,7 @@ fn list_once(
     Ok((listed.collect(), goes_on, token))
 }
 
-/// `None` where the store's order is another one: some keep keys as folders, and list `a/b` before `a-b`.
+/// `None` where the store's order is another one.
 fn list_in_order(store: &S3ObjectStore, prefix: &str, after: Option<&str>, limit: usize) -> ObjectResult<Option<Page>> {
     let mut token = None;
     loop {

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::ErrorKind;
-use crate::catalog::SegmentStatus;
+use crate::catalog::{Mutation, SegmentStatus};
 use crate::fs::FileSystem;
-use crate::log::directories::{HOME, Pushed};
-use crate::objects::{LocalObjectStore, Location, ObjectStore, SegmentObject, prove};
+use crate::log::directories::HOME;
+use crate::objects::Location;
 
 /// `far` has a home in a store, `near` has none; both have segments.
 fn with_a_home() -> (Machine, String) {
@@ -23,10 +23,6 @@ fn with_a_home() -> (Machine, String) {
     log.assign_home(&name("far"), &remote).unwrap();
     log.close().unwrap();
     (machine, remote)
-}
-
-fn push(machine: &Machine) -> Pushed {
-    Log::push_segments(&machine.options(), &mut |_| true).unwrap()
 }
 
 #[test]
@@ -49,82 +45,6 @@ fn a_home_is_an_assignment_of_its_own() {
 }
 
 #[test]
-fn what_is_pushed_is_there_under_its_name_and_proven() {
-    let (machine, _) = with_a_home();
-    // Beside a writer.
-    let log = machine.open();
-    assert_eq!(
-        push(&machine),
-        Pushed {
-            sent: 2,
-            sent_bytes: machine
-                .catalog
-                .segments(Some(&name("far")), None, 9)
-                .unwrap()
-                .iter()
-                .map(|row| row.bytes)
-                .sum(),
-            ..Pushed::default()
-        }
-    );
-    assert_eq!(push(&machine), Pushed { there: 2, ..Pushed::default() });
-    log.close().unwrap();
-    let after = machine.fs.crash_image(Cut::DropAll);
-    let store = LocalObjectStore::new(Arc::new(after), "/store");
-    let objects = store.list("", None, 10).unwrap().objects;
-    assert_eq!(objects.len(), 2);
-    for (row, object) in machine.catalog.segments(Some(&name("far")), None, 9).unwrap().iter().zip(&objects) {
-        let parsed = SegmentObject::parse(&object.key).unwrap();
-        assert_eq!((parsed.collection(), parsed.covers.first), (Some(name("far")), row.key.first));
-        prove(&store, &parsed.key(), row.bytes, &row.sha256).unwrap();
-        assert_eq!((row.status, &row.archive_key), (SegmentStatus::Sealed, &None), "archiving is another matter");
-    }
-}
-
-#[test]
-fn a_push_can_be_interrupted_anywhere() {
-    let (machine, _) = with_a_home();
-    let images = machine.at_each_change(|machine| drop(push(machine)));
-    assert!(images.len() > 50);
-    for image in images {
-        let pushed = push(&image);
-        assert_eq!((pushed.sent + pushed.there, &pushed.failed), (2, &vec![]));
-        let store = LocalObjectStore::new(Arc::new(image.fs.crash_image(Cut::DropAll)), "/store");
-        assert_eq!(store.list("", None, 10).unwrap().objects.len(), 2);
-    }
-    let (machine, _) = with_a_home();
-    let stopped = Log::push_segments(&machine.options(), &mut |progress| progress.bytes == 0).unwrap();
-    assert_eq!((stopped.sent, stopped.is_interrupted), (1, true));
-}
-
-#[test]
-fn what_goes_wrong_with_one_segment_is_told_and_the_others_go() {
-    let (machine, _) = with_a_home();
-    let rows = machine.catalog.segments(Some(&name("far")), None, 9).unwrap();
-    let taken = machine.fs.clone();
-    let store = LocalObjectStore::new(Arc::new(taken), "/store");
-    let other = bytes::Bytes::from_static(b"somebody else's");
-    store.put_if_absent(&SegmentObject::of_row(&rows[0]).key(), &crate::objects::Upload::of_bytes(&other)).unwrap();
-    let pushed = push(&machine);
-    assert_eq!((pushed.sent, pushed.failed.len()), (1, 1));
-    assert!(pushed.failed[0].contains("other bytes under the segment's name"), "{pushed:?}");
-    // Local damage is never sent.
-    let (machine, _) = with_a_home();
-    let file = machine.files_below("/a/far").remove(0);
-    machine.fs.flip(Path::new(&file), 500, 1).unwrap();
-    let pushed = push(&machine);
-    assert_eq!((pushed.sent, pushed.failed.len()), (1, 1));
-    assert!(pushed.failed[0].contains("SHA-256 differs"), "{pushed:?}");
-    // A store whose disk is away: nothing is sent, nothing is written to its mount point.
-    let (machine, _) = with_a_home();
-    machine.fs.rename_new(Path::new("/store"), Path::new("/away")).unwrap();
-    machine.fs.create_dir(Path::new("/store")).unwrap();
-    let pushed = push(&machine);
-    assert_eq!((pushed.sent, pushed.failed.len()), (0, 2));
-    assert!(machine.files_below("/store").is_empty());
-}
-
-#[test]
 fn a_remote_that_is_a_home_is_not_forgotten() {
     let (machine, remote) = with_a_home();
     let forget = || Log::forget_directory(&machine.options(), "file:///store", &mut |_| true);
@@ -133,8 +53,18 @@ fn a_remote_that_is_a_home_is_not_forgotten() {
     let log = machine.open();
     let local = log.directories()[0].0.clone();
     log.assign_home(&name("far"), &local).unwrap();
+    // What is kept there keeps it, too.
+    let row = machine.catalog.segments(Some(&name("far")), None, 1).unwrap().remove(0);
+    let step = |from, to, archive_key| Mutation::Transition { key: row.key.clone(), from, to, archive_key };
+    let (sealed, archiving) = (SegmentStatus::Sealed, SegmentStatus::Archiving);
+    let key = Some(format!("@{remote}/far/object"));
+    machine.catalog.apply(&[step(sealed, archiving, key)], Timestamp(1), "t").unwrap();
+    machine.catalog.apply(&[step(archiving, SegmentStatus::Archived, None)], Timestamp(1), "t").unwrap();
     log.close().unwrap();
     drop(log);
+    let error = forget().unwrap_err();
+    assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("archived segments"), "{error:?}");
+    machine.catalog.apply(&[step(SegmentStatus::Archived, sealed, None)], Timestamp(1), "t").unwrap();
     assert_eq!(forget().unwrap().unwrap().id, remote);
     assert!(machine.set().newest.remotes.is_empty());
 }

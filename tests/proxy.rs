@@ -1,7 +1,7 @@
 //! The proxy that the tests of object stores put before real servers does exactly the wrong that it was told to, and nothing else.
 #![allow(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not the helpers beside them")]
 
-#[path = "util/proxy.rs"]
+#[path = "util/proxy/mod.rs"]
 mod proxy;
 
 use std::collections::BTreeMap;

@@ -22,7 +22,7 @@ mod conformance;
 mod engine;
 mod faults;
 mod life;
-#[path = "../util/proxy.rs"]
+#[path = "../util/proxy/mod.rs"]
 mod proxy;
 mod seaweed;
 mod servers;

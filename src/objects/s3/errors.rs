@@ -37,7 +37,7 @@ pub(super) enum Failure {
     /// It may have arrived, and what came of it is not known.
     NoAnswer(String),
     /// The service refused.
-    Answer { said: Said, retry_after: Option<String>, server: Option<String> },
+    Answer { said: Box<Said>, retry_after: Option<String>, server: Option<String> },
     /// An answer that this room judged itself.
     Judged(ObjectErrorKind, String),
 }
@@ -76,13 +76,13 @@ impl<E: ProvideErrorMetadata + StdError + 'static> From<SdkError<E, HttpResponse
             SdkError::ServiceError(answer) => {
                 let (raw, meta) = (answer.raw(), answer.err().meta());
                 let header = |name| raw.headers().get(name).map(str::to_owned);
-                let said = Said {
+                let said = Box::new(Said {
                     trouble: None,
                     status: raw.status().as_u16(),
                     code: meta.code().unwrap_or("").to_owned(),
                     message: meta.message().unwrap_or("").chars().take(MESSAGE_MAX).collect(),
                     request_id: header("x-amz-request-id").or_else(|| header("x-guploader-uploadid")),
-                };
+                });
                 Self::Answer { said, retry_after: header("retry-after"), server: header("server") }
             }
             SdkError::ResponseError(answer) => {
@@ -167,7 +167,7 @@ pub(super) fn to_error(failure: Failure, asked: Asked<'_>, place: &str, bucket: 
             wait = retry_after.and_then(|text| span(&text, now));
             let (kind, trouble, what) = judge(&said, lost, asked, bucket);
             said.trouble = trouble;
-            (kind, what, Some(said))
+            (kind, what, Some(*said))
         }
     };
     let source = said.map(|said| Box::new(said) as Box<dyn StdError + Send + Sync>);
@@ -292,7 +292,14 @@ mod tests {
     fn judged(status: u16, code: &str, changes: bool) -> ObjectErrorKind {
         let said = Said { status, code: code.to_owned(), ..Said::default() };
         let asked = Asked { operation: "put", key: "k", right: "s3:PutObject", changes };
-        to_error(Failure::Answer { said, retry_after: None, server: None }, asked, "s3://b", "b", Timestamp(0)).kind
+        to_error(
+            Failure::Answer { said: Box::new(said), retry_after: None, server: None },
+            asked,
+            "s3://b",
+            "b",
+            Timestamp(0),
+        )
+        .kind
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub enum Kind {
 }
 
 enum Runs {
-    Container(Container),
+    Container(Box<Container>),
     Process(Seaweed),
     /// Somebody else's.
     Elsewhere(SocketAddr),
@@ -54,12 +54,12 @@ pub fn own(kind: Kind) -> Arc<Server> {
             let image = image("MINIO_IMAGE", "minio/minio:RELEASE.2025-09-07T16-13-09Z");
             let environment =
                 [("MINIO_ROOT_USER", "minioadmin"), ("MINIO_ROOT_PASSWORD", "minio-secret"), ("MINIO_UPDATE", "off")];
-            Runs::Container(Container::start(&image, 9000, &environment, &["server", "/data"]))
+            Runs::Container(Box::new(Container::start(&image, 9000, &environment, &["server", "/data"])))
         }
         Kind::Azurite => {
             let image = image("AZURITE_IMAGE", "mcr.microsoft.com/azure-storage/azurite:3.35.0");
             let command = ["azurite-blob", "--location", "/data", "--blobHost", "0.0.0.0", "--disableTelemetry"];
-            Runs::Container(Container::start(&image, 10_000, &[], &command))
+            Runs::Container(Box::new(Container::start(&image, 10_000, &[], &command)))
         }
         Kind::Seaweed => Runs::Process(Seaweed::start()),
     };

@@ -440,7 +440,7 @@ mod tests {
         prop_oneof![
             "/[^\0]{0,40}".prop_map(|path| Location::Local(path.into())),
             "[^\0]{1,40}".prop_map(|path| Location::Local(path.into())),
-            "(s3|file|a.b)://[^\0]{0,10}".prop_map(|path| Location::Local(format!("./{path}").into())),
+            r"(s3|file|a\.b)://[^\x00]{0,10}".prop_map(|path| Location::Local(format!("./{path}").into())),
             (bucket, prefixes()).prop_map(|(bucket, prefix)| Location::S3 { bucket, prefix }),
             (bucket, prefixes()).prop_map(|(bucket, prefix)| Location::Gcs { bucket, prefix }),
             ("[a-z0-9]{3,24}", "[a-z0-9]{3,63}", prefixes()).prop_map(|(account, container, prefix)| Location::Azure {

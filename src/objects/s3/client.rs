@@ -99,7 +99,7 @@ impl Plan {
             }
             let shared = loader.load().await;
             let dialect = match (is_google, shared.http_client(), shared.credentials_provider()) {
-                (true, Some(http), Some(credentials)) => Some(Google::client(http, credentials)),
+                (true, Some(http), Some(credentials)) => Some(Google::over(http, credentials)),
                 _ => None,
             };
             let endpoint = s3.endpoint.clone().or_else(|| is_google.then(|| GOOGLE.to_owned()));

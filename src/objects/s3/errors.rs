@@ -29,6 +29,13 @@ use crate::types::Timestamp;
 /// Letters of a service's sentence that are kept.
 const MESSAGE_MAX: usize = 300;
 
+/// What of an answer's headers is of use.
+#[derive(Debug, Default)]
+pub(super) struct Headers {
+    pub retry_after: Option<String>,
+    pub server: Option<String>,
+}
+
 /// A request that did not succeed.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -37,7 +44,7 @@ pub(super) enum Failure {
     /// It may have arrived, and what came of it is not known.
     NoAnswer(String),
     /// The service refused.
-    Answer { said: Box<Said>, retry_after: Option<String>, server: Option<String> },
+    Answer { said: Said, headers: Box<Headers> },
     /// An answer that this room judged itself.
     Judged(ObjectErrorKind, String),
 }
@@ -76,14 +83,15 @@ impl<E: ProvideErrorMetadata + StdError + 'static> From<SdkError<E, HttpResponse
             SdkError::ServiceError(answer) => {
                 let (raw, meta) = (answer.raw(), answer.err().meta());
                 let header = |name| raw.headers().get(name).map(str::to_owned);
-                let said = Box::new(Said {
+                let said = Said {
                     trouble: None,
                     status: raw.status().as_u16(),
                     code: meta.code().unwrap_or("").to_owned(),
                     message: meta.message().unwrap_or("").chars().take(MESSAGE_MAX).collect(),
                     request_id: header("x-amz-request-id").or_else(|| header("x-guploader-uploadid")),
-                });
-                Self::Answer { said, retry_after: header("retry-after"), server: header("server") }
+                };
+                let headers = Headers { retry_after: header("retry-after"), server: header("server") };
+                Self::Answer { said, headers: Box::new(headers) }
             }
             SdkError::ResponseError(answer) => {
                 let status = answer.raw().status().as_u16();
@@ -163,11 +171,11 @@ pub(super) fn to_error(failure: Failure, asked: Asked<'_>, place: &str, bucket: 
         }
         Failure::NoAnswer(what) => (lost, what, Some(Said { trouble: Some(Trouble::NoAnswer), ..Said::default() })),
         Failure::Judged(kind, what) => (kind, what, None),
-        Failure::Answer { mut said, retry_after, .. } => {
-            wait = retry_after.and_then(|text| span(&text, now));
+        Failure::Answer { mut said, headers } => {
+            wait = headers.retry_after.and_then(|text| span(&text, now));
             let (kind, trouble, what) = judge(&said, lost, asked, bucket);
             said.trouble = trouble;
-            (kind, what, Some(*said))
+            (kind, what, Some(said))
         }
     };
     let source = said.map(|said| Box::new(said) as Box<dyn StdError + Send + Sync>);
@@ -292,14 +300,7 @@ mod tests {
     fn judged(status: u16, code: &str, changes: bool) -> ObjectErrorKind {
         let said = Said { status, code: code.to_owned(), ..Said::default() };
         let asked = Asked { operation: "put", key: "k", right: "s3:PutObject", changes };
-        to_error(
-            Failure::Answer { said: Box::new(said), retry_after: None, server: None },
-            asked,
-            "s3://b",
-            "b",
-            Timestamp(0),
-        )
-        .kind
+        to_error(Failure::Answer { said, headers: Box::default() }, asked, "s3://b", "b", Timestamp(0)).kind
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) struct Google {
 }
 
 impl Google {
-    pub(super) fn client(inner: SharedHttpClient, credentials: SharedCredentialsProvider) -> SharedHttpClient {
+    pub(super) fn over(inner: SharedHttpClient, credentials: SharedCredentialsProvider) -> SharedHttpClient {
         SharedHttpClient::new(Self { inner, credentials })
     }
 }

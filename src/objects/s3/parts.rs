@@ -61,21 +61,22 @@ pub(super) fn put(store: &S3ObjectStore, key: &str, upload: &Upload<'_>) -> Obje
         Some(chosen) => chosen,
         None => Unfinished { id: create(store, key, upload)?, parts: Vec::new() },
     };
-    // A part is no object: of one whose answer says nothing, nothing is open.
-    let of_part = Asked { changes: false, ..asked(key) };
+    let mut sent = asked(key);
     let put = match send(store, key, upload, part_bytes, &chosen) {
-        Ok(Ok(parts)) => {
-            complete(store, key, &chosen.id, parts).map(|put| put.map_err(|failure| (failure, asked(key))))
+        Ok(Ok(parts)) => complete(store, key, &chosen.id, parts),
+        Ok(Err(failure)) => {
+            // A part is no object: of one whose answer says nothing, nothing is open.
+            sent.changes = false;
+            Ok(Err(failure))
         }
-        Ok(Err(failure)) => Ok(Err((failure, of_part))),
         Err(error) => Err(error),
     };
     let settled = match put {
         Ok(Ok(())) => Ok(Put::Created),
-        Ok(Err((failure, _))) if failure.is_taken() || failure.is_conflict() || failure.is_code("NoSuchUpload") => {
+        Ok(Err(failure)) if failure.is_taken() || failure.is_conflict() || failure.is_code("NoSuchUpload") => {
             compare(store, key, upload, "the unfinished upload is gone: others are at work on the same object")
         }
-        Ok(Err((failure, asked))) => Err(refused(store, asked, upload, failure)),
+        Ok(Err(failure)) => Err(refused(store, sent, upload, failure)),
         Err(error) => Err(error),
     };
     let is_there = settled.is_ok();

@@ -103,7 +103,7 @@ fn refuses_wrong_checksum(
             store.delete(key)?;
             Ok((false, None))
         }
-        Err(Failure::Answer { said, server, .. }) if (400..500).contains(&said.status) => Ok((true, server)),
+        Err(Failure::Answer { said, headers }) if (400..500).contains(&said.status) => Ok((true, headers.server)),
         Err(failure) => Err(store.failed(asked, failure)),
     }
 }

@@ -37,6 +37,8 @@ impl Project {
         command
             .env("MINIO_PORT", self.ports[0].port().to_string())
             .env("AZURITE_PORT", self.ports[1].port().to_string());
+        let (user, password) = Server::elsewhere(Kind::Minio, self.ports[0]).credentials();
+        command.env("MINIO_ROOT_USER", user).env("MINIO_ROOT_PASSWORD", password);
         command.output().unwrap()
     }
 

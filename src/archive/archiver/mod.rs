@@ -377,7 +377,10 @@ impl Shared {
                 let Some(noted) = Noted::read(&**self.log.catalog(), target.remote.as_deref())? else { continue };
                 work.targets[index].told = noted.changes;
             }
-            let facts = round::told_facts(self, work, &mut pass.homes, index)?;
+            let mut facts = round::told_facts(self, work, &mut pass.homes, index)?;
+            if !facts.entries.is_empty() {
+                facts.entries.extend(round::remotes_of(work, index));
+            }
             let target = &mut work.targets[index];
             target.told = facts.changes;
             if facts.entries.is_empty() {
@@ -397,7 +400,7 @@ impl Shared {
                 pass.report.errors.push(StoreFailure { url, kind: error.0, error: error.1 });
                 continue;
             }
-            target.told = facts.changes;
+            (target.told, target.are_homes_told) = (facts.changes, true);
             target.failing = None;
             pass.report.manifests += 1;
             let remote = target.remote.clone();

@@ -298,7 +298,8 @@ impl Round<'_, '_> {
         let is_new = |job: &&&Job| !target.ahead.contains_key(&job.row.key);
         let added: Vec<ArchivedSegment> =
             jobs.iter().filter(is_new).map(|job| ArchivedSegment::from(&job.row)).collect();
-        let mut entries = if added.is_empty() { Vec::new() } else { remotes };
+        let tells = !added.is_empty() || !facts.entries.is_empty();
+        let mut entries = if tells { remotes } else { Vec::new() };
         entries.extend(facts.entries);
         entries.extend(added.iter().cloned().map(Entry::Added));
         let mark = match claim.commit(entries) {
@@ -324,6 +325,7 @@ impl Round<'_, '_> {
         };
         target.failing = None;
         target.told = facts.changes;
+        target.are_homes_told |= tells;
         let added: HashMap<SegmentKey, ArchivedSegment> =
             jobs.iter().map(|job| (job.row.key.clone(), ArchivedSegment::from(&job.row))).collect();
         target.ahead.retain(|key, _| !added.contains_key(key));
@@ -446,10 +448,11 @@ pub(super) fn told_facts(
     })
 }
 
-/// The homes, as the log's archive tells them with its first segments (A5).
-fn remotes_of(work: &Work, index: usize) -> Vec<Entry> {
+/// The homes, as the log's archive tells them with the first manifest of each opening that tells anything (A5): one that was added since the last
+/// is among them, and a fact told twice counts once.
+pub(super) fn remotes_of(work: &Work, index: usize) -> Vec<Entry> {
     let target = &work.targets[index];
-    if target.remote.is_some() || target.told.get() != 0 {
+    if target.remote.is_some() || target.are_homes_told {
         return Vec::new();
     }
     let homes = work.targets.iter().filter_map(|target| {

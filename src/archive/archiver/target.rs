@@ -38,6 +38,8 @@ pub(super) struct Target {
     settled: ManifestNumber,
     /// Facts up to this change were told.
     pub told: ChangeNumber,
+    /// The homes were told since it was opened.
+    pub are_homes_told: bool,
     /// What never gets better in this process: somebody else took it over, or it is not fit.
     pub ended: Option<(ErrorKind, String)>,
     pub failing: Option<Failing>,
@@ -68,6 +70,7 @@ impl Target {
             is_unsure: false,
             settled: ManifestNumber(0),
             told: ChangeNumber(0),
+            are_homes_told: false,
             ended: None,
             failing: None,
             kept: RequestKind::ALL.map(Usage::none),
@@ -105,16 +108,19 @@ impl Target {
         let bound = catalog.meta(&name_of(URL, self.remote.as_deref()))?;
         let is_other = bound.as_ref().is_some_and(|bound| *bound != self.url);
         let store = Arc::clone(&self.store) as Arc<dyn ObjectStore>;
-        let claim = Claim::take(store, log.id(), log.epoch(), Arc::clone(&options.clock), hint).map_err(|error| {
-            if !(is_other && error.kind() == ErrorKind::Conflict) {
-                return error;
-            }
-            let bound = bound.as_deref().unwrap_or_default();
-            let message = format!("the log was archived elsewhere: known url=`{bound}`, given url=`{}`", self.url);
-            Error::new(ErrorKind::Conflict, message)
-                .with_source(error)
-                .with_hint("give the known url, or copy all objects to the new place first")
-        })?;
+        let claim =
+            Claim::take_retained(store, log.id(), log.epoch(), Arc::clone(&options.clock), hint, options.retain)
+                .map_err(|error| {
+                    if !(is_other && error.kind() == ErrorKind::Conflict) {
+                        return error;
+                    }
+                    let bound = bound.as_deref().unwrap_or_default();
+                    let message =
+                        format!("the log was archived elsewhere: known url=`{bound}`, given url=`{}`", self.url);
+                    Error::new(ErrorKind::Conflict, message)
+                        .with_source(error)
+                        .with_hint("give the known url, or copy all objects to the new place first")
+                })?;
         self.read_ahead(catalog, noted.map(|noted| noted.settled), claim.newest().number)?;
         self.told = noted.map_or(ChangeNumber(0), |noted| noted.changes);
         self.claim = Some(claim);

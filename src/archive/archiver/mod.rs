@@ -1,14 +1,14 @@
 //! Brings sealed segments to the archive, and to the homes of their collections (A5), driven by the catalog's state.
 //!
 //! - [`options`]: how it works, and the stores
-//! - [`round`]: the order of operations, and why a crash between any two is safe
-//! - [`upload`]: one segment: put and proof; `pool`: several at a time
-//! - [`target`]: one store: claimed once, what its manifests say that rows do not
-//! - [`facts`]: what manifests say besides segments
+//! - `round`: the order of operations, and why a crash between any two is safe
+//! - `upload`: one segment: put and proof; `pool`: several at a time
+//! - `target`: one store: claimed once, what its manifests say that rows do not
+//! - `facts`: what manifests say besides segments
 //! - `copies`: copies of the catalog, now and then
 //! - `kept`: what the catalog keeps of how it went
 //! - [`noted`]: what the catalog knows of manifests
-//! - [`running`]: beside the writers; [`status`]: how it goes; `purge`: lending the stores to a purge
+//! - `running`: beside the writers; [`status`]: how it goes; `purge`: lending the stores to a purge
 //!
 //! Owns: rows that are `Archiving`, the catalog's values `archive.*`, what becomes of failures. Does not own: manifests and who may write them
 //! ([`fence`](super::fence)), retries of single requests ([`PatientStore`]), bringing local files back.

@@ -2,7 +2,7 @@
 //!
 //! - [`head`]: which manifest it is, of which log, by whom, behind which
 //! - [`entry`]: what it says
-//! - [`encode`], [`decode`]: its bytes
+//! - [`mod@encode`], [`mod@decode`]: its bytes
 //!
 //! Owns: the format of one manifest. Does not own: the order of several ([`chain`](super::chain)), what they say together
 //! ([`state`](super::state)), who may write the next ([`fence`](super::fence)).

@@ -1,6 +1,6 @@
 //! Reads archived segments by range (O6): what the log asks of an archive.
 //!
-//! Owns: which store a row's object is in, and a bounded memory of what was fetched ([`cache`]). An object's length is its row's, so
+//! Owns: which store a row's object is in, and a bounded memory of what was fetched (`cache`). An object's length is its row's, so
 //! nothing is asked before its bytes are. Retries, deadlines and giving up on a store that is down are the stores' own
 //! (`objects`): whoever makes a reader gives it stores that have them.
 //!

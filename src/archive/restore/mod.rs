@@ -1,8 +1,8 @@
 //! Restoring a log from its archive, onto a machine that has nothing but the URL (O8).
 //!
-//! - [`told`]: what manifests say, in the words of the catalog
-//! - [`rebuild`]: the same into a catalog that is made anew, beside directories that are there (C6)
-//! - [`fetch`]: the files, in parallel
+//! - `told`: what manifests say, in the words of the catalog
+//! - `rebuild`: the same into a catalog that is made anew, beside directories that are there (C6)
+//! - `fetch`: the files, in parallel
 //! - [`alone`]: an archive read without a log
 //!
 //! Owns: which segments come, where to, and that each is what its manifest says. Does not own: making the log's directories and catalog

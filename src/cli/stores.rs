@@ -12,7 +12,7 @@ use crate::archive::chain;
 use crate::archive::restore::alone::Alone;
 use crate::archive::retention::Targets;
 use crate::archive::{ArchiveReader, Archiver, ArchiverOptions, PriceTable, ReaderOptions, TargetStore};
-use crate::config::{Amount, Settings};
+use crate::config::{Amount, RetainMode, Settings};
 use crate::error::Error;
 use crate::fs::FileSystem;
 use crate::log::tier::Archive;
@@ -218,11 +218,13 @@ pub(super) fn options(settings: &Settings) -> StoreOptions {
             region: s3.region.clone(),
             path_style: s3.path_style,
             profile: s3.profile.clone(),
+            governance: archive.retain_mode == RetainMode::Governed,
             ..S3Options::default()
         },
         azure: AzureOptions {
             endpoint: azure.endpoint.clone(),
             service_version: azure.service_version.clone(),
+            unlocked: archive.retain_mode == RetainMode::Governed,
             ..AzureOptions::default()
         },
     }

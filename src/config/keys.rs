@@ -131,6 +131,7 @@ keys! {
     archive.batch_age in millis(0)..=millis(3_600_000) => "how long an archived segment may wait for others to be named with it";
     archive.snapshot_age in millis(60_000)..=YEAR => "how often a copy of the catalog is archived";
     archive.retain in millis(60_000)..=CENTURY => "how long the store must refuse to delete an object (S3 Object Lock, Azure immutability); unset, it is not asked to";
+    archive.retain_mode => "who may delete an object before that: locked (nobody) or governed (holders of a special right)";
     archive.cache_bytes in ByteSize(0)..=ByteSize::gib(1024) => "the most bytes of archived blocks held in memory for reading";
     archive.storage_class => "the class that objects are stored in, by the store's own word, such as STANDARD_IA or Cool";
     archive.multipart_bytes in ByteSize::mib(5)..=ByteSize::gib(4) => "larger objects are sent in parts";

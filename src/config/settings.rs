@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::units::ByteSize;
-use super::value::{Amount, CatalogEngines, LogLevel, SegmentCodec, SyncMode};
+use super::value::{Amount, CatalogEngines, LogLevel, RetainMode, SegmentCodec, SyncMode};
 use crate::assignment::Policy;
 use crate::objects::Location;
 
@@ -159,6 +159,8 @@ pub struct ArchiveSettings {
     pub snapshot_age: Duration,
     /// How long the store is asked to refuse deletes.
     pub retain: Option<Duration>,
+    /// Who may delete an object before that.
+    pub retain_mode: RetainMode,
     /// Archived blocks held in memory for reading.
     pub cache_bytes: ByteSize,
     /// The class that objects are stored in.
@@ -304,6 +306,7 @@ impl Default for ArchiveSettings {
             batch_age: Duration::from_secs(10),
             snapshot_age: DAY,
             retain: None,
+            retain_mode: RetainMode::Locked,
             cache_bytes: ByteSize::mib(64),
             storage_class: None,
             multipart_bytes: ByteSize::mib(80),

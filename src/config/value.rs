@@ -300,6 +300,16 @@ words! {
 }
 
 words! {
+    /// Who may delete an object before the time until which its store keeps it.
+    RetainMode {
+        /// Nobody: S3's COMPLIANCE, a locked policy of Azure.
+        Locked = "locked",
+        /// Holders of a special right: S3's GOVERNANCE, an unlocked policy of Azure.
+        Governed = "governed",
+    }
+}
+
+words! {
     /// How the blocks of a segment are compressed.
     SegmentCodec {
         /// Not at all.

@@ -260,10 +260,11 @@ impl Drop for Proxy {
         self.shared.ended.store(true, Ordering::SeqCst);
         {
             let state = lock(&self.shared.state);
-            state.gates.iter().for_each(Gate::open);
+            // Before the gates: what was held reaches nobody.
             for stream in state.streams.iter().filter_map(Weak::upgrade) {
                 let _ = stream.shutdown(Shutdown::Both);
             }
+            state.gates.iter().for_each(Gate::open);
         }
         // Wakes the listener.
         let _ = TcpStream::connect(self.address);

@@ -435,3 +435,14 @@ fn several_directories_are_one_log() {
     let run = workspace.run("--data b --data ./b append one").expect_code(2);
     assert!(run.stderr.contains("a directory is given twice"), "{}", run.stderr);
 }
+
+/// R1: an archive that cannot be had stops no append, and who appends is told.
+#[test]
+fn an_archive_that_cannot_be_made_stops_no_append() {
+    let workspace = Workspace::new();
+    workspace.write("taken", "a file, no directory");
+    let archive = format!("--archive {}", workspace.path("taken/archive").display());
+    let appended = append(&workspace, &format!("{archive} a"), "one\ntwo\n").expect_code(0);
+    assert!(appended.stderr.contains("nothing is archived meanwhile"), "{}", appended.stderr);
+    assert_eq!(raw(&workspace, "a"), "one\ntwo\n");
+}

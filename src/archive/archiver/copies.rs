@@ -41,8 +41,9 @@ impl Shared {
             let passed = now.micros().saturating_sub(last.at.micros());
             passed < 0 || u128::from(passed.unsigned_abs()) >= age.as_micros()
         });
+        let newest = catalog.change_number()?;
         // Noting the copy is a change, too.
-        let is_new = last.is_none_or(|last| catalog.change_number().is_ok_and(|now| now.get() > last.change.get() + 1));
+        let is_new = last.is_none_or(|last| newest.get() > last.change.get() + 1);
         if !is_due || !is_new {
             return Ok(());
         }
@@ -64,10 +65,13 @@ impl Shared {
                 self.log.change(&mutations, "a copy of the catalog archived").map(drop)
             }
             Err(error) => {
-                target.fail(&self.options, &error);
-                pass.down.insert(index);
-                let failure = StoreFailure { url: target.url.clone(), kind: error.kind(), error: told(&error) };
-                pass.report.errors.push(failure);
+                // Only this ends what is archived there. Anything else may be of the local disk, which archiving makes room on; a
+                // store that fails is found out by the next segment.
+                if error.kind() == ErrorKind::Fenced {
+                    target.fail(&self.options, &error);
+                }
+                let what = format!("the catalog could not be copied: {}", told(&error));
+                pass.report.errors.push(StoreFailure { url: target.url.clone(), kind: error.kind(), error: what });
                 Ok(())
             }
         }

@@ -39,7 +39,15 @@ pub(in crate::cli) fn run(context: &Context, args: &AppendArgs) -> CommandResult
         return Err(Failure::usage(what, "raise limits.headers_bytes, or give fewer or shorter headers"));
     }
     let log = logs::open_to_append(context)?;
-    let archiving = stores::archive_beside(context, &log, &logs::options(context)?)?;
+    let archiving = match stores::archive_beside(context, &log, &logs::options(context)?) {
+        Ok(archiving) => archiving,
+        // No append waits for an archive, or fails for one (R1).
+        Err(Failure::Error(_, error)) => {
+            context.say(&format!("warning: nothing is archived meanwhile: {error}"));
+            None
+        }
+        Err(closed) => return Err(closed),
+    };
     let resume = if args.resume { Some(Resume::begin(&log, &args.collection)?) } else { None };
     let batches = Batches::start(
         input,

@@ -10,6 +10,7 @@
 //! - `moves`: from one directory to another (J7, A2)
 //! - [`read`]: reading and following
 //! - [`verify`]: proving that everything is there; the state of the log
+//! - [`compact`]: segments written anew, without what the policy lets go
 //! - [`directories`]: adding, draining, listing and forgetting directories; homes in object stores
 //! - [`tier`]: memory, local segments, the archive; what log and archive ask of each other
 //! - `damage`: how damage is reported
@@ -25,6 +26,7 @@ mod budget;
 pub mod catalog;
 mod cold;
 mod collection;
+pub mod compact;
 #[cfg(any(test, feature = "testing"))]
 mod contents;
 mod damage;
@@ -54,7 +56,9 @@ pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
 pub use assign::{AssignmentChange, Assignments, DirectoryStatistics};
 pub use collection::{Collection, Waiter};
 pub use damage::Damaged;
-pub use life::{CollectionSettings, Deletion, EffectiveSetting, Keep, LegalHold, Retention, SettingFrom};
+pub use life::{
+    CollectionSettings, CompactionSettings, Deletion, EffectiveSetting, Keep, LegalHold, Retention, SettingFrom,
+};
 pub use moves::MoveReport;
 pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
 pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
@@ -127,6 +131,7 @@ pub(crate) struct Inner {
     leases: tier::Leases,
     /// Held by who moves segments between tiers: one at a time.
     tier_turn: Mutex<()>,
+    compactions: compact::Compactions,
     workers: Mutex<keeper::Workers>,
 }
 

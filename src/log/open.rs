@@ -329,6 +329,7 @@ fn build(
         report: examination.report,
         leases: super::tier::Leases::default(),
         tier_turn: Mutex::default(),
+        compactions: super::compact::Compactions::default(),
         sealings: super::tier::Sealings::default(),
         workers: Mutex::default(),
         options,

@@ -134,6 +134,8 @@ pub struct LogOptions {
     pub archive: Option<Arc<dyn super::tier::Archive>>,
     /// How long records are kept, of collections that have no setting of their own.
     pub retention: super::life::Retention,
+    /// What compaction leaves of collections that have no setting of their own.
+    pub compaction: super::life::CompactionSettings,
     /// A rule to break, in tests.
     pub sabotage: Sabotage,
 }
@@ -161,6 +163,7 @@ impl LogOptions {
             background: true,
             archive: None,
             retention: super::life::Retention::default(),
+            compaction: super::life::CompactionSettings::default(),
             sabotage: Sabotage::default(),
         }
     }

@@ -8,13 +8,15 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::super::options::SyncMode;
+use super::compaction::{self, CompactionSettings, KEEP_VERSIONS, TARGET_BYTES, TOMBSTONE_GRACE, TTL};
 use super::retention::{AGE, BYTES, HOLDS, LegalHold, RECORDS, Retention};
 use crate::config::{ByteSize, nearest, parse_duration, show_duration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Timestamp;
 
 /// Which settings a collection may have.
-pub const COLLECTION_KEYS: [&str; 6] = [SYNC, SEAL_BYTES, SEAL_AGE, AGE, BYTES, RECORDS];
+pub const COLLECTION_KEYS: [&str; 10] =
+    [SYNC, SEAL_BYTES, SEAL_AGE, AGE, BYTES, RECORDS, KEEP_VERSIONS, TTL, TOMBSTONE_GRACE, TARGET_BYTES];
 
 pub(super) const SYNC: &str = "sync";
 pub(super) const SEAL_BYTES: &str = "seal.bytes";
@@ -49,6 +51,8 @@ pub struct CollectionSettings {
     pub seal_age: Option<Duration>,
     /// What of it may be purged (`retention.age`, `retention.bytes`, `retention.records`).
     pub retention: Retention,
+    /// What compaction leaves of it (`compact.keep_versions`, `compact.ttl`, `compact.tombstone_grace`, `compact.target_bytes`).
+    pub compaction: CompactionSettings,
     /// What must not be purged nor deleted; see [`Log::set_hold`](crate::Log::set_hold).
     pub holds: Vec<LegalHold>,
     /// What the catalog has of this collection and this program does not understand, by key: it is kept.
@@ -74,6 +78,7 @@ impl From<Map<String, Value>> for CollectionSettings {
                     settings.seal_age.is_some()
                 }
                 AGE | BYTES | RECORDS => settings.retention.take(&key, &value),
+                key if compaction::KEYS.contains(&key) => settings.compaction.take(key, &value),
                 HOLDS => {
                     let holds = serde_json::from_value(value.clone()).ok();
                     let is_understood = holds.is_some();
@@ -100,7 +105,7 @@ impl From<CollectionSettings> for Map<String, Value> {
             (SEAL_BYTES, settings.seal_bytes.map(Value::from)),
             (SEAL_AGE, settings.seal_age.map(|age| show_duration(age).into())),
         ];
-        for (key, value) in known.into_iter().chain(settings.retention.values()) {
+        for (key, value) in known.into_iter().chain(settings.retention.values()).chain(settings.compaction.values()) {
             if let Some(value) = value {
                 map.insert(key.to_owned(), value);
             }
@@ -150,6 +155,7 @@ impl CollectionSettings {
                 self.seal_bytes = given.map(read).transpose().map_err(wrong)?;
             }
             AGE | BYTES | RECORDS => drop(self.retention.set(key, given).map_err(wrong)?),
+            key if compaction::KEYS.contains(&key) => self.compaction.set(key, given).map_err(wrong)?,
             _ => {
                 let read = |text: &str| {
                     let age = parse_duration(text).map_err(|error| error.to_string())?;
@@ -307,7 +313,8 @@ mod tests {
             hint("seal.byte", "1MiB"),
             ("unknown setting of a collection: key=`seal.byte`".to_owned(), "did you mean `seal.bytes`?".to_owned())
         );
-        let all = "a collection has the settings sync, seal.bytes, seal.age, retention.age, retention.bytes, retention.records";
+        let all = "a collection has the settings sync, seal.bytes, seal.age, retention.age, retention.bytes, retention.records, \
+                   compact.keep_versions, compact.ttl, compact.tombstone_grace, compact.target_bytes";
         assert_eq!((hint("deleted", "now").1.as_str(), hint("holds", "[]").1.as_str()), (all, all));
         for (key, text, why) in [
             (SYNC, "sometimes", "one of always, per-batch, periodic, never is wanted"),

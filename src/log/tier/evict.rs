@@ -19,6 +19,7 @@ use super::{Inner, Kept, Log, TierProgress, Wanted};
 use crate::catalog::{CatalogError, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{EntryKind, OpenMode, durable};
+use crate::log::life::tombstone::is_of_deletion;
 use crate::log::recover::journals::chain;
 use crate::log::recover::segments::segment_path;
 use crate::segment::{FileKind, Footer, SegmentName, SegmentReader, read_stub, write_stub};
@@ -240,7 +241,7 @@ impl Inner {
             // One of a deletion says more than its end: everything before it was removed.
             let is_superfluous = |path: &Path| {
                 let file = self.fs.open(path, OpenMode::Read).ok();
-                file.and_then(|file| read_stub(file).ok()).is_some_and(|older| older.records > 0)
+                file.and_then(|file| read_stub(file).ok()).is_some_and(|older| !is_of_deletion(&older))
             };
             let old = folder.join(&entry.name);
             if older.is_some() && is_superfluous(&old) {

@@ -45,6 +45,10 @@ fn a_collection_is_created_with_settings_of_its_own() {
             triple("retention.age", "none", "log"),
             triple("retention.bytes", "none", "log"),
             triple("retention.records", "none", "log"),
+            triple("compact.keep_versions", "all", "log"),
+            triple("compact.ttl", "none", "log"),
+            triple("compact.tombstone_grace", "none", "log"),
+            triple("compact.target_bytes", "16MiB", "log"),
         ]
     );
     let with = workspace.run("--data d collection show audit --set segment.bytes=1MiB").expect_code(0).stdout;

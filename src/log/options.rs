@@ -136,6 +136,8 @@ pub struct LogOptions {
     pub retention: super::life::Retention,
     /// What compaction leaves of collections that have no setting of their own.
     pub compaction: super::life::CompactionSettings,
+    /// When compaction runs by itself; never where `None`, or without threads.
+    pub compact_in_background: Option<super::compact::BackgroundCompaction>,
     /// A rule to break, in tests.
     pub sabotage: Sabotage,
 }
@@ -164,6 +166,7 @@ impl LogOptions {
             archive: None,
             retention: super::life::Retention::default(),
             compaction: super::life::CompactionSettings::default(),
+            compact_in_background: None,
             sabotage: Sabotage::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! One collection: which of its segments must stay as they are, and its groups.
 
+use super::facts::state_of;
 use super::judge::Verdict;
 use super::report::Left;
 use super::{CollectionCompacted, Halt, Work, chain};
@@ -22,8 +23,10 @@ pub(super) struct Of {
     /// By row.
     pub candidates: Vec<Candidate>,
     pub moment: Moment,
-    /// Up to here something is missing that may come back, with any key.
+    /// From here on something is missing that may come back, with any key.
     pub missing_first: Option<Sequence>,
+    /// Nothing was to be done when it was as it is now: only what time decides can be new.
+    pub is_done: bool,
 }
 
 impl Work<'_> {
@@ -84,7 +87,9 @@ impl Work<'_> {
             done.failed = Some("segments share sequences".to_owned());
             return Ok(done);
         }
-        let mut of = Of { rows, candidates, moment: Moment { policy, now: self.now }, missing_first };
+        let mut of = Of { rows, candidates, moment: Moment { policy, now: self.now }, missing_first, is_done: false };
+        let state = state_of(&of, self.options.gain_percent);
+        of.is_done = self.log.compactions.facts().is_done(&name, state);
         let mut from = 0;
         // The front of the rest, over and over: what was written anew takes the place of what it was made from.
         while let Some(group) = groups(&of.candidates[from..], GROUP_BYTES).into_iter().next() {
@@ -114,6 +119,8 @@ impl Work<'_> {
             }
         }
         done.left_alone = alone.finish();
+        let was_whole = done.segments_before == 0 && done.failed.is_none() && from >= of.candidates.len();
+        self.log.compactions.facts().note_done(&name, was_whole.then_some(state));
         Ok(done)
     }
 

@@ -1,8 +1,10 @@
 //! Compaction of a log's segments (S2, S3): what the policy lets go goes, small neighbours become one.
 //!
 //! - `collection`: which segments of a collection must stay as they are, and why; its groups, oldest first
+//! - `facts`: what need not be read again
 //! - `judge`: reading a group, and what surrounds it, for the decision (`crate::compaction`)
 //! - `write`: the result takes the place of what it was made from
+//! - `background`: compaction by itself, and what the last one did
 //! - `clock`: whether the clock is to be believed
 //! - `pace`: how fast, and when it ends early
 //! - `report`: what was done
@@ -29,8 +31,10 @@
 //! The result has the highest epoch and the newest time of its inputs, not this opening's: it is no claim of where its collection lives, and no
 //! word of what time it is.
 
+mod background;
 mod clock;
 mod collection;
+mod facts;
 mod judge;
 mod pace;
 mod report;
@@ -42,6 +46,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
+pub use self::background::{BackgroundCompaction, LastCompaction};
 use self::pace::Pace;
 pub use self::report::{CollectionCompacted, CompactProgress, CompactReport, LeftAlone};
 use super::recover::journals::chain;
@@ -76,11 +81,25 @@ pub struct CompactOptions {
 pub(super) struct Compactions {
     /// Held by who compacts: one at a time.
     turn: Mutex<()>,
+    /// Held while a result is put in force: closing waits for that.
+    commit: Mutex<()>,
+    /// What is known of segments that were looked at.
+    facts: Mutex<facts::Facts>,
     /// Replaced segments whose files somebody had open.
     leftovers: Mutex<Vec<SegmentRow>>,
 }
 
 impl Compactions {
+    /// Whoever has this looks whether the log is closed; who closes takes it once behind that. So nothing is changed in a log that somebody
+    /// else has open by then.
+    pub fn commit(&self) -> MutexGuard<'_, ()> {
+        self.commit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn facts(&self) -> MutexGuard<'_, facts::Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn leftovers(&self) -> MutexGuard<'_, Vec<SegmentRow>> {
         self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,17 +154,40 @@ impl Log {
         options: &CompactOptions,
         progress: &mut dyn FnMut(CompactProgress) -> bool,
     ) -> Result<CompactReport> {
-        let log = &self.0;
+        self.compact_while(options, progress, &|| true, false)
+    }
+
+    fn compact_while(
+        &self,
+        options: &CompactOptions,
+        progress: &mut dyn FnMut(CompactProgress) -> bool,
+        wants_more: &dyn Fn() -> bool,
+        by_itself: bool,
+    ) -> Result<CompactReport> {
         if !options.dry_run {
             self.may_change()?;
         }
-        let _turn = match log.compactions.turn.try_lock() {
+        let _turn = match self.0.compactions.turn.try_lock() {
             Ok(turn) => turn,
             Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::new(ErrorKind::Conflict, "a compaction is under way already"));
             }
         };
+        let at = self.0.clock.now();
+        let names = self.names_to_compact(options)?;
+        let outcome = self.compact_these(options, names, progress, wants_more);
+        if !options.dry_run {
+            let _commit = self.0.compactions.commit();
+            if !self.is_closed() {
+                self.0.note_compaction(at, by_itself, &outcome)?;
+            }
+        }
+        outcome
+    }
+
+    fn names_to_compact(&self, options: &CompactOptions) -> Result<Vec<CollectionName>> {
+        let log = &self.0;
         let mut names: Vec<CollectionName> = match &options.collections[..] {
             [] => log.all_collections().iter().filter(|it| !it.life.is_hidden()).map(|it| it.name().clone()).collect(),
             some => some.to_vec(),
@@ -155,6 +197,17 @@ impl Log {
         for name in &names {
             log.collection(name)?;
         }
+        Ok(names)
+    }
+
+    fn compact_these(
+        &self,
+        options: &CompactOptions,
+        names: Vec<CollectionName>,
+        progress: &mut dyn FnMut(CompactProgress) -> bool,
+        wants_more: &dyn Fn() -> bool,
+    ) -> Result<CompactReport> {
+        let log = &self.0;
         let now = log.clock.now();
         let mut report = CompactReport { dry_run: options.dry_run, ..CompactReport::default() };
         report.clock = self.clock_problem(now, options.trust_clock)?;
@@ -165,7 +218,7 @@ impl Log {
             log.remove_leftovers(&mut report.left);
         }
         let goes_on = Cell::new(true);
-        let may_go_on = || goes_on.get() && !self.is_closed();
+        let may_go_on = || goes_on.get() && wants_more() && !self.is_closed();
         let mut work = Work {
             log,
             options,
@@ -182,7 +235,7 @@ impl Log {
             collections.push((name, rows));
         }
         for (name, rows) in collections {
-            if !goes_on.get() {
+            if !may_go_on() {
                 break;
             }
             let mut tell = |bytes: u64| {
@@ -194,7 +247,7 @@ impl Log {
                 report.collections.push(of);
             }
         }
-        report.is_interrupted = !goes_on.get() || self.is_closed();
+        report.is_interrupted = !may_go_on();
         Ok(report)
     }
 

@@ -38,7 +38,12 @@ impl Work<'_> {
             let _ = log.fs.remove_file(&staging);
         })?;
         let row = seal::row(&directory.id, &sealed.footer, sealed.bytes, sealed.sha256);
-        // Who takes files away, or moves them, waits: what is committed is what lies there.
+        let _commit = log.compactions.commit();
+        if log.closed.load(std::sync::atomic::Ordering::Acquire) {
+            remove_unwanted(log, &path);
+            return Err(Halt::Interrupted);
+        }
+        // Who takes files away waits: what is committed is what lies there.
         let _turn = log.tier_turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.commit(rows, &row, &path)?;
         tracing::debug!(segment = %row.key, inputs = rows.len(), bytes = row.bytes, "compacted");

@@ -55,8 +55,8 @@ fn a_collection_is_created_with_settings_of_its_own() {
     for line in [
         "collection        audit",
         "next sequence     1",
-        "setting            value   from",
-        "seal.bytes         1MiB    log",
+        "setting                  value   from",
+        "seal.bytes               1MiB    log",
     ] {
         assert!(with.lines().any(|shown| shown == line), "{line}\n{with}");
     }

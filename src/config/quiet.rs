@@ -59,7 +59,10 @@ impl FromStr for QuietHours {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || "hours of the day in UTC are wanted, such as 22:00-06:00".to_owned();
-        let two = |text: &str| (text.len() == 2).then(|| text.parse::<u16>().ok()).flatten();
+        let two = |text: &str| {
+            let is_number = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then(|| text.parse::<u16>().ok()).flatten()
+        };
         let minute = |text: &str| {
             let (hour, minute) = text.split_once(':')?;
             let (hour, minute) = (two(hour)?, two(minute)?);

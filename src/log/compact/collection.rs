@@ -61,6 +61,10 @@ impl Work<'_> {
         let floor = self.log.collection(&name)?.state().floor;
         let policy = settings.compaction.or(self.log.options.compaction).policy();
         let missing_first = self.log.catalog.losses(Some(&name))?.iter().map(|loss| loss.first).min();
+        let may_go = |row: &SegmentRow| row.status == SegmentStatus::Sealed && row.archive_key.is_none();
+        if self.journaled.is_none() && rows.iter().any(may_go) {
+            self.journaled = Some(self.handle.journaled_while_appending()?);
+        }
         let mut candidates = Vec::with_capacity(rows.len());
         let mut before: Option<Sequence> = None;
         let mut overlaps = false;
@@ -129,9 +133,7 @@ impl Work<'_> {
             Halt::Interrupted => {}
             Halt::Refused(why) | Halt::Unreadable(_, why) => done.failed = Some(why),
             // The disk, or one directory; other collections may be elsewhere.
-            Halt::Error(error)
-                if matches!(error.kind(), ErrorKind::Full | ErrorKind::NotFound | ErrorKind::Internal) =>
-            {
+            Halt::Error(error) if !matches!(error.kind(), ErrorKind::OutcomeUnknown | ErrorKind::Unavailable) => {
                 tracing::warn!(collection = %done.collection, error = chain(&error), "a compaction failed");
                 done.failed = Some(chain(&error));
             }
@@ -209,7 +211,8 @@ impl Work<'_> {
         if let Some(CursorRow { sink, sequence, .. }) = cursors.iter().find(|cursor| cursor.sequence < last) {
             return Some(format!("a sink does not have it yet: sink=`{sink}`, cursor=`{sequence}`"));
         }
-        if let Some(from) = self.journaled.get(&row.key.collection).filter(|from| **from <= last) {
+        let journaled = self.journaled.as_ref().and_then(|known| known.get(&row.key.collection));
+        if let Some(from) = journaled.filter(|from| **from <= last) {
             return Some(format!("a journal still has it: from sequence=`{from}`"));
         }
         match self.log.directories.iter().find(|directory| directory.id == row.directory) {

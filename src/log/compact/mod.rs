@@ -107,12 +107,13 @@ impl Compactions {
 
 /// A compaction under way.
 struct Work<'a> {
+    handle: &'a Log,
     log: &'a Inner,
     options: &'a CompactOptions,
     /// What time it is; `None` where that is not believed.
     now: Option<Timestamp>,
-    /// From where on each collection has records in a journal.
-    journaled: HashMap<CollectionName, Sequence>,
+    /// From where on each collection has records in a journal; asked for when it is first needed, since each journal is read for it.
+    journaled: Option<HashMap<CollectionName, Sequence>>,
     /// What the archiver is about to send.
     attempts: Vec<SegmentKey>,
     pace: Pace<'a>,
@@ -220,10 +221,11 @@ impl Log {
         let goes_on = Cell::new(true);
         let may_go_on = || goes_on.get() && wants_more() && !self.is_closed();
         let mut work = Work {
+            handle: self,
             log,
             options,
             now: report.clock.is_none().then_some(now),
-            journaled: self.journaled_while_appending()?,
+            journaled: None,
             attempts: log.attempts()?,
             pace: Pace::new(Arc::clone(&log.clock), options.bytes_per_second, &may_go_on),
         };

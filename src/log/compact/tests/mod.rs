@@ -1,6 +1,7 @@
 //! Compaction on a simulated machine.
 
 mod archived;
+mod background;
 mod clocks;
 mod crashes;
 mod model;

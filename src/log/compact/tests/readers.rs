@@ -84,12 +84,12 @@ fn under_load_no_reader_sees_half_of_it() {
                 })
             })
             .collect();
-        for reader in 0..3 {
+        for (reader, collection) in names.iter().enumerate().take(3) {
             scope.spawn(move || {
                 while !is_over.load(Ordering::Acquire) {
                     let options = ReadOptions { reverse: reader == 1, ..ReadOptions::default() };
                     let mut last = None;
-                    for record in log.read(&names[reader], options).unwrap() {
+                    for record in log.read(collection, options).unwrap() {
                         let sequence = record.unwrap().sequence;
                         let follows =
                             last.is_none_or(|last| if reader == 1 { sequence < last } else { sequence > last });

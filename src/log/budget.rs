@@ -58,7 +58,7 @@ pub struct Budget {
     waiting: AtomicU64,
     queue: Mutex<Waiting>,
     freed: Condvar,
-    /// From this many unsealed bytes on, a collection is sealed.
+    /// From this many unsealed bytes on, a collection is sealed, or looked at whether it is.
     segment_bytes: u64,
     /// Some collection may have so many.
     large: AtomicBool,
@@ -195,7 +195,7 @@ impl Budget {
 
     /// A collection has so many unsealed bytes now, and is sealed at `own`, where it has a size of its own.
     pub fn note_unsealed(&self, bytes: u64, own: Option<u64>) {
-        if bytes >= own.unwrap_or(self.segment_bytes) {
+        if bytes >= own.unwrap_or(u64::MAX).min(self.segment_bytes) {
             self.note_large();
         }
     }

@@ -11,6 +11,7 @@
 //! - [`read`]: reading and following
 //! - [`verify`]: proving that everything is there; the state of the log
 //! - [`directories`]: adding, draining, listing and forgetting directories; homes in object stores
+//! - `subscribe`: what delivery to sinks asks of the log
 //! - [`tier`]: memory, local segments, the archive; what log and archive ask of each other
 //! - `damage`: how damage is reported
 //! - `options`: what a log is opened with
@@ -40,6 +41,7 @@ mod places;
 pub mod read;
 pub mod recover;
 pub mod seal;
+mod subscribe;
 #[cfg(test)]
 mod tests;
 pub mod tier;
@@ -56,7 +58,7 @@ pub use collection::{Collection, Waiter};
 pub use damage::Damaged;
 pub use life::{CollectionSettings, Deletion, EffectiveSetting, Keep, LegalHold, Retention, SettingFrom};
 pub use moves::MoveReport;
-pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
+pub use options::{AppendOptions, FlushTriggers, Limits, LogOptions, SyncMode};
 pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
 pub use verify::{Missing, Status, Verified, VerifyOptions, VerifyProgress, VerifyReport};
 

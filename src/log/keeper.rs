@@ -21,6 +21,8 @@ use crate::journal::JournalFile;
 const BUSY: Duration = Duration::from_millis(10);
 /// How often every collection's age is looked at without pressure, in milliseconds.
 const LOOK_MS: u64 = 1000;
+/// How often the figures of appends are told to other processes, in milliseconds.
+const TELL_MS: u64 = 2000;
 /// How long it sleeps at most without any: only records' ages need it then.
 const QUIET: Duration = Duration::from_secs(60);
 /// Collections introduced to the catalog, or sealed by age, in one go.
@@ -62,6 +64,7 @@ impl Workers {
                     }
                 }
             }
+            log.tell_now_and_then();
             log.budget.is_pressing()
         })?;
         workers.spawn("icecore-prepare", Arc::downgrade(log), |log| {
@@ -190,6 +193,17 @@ impl Inner {
     /// Whether so much is unsealed in all collections that sinks should have it.
     fn is_flush_due(&self) -> bool {
         !self.options.sinks.is_empty() && self.budget.used().1 >= self.options.flush.total_bytes
+    }
+
+    /// Tells other processes how appends go, while there are some.
+    fn tell_now_and_then(&self) {
+        let now_ms = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+        let appends = self.appends.load(Ordering::Relaxed);
+        let is_time = now_ms.saturating_sub(self.told_at_ms.load(Ordering::Relaxed)) >= TELL_MS;
+        if is_time && appends != self.told_appends.swap(appends, Ordering::Relaxed) {
+            self.told_at_ms.store(now_ms, Ordering::Relaxed);
+            self.tell_append_figures();
+        }
     }
 
     /// Does everything that is due.
@@ -492,6 +506,9 @@ impl Inner {
                     let _ = files.free(&ready.file);
                 }
             }
+        }
+        if self.options.background && self.is_writable() {
+            self.tell_append_figures();
         }
         // The locks keep others from the mirror too.
         self.mirror.stop();

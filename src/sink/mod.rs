@@ -26,7 +26,7 @@ pub mod memory;
 
 use std::fmt;
 
-pub use delivery::{FlushFailure, FlushReport, SinkFailure, SinkStatus, Sinks, SinksOptions};
+pub use delivery::{FlushFailure, FlushReport, SinkFailure, SinkStatus, Sinks, SinksOptions, ToldSinks};
 
 use crate::error::Result;
 use crate::types::{CollectionName, Epoch, Record, Sequence};

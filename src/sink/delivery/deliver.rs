@@ -123,11 +123,11 @@ impl Shared {
             delivered.asked = true;
             has = until;
             *at = Some(Cursor { epoch, sequence: has });
-            self.tell(line, name, Cursor { epoch, sequence: has }, &subscribers)?;
+            self.note_cursor(line, name, Cursor { epoch, sequence: has }, &subscribers)?;
         }
         if let Some(cursor) = cursor.filter(|_| !delivered.asked) {
             // Nothing was missing; the catalog may not know.
-            self.tell(line, name, cursor, &subscribers)?;
+            self.note_cursor(line, name, cursor, &subscribers)?;
         }
         Ok(delivered)
     }
@@ -146,7 +146,7 @@ impl Shared {
     }
 
     /// Step 4.
-    fn tell(&self, line: &Line, name: &CollectionName, cursor: Cursor, subscribers: &[String]) -> Result<()> {
+    fn note_cursor(&self, line: &Line, name: &CollectionName, cursor: Cursor, subscribers: &[String]) -> Result<()> {
         let _turn = locked(&self.telling);
         let catalog = self.log.catalog();
         let known = catalog.cursors(name)?;

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 pub use options::SinksOptions;
 pub use running::Running;
-pub use status::{FlushFailure, FlushReport, SinkFailure, SinkStatus};
+pub use status::{FlushFailure, FlushReport, SinkFailure, SinkStatus, ToldSinks};
 
 use self::line::Line;
 use super::{NAME_BYTES_MAX, Sink};
@@ -35,6 +35,8 @@ use crate::error::{Error, ErrorKind, Result, chain};
 use crate::log::Log;
 use crate::types::{ChangeNumber, CollectionName, Sequence};
 
+/// How often other processes are told how it goes.
+const TELL: Duration = Duration::from_secs(1);
 /// How often a flush looks again whether somebody else's seal is over.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -51,6 +53,8 @@ struct Shared {
     fed: Mutex<Option<ChangeNumber>>,
     /// Held while cursors are read and raised: of two sinks that arrive at once, the second sees the first.
     telling: Mutex<()>,
+    /// What other processes were told last, and when, on the monotonic clock.
+    told: Mutex<(Vec<SinkStatus>, Duration)>,
     stop: std::sync::atomic::AtomicBool,
 }
 
@@ -83,6 +87,7 @@ impl Sinks {
             lines,
             fed: Mutex::new(None),
             telling: Mutex::default(),
+            told: Mutex::default(),
             stop,
         })))
     }
@@ -164,20 +169,36 @@ impl Sinks {
                 break;
             }
         }
+        shared.tell(true);
         Ok(report)
     }
 
     /// How it goes, a line each. Waits for no sink.
     #[must_use]
     pub fn status(&self) -> Vec<SinkStatus> {
-        let now = self.0.options.clock.monotonic();
-        self.0.lines.iter().map(|line| line.status(now)).collect()
+        self.0.status()
     }
 }
 
 impl Shared {
     fn line(&self, name: &str) -> Option<&Line> {
         self.lines.iter().find(|line| line.name() == name)
+    }
+
+    fn status(&self) -> Vec<SinkStatus> {
+        let now = self.options.clock.monotonic();
+        self.lines.iter().map(|line| line.status(now)).collect()
+    }
+
+    /// Tells other processes how it goes: where that changed, and now and then only, unless it `must`.
+    fn tell(&self, must: bool) {
+        let (now, sinks) = (self.options.clock.monotonic(), self.status());
+        let mut told = locked(&self.told);
+        if told.0 != sinks && (must || now.saturating_sub(told.1) >= TELL) {
+            *told = (sinks.clone(), now);
+            drop(told);
+            ToldSinks { sinks }.tell(&self.log);
+        }
     }
 
     fn is_stopped(&self) -> bool {

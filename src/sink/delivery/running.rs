@@ -44,6 +44,7 @@ impl Running {
                 tracing::error!("the thread of a sink panicked");
             }
         }
+        self.shared.tell(true);
     }
 }
 
@@ -73,6 +74,7 @@ fn beside(shared: &Shared, line: &Line) {
         if shared.is_stopped() {
             return;
         }
+        shared.tell(false);
         let rest = line.rest(shared.options.clock.monotonic()).map(|rest| rest.max(Duration::from_millis(1)));
         seen = shared.log.wait_for_sealed(seen, rest.into_iter().chain(longest).min());
     }

@@ -1,9 +1,11 @@
 //! How delivery goes, for people and for tools.
 
+use crate::log::Log;
+use crate::log::figures::Told;
 use crate::types::{CollectionName, Sequence, Timestamp};
 
 /// How one sink does, since delivery began.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct SinkStatus {
     /// Its name.
     pub sink: String,
@@ -30,7 +32,7 @@ pub struct SinkStatus {
 }
 
 /// A failed delivery.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SinkFailure {
     /// Of which collection.
     pub collection: CollectionName,
@@ -70,4 +72,26 @@ pub struct FlushFailure {
     pub sink: String,
     /// Why.
     pub error: String,
+}
+
+/// The name under which the process that delivers tells how it goes.
+const FIGURES: &str = "sinks";
+
+/// How the sinks of a log do, as the process that delivers told it.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ToldSinks {
+    /// One for each sink.
+    pub sinks: Vec<SinkStatus>,
+}
+
+impl ToldSinks {
+    /// What the process that writes, or wrote last, told of its sinks; `None` where it told nothing that can be read.
+    #[must_use]
+    pub fn of(log: &Log) -> Option<Told<Self>> {
+        log.told_figures(FIGURES)
+    }
+
+    pub(super) fn tell(self, log: &Log) {
+        log.tell_figures(FIGURES, self);
+    }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::catalog::{Catalog as _, MemoryCatalog};
+use crate::catalog::MemoryCatalog;
 use crate::clock::FakeClock;
 use crate::fs::SimulatedFileSystem;
 use crate::fs::simulated::{Cut, Operation};

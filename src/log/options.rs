@@ -132,6 +132,8 @@ pub struct LogOptions {
     pub background: bool,
     /// What is read from where segments are in the archive only; `None`: such records cannot be read.
     pub archive: Option<Arc<dyn super::tier::Archive>>,
+    /// How long an opening waits for what only the archive knows, where the catalog is an older copy or was made anew (C7). Then the log opens without.
+    pub archive_wait: Duration,
     /// How long records are kept, of collections that have no setting of their own.
     pub retention: super::life::Retention,
     /// A rule to break, in tests.
@@ -160,6 +162,7 @@ impl LogOptions {
             catalog: None,
             background: true,
             archive: None,
+            archive_wait: Duration::from_secs(30),
             retention: super::life::Retention::default(),
             sabotage: Sabotage::default(),
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use icecore::archive::archiver::{Archiver, ArchiverOptions};
-use icecore::catalog::{Catalog as _, MemoryCatalog};
+use icecore::catalog::MemoryCatalog;
 use icecore::{ErrorKind, Log};
 
 use crate::world::{HASTY, World, options, run, seal};

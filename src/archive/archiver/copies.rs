@@ -20,13 +20,17 @@ use super::target::{Target, told};
 use super::{Pass, Shared, StoreFailure, Work};
 use crate::archive::Entry;
 use crate::archive::snapshot::snapshot_retained;
-use crate::catalog::Mutation;
+use crate::catalog::{Catalog, Mutation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::{ObjectErrorKind, ObjectKey, ObjectStore};
 use crate::types::{ChangeNumber, Timestamp};
 
 /// The name of the value.
 const SNAPSHOT: &str = "archive.snapshot";
+/// The kind of change of a small value.
+const VALUE: &str = "meta.set";
+/// Changes read at once.
+const PAGE_CHANGES: usize = 100;
 /// Newer copies that must be there before one goes.
 const KEPT: usize = 2;
 
@@ -63,6 +67,23 @@ fn superseded(copies: &[Copy], now: Timestamp, grace: Duration) -> Vec<usize> {
     (0..copies.len()).filter(may_go).collect()
 }
 
+/// Whether anything changed that is worth a copy: small values are what is noted of copies, manifests and requests.
+fn has_news(catalog: &dyn Catalog, since: ChangeNumber) -> Result<bool> {
+    if since > catalog.change_number()? {
+        // Of another catalog: this one was made anew, or is an older copy.
+        return Ok(true);
+    }
+    let mut at = since;
+    loop {
+        let page = catalog.changes(at, PAGE_CHANGES)?;
+        let Some(last) = page.last() else { return Ok(false) };
+        at = last.number;
+        if page.iter().any(|change| change.kind != VALUE) {
+            return Ok(true);
+        }
+    }
+}
+
 impl Shared {
     /// Archives a copy, where one is due, and the archive is ours already.
     pub(super) fn copy_catalog(&self, work: &mut Work, pass: &mut Pass<'_>) -> Result<()> {
@@ -85,10 +106,7 @@ impl Shared {
             let passed = now.micros().saturating_sub(last.at.micros());
             passed < 0 || u128::from(passed.unsigned_abs()) >= age.as_micros()
         });
-        let newest = catalog.change_number()?;
-        // Noting the copy is a change, too, and so is noting which are gone.
-        let is_new = last.as_ref().is_none_or(|last| newest.get() > last.change.get() + 2);
-        if !is_due || !is_new {
+        if !is_due || !has_news(&**catalog, last.as_ref().map_or(ChangeNumber(0), |last| last.change))? {
             return Ok(());
         }
         let mut copies = last.as_ref().map(|last| last.copies.clone()).unwrap_or_default();

@@ -40,7 +40,7 @@ pub struct Targets {
     /// Homes of collections, by the remote's id (A5).
     pub remotes: HashMap<String, Target>,
     /// No archiver begins meanwhile; where one lends them, it has the turn.
-    pub(in crate::archive) turn: Option<ArchiverTurn>,
+    pub(in crate::archive) _turn: Option<ArchiverTurn>,
 }
 
 impl Targets {
@@ -54,7 +54,7 @@ impl Targets {
         remotes: impl IntoIterator<Item = (String, Arc<dyn ObjectStore>)>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self> {
-        let turn = Some(log.take_archiver_turn()?);
+        let _turn = Some(log.take_archiver_turn()?);
         let take = |remote: Option<&str>, store: Arc<dyn ObjectStore>| -> Result<Option<Target>> {
             if Noted::read(&**log.catalog(), remote)?.is_none() {
                 return Ok(None);
@@ -64,7 +64,7 @@ impl Targets {
             log.change(&claimed, "archive claimed")?;
             Ok(Some(Target { store, claim }))
         };
-        let mut targets = Self { turn, ..Self::default() };
+        let mut targets = Self { _turn, ..Self::default() };
         if let Some(store) = archive {
             targets.archive = take(None, store)?;
         }

@@ -105,7 +105,9 @@ fn an_opening_waits_no_longer_than_it_may() {
     let held = std::sync::Mutex::new(Some(held));
     let hold = Arc::new(std::sync::Mutex::new(hold));
     let until = Arc::clone(&hold);
-    store.observe(move |_, _, _| drop(until.lock().unwrap().recv()));
+    store.observe(move |_, _, _| {
+        let _ = until.lock().unwrap().recv();
+    });
     let reader = crate::archive::ArchiveReader::new(Some(store.clone()), crate::archive::ReaderOptions::default());
     let options =
         LogOptions { archive: Some(Arc::new(reader)), archive_wait: Duration::ZERO, ..world.options_without_archive() };

@@ -51,7 +51,7 @@ impl Place {
     }
 
     fn named(&self) -> String {
-        chain::state(&*self.store).unwrap().snapshot().unwrap().key.clone()
+        chain::state(&self.store.snapshot()).unwrap().snapshot().unwrap().key.clone()
     }
 
     fn staging(&self) -> Vec<String> {
@@ -186,7 +186,7 @@ fn a_copy_that_fails_stops_nothing_and_is_made_later() {
         }
         assert!(place.copies().len() >= 2, "{what}");
         assert_eq!(place.staging(), [""; 0], "{what}");
-        let state = chain::state(&*place.store).unwrap();
+        let state = chain::state(&place.store.snapshot()).unwrap();
         assert_eq!(state.problems(), [""; 0], "{what}");
     }
 }

@@ -146,6 +146,8 @@ keys! {
     s3.profile => "the profile of the AWS configuration files; unset, AWS_PROFILE";
     azure.endpoint => "the URL of the Blob service, such as http://127.0.0.1:10000/devstoreaccount1; unset, the account's own";
     azure.service_version => "the version of the Blob service's protocol, such as 2025-11-05";
+    evict.after in millis(0)..=CENTURY => "the archiver drops local copies of segments that were archived so long ago; unset, none for that";
+    evict.above_bytes in ByteSize(0)..=ByteSize::gib(1 << 30) => "the archiver drops the oldest local copies of archived segments beyond so many bytes; unset, none for that";
     retention.age in millis(1000)..=CENTURY => "segments whose newest record is older may be purged; unset, none are for their age";
     retention.bytes in ByteSize(1)..=ByteSize::gib(1 << 30) => "the oldest segments of a collection beyond so many bytes may be purged; unset, none are for their size";
     retention.records in 1..=(1 << 62) => "the oldest segments of a collection beyond so many records may be purged; unset, none are for their number";

@@ -39,6 +39,8 @@ pub struct Settings {
     pub s3: S3Settings,
     /// How Azure Blob Storage is reached.
     pub azure: AzureSettings,
+    /// Which local copies of archived segments go.
+    pub evict: EvictSettings,
     /// What may be purged.
     pub retention: RetentionSettings,
     /// What a store's owner charges.
@@ -199,6 +201,15 @@ pub struct AzureSettings {
     pub endpoint: Option<String>,
     /// The version of its protocol.
     pub service_version: Option<String>,
+}
+
+/// Which local copies of archived segments go, beside the archiver; none where nothing is set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EvictSettings {
+    /// Archived so long ago.
+    pub after: Option<Duration>,
+    /// The oldest, beyond so many bytes of them.
+    pub above_bytes: Option<ByteSize>,
 }
 
 /// What may be purged, of collections that have no setting of their own.

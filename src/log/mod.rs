@@ -134,6 +134,8 @@ pub(crate) struct Inner {
     sealings: tier::Sealings,
     /// Which segments somebody has open.
     leases: tier::Leases,
+    /// Whether somebody archives it.
+    archiver: tier::Seat,
     /// Held by who moves segments between tiers: one at a time.
     tier_turn: Mutex<()>,
     workers: Mutex<keeper::Workers>,

@@ -154,6 +154,8 @@ pub struct LogOptions {
     pub sinks: Vec<String>,
     /// When collections are flushed, where there are sinks.
     pub flush: FlushTriggers,
+    /// How long an opening waits for what only the archive knows, where the catalog is an older copy or was made anew (C7). Then the log opens without.
+    pub archive_wait: Duration,
     /// How long records are kept, of collections that have no setting of their own.
     pub retention: super::life::Retention,
     /// A rule to break, in tests.
@@ -184,6 +186,7 @@ impl LogOptions {
             archive: None,
             sinks: Vec::new(),
             flush: FlushTriggers::default(),
+            archive_wait: Duration::from_secs(30),
             retention: super::life::Retention::default(),
             sabotage: Sabotage::default(),
         }

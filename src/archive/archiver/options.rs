@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::log::tier::EvictRules;
 use crate::objects::{ObjectStore, Patience};
 
 /// A store that segments go to.
@@ -48,6 +49,13 @@ pub struct ArchiverOptions {
     pub multipart_bytes: u64,
     /// Length of a part, as the stores were told, in bytes.
     pub part_bytes: u64,
+    /// Takes stores over that another machine took over from this log before ([`fence`](crate::archive::fence)).
+    pub take_over: bool,
+    /// Which local copies go, and when.
+    pub evict: EvictRules,
+    /// How long objects stay behind the manifest by which they count no more: purged ones, and copies of the catalog; `None`: nobody deletes
+    /// anything but [`retention`](crate::archive::retention) when it is called.
+    pub grace: Option<Duration>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
 }
@@ -69,6 +77,9 @@ impl Default for ArchiverOptions {
             retry_longest: Duration::from_mins(5),
             multipart_bytes: store.multipart_bytes,
             part_bytes: store.part_bytes,
+            take_over: false,
+            evict: EvictRules::default(),
+            grace: None,
             clock: Arc::new(SystemClock::new()),
         }
     }

@@ -43,7 +43,7 @@ fn who_comes_second_takes_over_and_the_first_is_fenced_for_good() {
         assert_eq!(one.checkpoint().unwrap_err().kind(), ErrorKind::Fenced);
         assert_eq!(one.commit(Vec::new()).unwrap_err().kind(), ErrorKind::Fenced);
     }
-    assert_eq!(one.fenced_by().unwrap().number, ManifestNumber(3));
+    assert_eq!(one.fenced_by().unwrap().manifest, ManifestNumber(3));
     assert_eq!(store.objects().len(), before, "the loser wrote nothing");
     two.still_ours().unwrap();
     two.commit(added("two", 1)).unwrap();

@@ -42,7 +42,7 @@ use crate::log::recover::journals;
 use crate::log::recover::journals::FoundJournals;
 use crate::log::recover::segments::{self, Claim, Contested, FoundSegments, Listed, contest, recovered};
 use crate::log::recover::table::Action;
-use crate::log::recover::{CHANGES_SINCE_EPOCH, COMPONENT, LossReport};
+use crate::log::recover::{ARCHIVE_UNASKED, CHANGES_SINCE_EPOCH, COMPONENT, LossReport};
 use crate::segment::FileKind;
 use crate::types::{CollectionName, Epoch, LogId, Sequence, Timestamp};
 
@@ -189,6 +189,7 @@ impl Log {
         rebuild.carry(old)?;
         rebuild.adopt()?;
         if let Some(archived) = archived {
+            rebuild.knows_archive = true;
             rebuild.add_archived(archived)?;
         }
         rebuild.settle_collections()?;
@@ -266,6 +267,8 @@ struct Rebuild<'a> {
     listed: Vec<Listed>,
     /// The highest sequence of each collection that the old catalog knew of.
     old_ends: BTreeMap<CollectionName, Sequence>,
+    /// An archive was given.
+    knows_archive: bool,
     report: RebuildReport,
 }
 
@@ -316,6 +319,7 @@ impl<'a> Rebuild<'a> {
             found: FoundSegments::default(),
             listed,
             old_ends: BTreeMap::new(),
+            knows_archive: false,
             report,
         })
     }
@@ -535,6 +539,11 @@ impl<'a> Rebuild<'a> {
             // What the journals say of change numbers is about the catalog before.
             let (name, value) = (CHANGES_SINCE_EPOCH.to_owned(), self.place.epoch.next().to_string());
             writer.push(Mutation::SetMeta { name, value }, self.now, FROM_DIRECTORIES)?;
+            if !self.knows_archive {
+                // Segments without a file are known to the archive alone: whoever opens the log with it asks (C7).
+                let (name, value) = (ARCHIVE_UNASKED.to_owned(), "1".to_owned());
+                writer.push(Mutation::SetMeta { name, value }, self.now, FROM_DIRECTORIES)?;
+            }
         }
         writer.flush()?;
         self.report.not_carried.append(&mut writer.refused);

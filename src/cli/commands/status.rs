@@ -9,6 +9,7 @@ use crate::cli::facts::Facts;
 use crate::cli::human::{self, Align, Table};
 use crate::cli::{CommandResult, Context, Exit, Stdout, logs, stores};
 use crate::log::assign::DirectoryStatistics;
+use crate::log::directories::HomeInfo;
 use crate::log::read::{JournalInfo, JournalUse};
 use crate::log::recover::COMPONENT;
 use crate::log::verify::Status;
@@ -20,6 +21,7 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
     let status = log.status().map_err(logs::explain)?;
     let statistics = log.directories_statistics().map_err(logs::explain)?;
     let settings = context.config.settings();
+    let homes = log.homes().map_err(logs::explain)?;
     let archive = ArchiveOverview::of(&**log.catalog(), &stores::prices(settings)).map_err(logs::explain)?;
     let archive = (!archive.stores.is_empty() || settings.archive.url.is_some()).then_some(archive);
     let mut stdout = Stdout::lock();
@@ -31,10 +33,11 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
             directory["collections"] = collections.into();
             directory["bytes"] = bytes.into();
         }
+        object["homes"] = serde_json::to_value(&homes).expect("plain text and numbers");
         object["archive"] = serde_json::to_value(&archive).expect("plain text and numbers");
         stdout.line(&object.to_string())?;
     } else {
-        stdout.write(render(&status, &statistics, archive.as_ref(), context.clock.now()).as_bytes())?;
+        stdout.write(render(&status, &statistics, &homes, archive.as_ref(), context.clock.now()).as_bytes())?;
     }
     stdout.flush()?;
     Ok(Exit::Ok)
@@ -49,6 +52,7 @@ fn held_there(held: &DirectoryStatistics) -> (u64, u64) {
 fn render(
     status: &Status,
     statistics: &[DirectoryStatistics],
+    homes: &[HomeInfo],
     archive: Option<&ArchiveOverview>,
     now: Timestamp,
 ) -> String {
@@ -63,7 +67,7 @@ fn render(
         .text("segments", if segments.is_empty() { "0".to_owned() } else { segments.join(", ") })
         .text("unsealed", unsealed(status));
     let mut text = facts.lines();
-    text.push_str(&directories(status, statistics));
+    text.push_str(&directories(status, statistics, homes));
     text.push_str(&archive.map_or_else(String::new, |archive| archived(archive, now)));
     text.push_str(&journals(&status.journals));
     text.push_str(&tails(status.unproven_tail_bytes, status.dropped_tail_bytes));
@@ -95,7 +99,7 @@ fn unsealed(status: &Status) -> String {
     format!("{}, {used} of {limit}", human::plural(status.unsealed_records, "record"))
 }
 
-fn directories(status: &Status, statistics: &[DirectoryStatistics]) -> String {
+fn directories(status: &Status, statistics: &[DirectoryStatistics], homes: &[HomeInfo]) -> String {
     let mut table = Table::new(&[
         ("directory", Align::Left),
         ("id", Align::Left),
@@ -115,6 +119,16 @@ fn directories(status: &Status, statistics: &[DirectoryStatistics]) -> String {
             human::count(collections),
             human::size(bytes),
             free,
+        ]);
+    }
+    for home in homes {
+        table.row([
+            home.url.clone(),
+            home.id.clone(),
+            if home.drained { "remote, drained" } else { "remote" }.to_owned(),
+            human::count(home.collections),
+            human::size(home.bytes),
+            "-".to_owned(),
         ]);
     }
     format!("\n{}", table.render())

@@ -190,7 +190,8 @@ const LOG: &str = "--data d1 --data d2";
 impl Life {
     fn new() -> Self {
         let life = Self { workspace: Workspace::new() };
-        life.run("recover");
+        // It is local, as by its turn it would be.
+        life.run("collection create c0");
         for store in ["r1", "r2"] {
             life.run(&format!("directory add --remote {}", life.workspace.path(store).display()));
         }

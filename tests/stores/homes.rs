@@ -24,12 +24,13 @@ struct Log {
 }
 
 impl Log {
-    /// Homes are all buckets but the last, which is the archive.
+    /// With a first collection. Homes are all buckets but the last, which is the archive.
     #[track_caller]
-    fn new(disks: usize, buckets: Vec<Bucket>) -> Self {
+    fn new(disks: usize, first: &str, buckets: Vec<Bucket>) -> Self {
         let archive = buckets.last().unwrap().location().to_string();
         let log = Self { workspace: Workspace::new(), buckets, disks, archive };
-        log.succeeds("recover");
+        // It is local, as by its turn it would be.
+        log.succeeds(&format!("collection create {first}"));
         for bucket in &log.buckets[..log.buckets.len() - 1] {
             log.succeeds(&format!("directory add {}", bucket.location()));
         }
@@ -115,7 +116,7 @@ fn counts(of: &BTreeMap<String, String>) -> Vec<usize> {
 /// A gigabyte on two local and two S3 directories; killed while it is sent, the catalog gone, and everything is back.
 #[test]
 fn a_hundred_collections_on_two_local_and_two_s3_directories() {
-    let log = Log::new(2, vec![Bucket::new(Kind::Minio), Bucket::new(Kind::Minio), Bucket::new(Kind::Minio)]);
+    let log = Log::new(2, "collection-000", vec![Bucket::new(Kind::Minio), Bucket::new(Kind::Minio), Bucket::new(Kind::Minio)]);
     let name = |number: usize| format!("collection-{number:03}");
     let mut digests = Vec::new();
     for number in 0..COLLECTIONS {
@@ -170,7 +171,7 @@ fn a_hundred_collections_on_two_local_and_two_s3_directories() {
 /// One log with a home in S3 and one in Azure: each keeps its own, and everything comes back from nothing.
 #[test]
 fn homes_in_s3_and_in_azure_at_once() {
-    let log = Log::new(1, vec![Bucket::new(Kind::Minio), Bucket::new(Kind::Azurite), Bucket::new(Kind::Minio)]);
+    let log = Log::new(1, "collection-0", vec![Bucket::new(Kind::Minio), Bucket::new(Kind::Azurite), Bucket::new(Kind::Minio)]);
     let name = |number: usize| format!("collection-{number}");
     let text = |number: usize| lines(number, 20, 4 << 10);
     (0..6).for_each(|number| log.append(&name(number), text(number)));

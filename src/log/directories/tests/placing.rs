@@ -46,6 +46,7 @@ fn a_home_that_was_told_is_the_home_wherever_a_crash_comes_with_the_catalog_or_w
         append(&log, "d", 100);
         log.seal(Some(&name("d"))).unwrap();
         append(&log, "e", 100);
+        log.maintain().unwrap();
         log.create_collection_at(&name("given"), &crate::CollectionSettings::default(), &remotes[1]).unwrap();
         log.assign_home(&name("c2"), &remotes[1]).unwrap();
         log.assign_home(&name("c3"), "/a").unwrap();

@@ -8,6 +8,7 @@
 //! - `conformance`: what every store does alike
 //! - `faults`: what goes wrong between us and a server, and in the server
 //! - `life`: the life of an archive through the real program
+//! - `homes`: object stores as homes of segments
 //! - `compose`: docker-compose.yml starts
 //!
 //! They need a container engine and two images: `eval "$(scripts/test-images)"` gets everything and names it in `MINIO_IMAGE`,
@@ -21,6 +22,7 @@ mod compose;
 mod conformance;
 mod engine;
 mod faults;
+mod homes;
 mod life;
 #[path = "../util/proxy/mod.rs"]
 mod proxy;

@@ -124,7 +124,6 @@ pub(super) fn archiver(context: &Context, log: &Log, targets: Vec<TargetStore>) 
         manifest_age: settings.batch_age,
         snapshot_age: Some(settings.snapshot_age),
         retain: settings.retain,
-        multipart_bytes: settings.multipart_bytes.0,
         part_bytes: settings.part_bytes.0,
         clock: Arc::clone(&context.clock),
         ..ArchiverOptions::default()

@@ -14,7 +14,7 @@ use azure_core::http::headers::{HeaderName, HeaderValue, Headers};
 use azure_core::http::{AsyncRawResponse, Body, HttpClient, Method, Request};
 use bytes::{Bytes, BytesMut};
 
-use crate::objects::{Meter, RequestKind};
+use crate::objects::{Meter, RequestKind, certificate};
 use crate::types::Secret;
 
 /// The longest answer that is no range of an object: a page of a listing, a list of blocks.
@@ -219,7 +219,7 @@ fn failed(error: reqwest::Error) -> WireError {
     while let Some(inner) = innermost.source() {
         innermost = inner;
     }
-    let what = innermost.to_string();
+    let what = certificate::distrust(&error).map_or_else(|| innermost.to_string(), str::to_owned);
     if error.is_connect() {
         WireError::Connect(what)
     } else if error.is_builder() {

@@ -26,6 +26,9 @@ pub(super) enum WireError {
     /// Nothing was sent.
     #[error("no connection comes about: {0}")]
     Connect(String),
+    /// Nothing was sent: the server's certificate cannot be trusted.
+    #[error("no connection comes about: {0}")]
+    Distrusted(&'static str),
     /// The deadline passed; it may have arrived.
     #[error("no answer within {0:?}")]
     Hangs(Duration),
@@ -46,7 +49,7 @@ pub(super) enum WireError {
 impl From<WireError> for azure_core::Error {
     fn from(error: WireError) -> Self {
         let kind = match error {
-            WireError::Connect(_) => azure_core::error::ErrorKind::Connection,
+            WireError::Connect(_) | WireError::Distrusted(_) => azure_core::error::ErrorKind::Connection,
             _ => azure_core::error::ErrorKind::Io,
         };
         Self::new(kind, error)
@@ -219,8 +222,10 @@ fn failed(error: reqwest::Error) -> WireError {
     while let Some(inner) = innermost.source() {
         innermost = inner;
     }
-    let what = certificate::distrust(&error).map_or_else(|| innermost.to_string(), str::to_owned);
-    if error.is_connect() {
+    let what = innermost.to_string();
+    if let Some(distrust) = certificate::distrust(&error).filter(|_| error.is_connect()) {
+        WireError::Distrusted(distrust)
+    } else if error.is_connect() {
         WireError::Connect(what)
     } else if error.is_builder() {
         WireError::Unsendable(what)

@@ -23,7 +23,8 @@ pub(super) fn distrust(error: &(dyn StdError + 'static)) -> Option<&'static str>
 fn said(error: &rustls::Error) -> Option<&'static str> {
     let rustls::Error::InvalidCertificate(reason) = error else { return None };
     Some(match reason {
-        CertificateError::UnknownIssuer => {
+        // The second: an authority of the same name with another key, as one that was made anew.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "the server's certificate is of no authority that is trusted here: name the authority's with `ca_file`"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
@@ -47,6 +48,7 @@ mod tests {
     fn it_is_found_inside_of_others() {
         let of = |reason| io::Error::other(io::Error::other(rustls::Error::InvalidCertificate(reason)));
         assert!(distrust(&of(CertificateError::UnknownIssuer)).unwrap().contains("`ca_file`"));
+        assert!(distrust(&of(CertificateError::BadSignature)).unwrap().contains("`ca_file`"));
         assert!(distrust(&of(CertificateError::NotValidForName)).unwrap().contains("another name"));
         assert!(distrust(&of(CertificateError::Expired)).unwrap().contains("expired"));
         assert_eq!(distrust(&io::Error::other(rustls::Error::DecryptError)), None);

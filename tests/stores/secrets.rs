@@ -113,6 +113,8 @@ fn no_secret_of_either_cloud_is_anywhere() {
         assert!(!refused.status.success(), "{line}: {refused:?}");
     }
     let printed = printed.into_inner();
+    // Or nothing would be shown by what follows.
+    assert!(printed.contains("TRACE ") && printed.contains("DEBUG "));
     assert!(!printed.contains("wrong-and-secret-too"));
     for (what, secret) in &secrets {
         assert!(!printed.contains(secret), "{what} was printed");

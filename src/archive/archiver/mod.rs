@@ -403,7 +403,7 @@ impl Shared {
         let outcome = if self.stop.is_stopped() {
             Err(Trouble::Stopped)
         } else {
-            let _share = self.budget.take(self.options.memory_of(job.row.bytes));
+            let _share = self.budget.take(job.store.put_memory(job.row.bytes));
             let means = Means { clock: &*self.options.clock, bandwidth: self.bandwidth.as_ref(), stop: &self.stop };
             match self.log.segment_file(&job.row) {
                 Ok(file) => upload::upload(&means, &job, &file),

@@ -27,6 +27,8 @@ pub struct Settings {
     pub sinks: SinkKinds,
     /// When a collection is flushed to its sinks.
     pub flush: FlushSettings,
+    /// The key-value store.
+    pub kv: KvSettings,
     /// Where new collections go.
     pub placement: PlacementSettings,
     /// How collections come to be.
@@ -294,6 +296,19 @@ impl Default for SegmentSettings {
 impl Default for SealSettings {
     fn default() -> Self {
         Self { age: DAY, cold_bytes: ByteSize::mib(1) }
+    }
+}
+
+/// The key-value store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KvSettings {
+    /// Blocks kept in memory.
+    pub cache_bytes: ByteSize,
+}
+
+impl Default for KvSettings {
+    fn default() -> Self {
+        Self { cache_bytes: ByteSize::mib(64) }
     }
 }
 

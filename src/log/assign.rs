@@ -122,6 +122,8 @@ impl Log {
     /// this returns. A collection that is not there is made, as by a first append. For the component `wal` it is where the
     /// collection lives.
     ///
+    /// Where the directory that stands was forgotten, a new one is assigned: what the component had there it makes again.
+    ///
     /// A new one costs a transaction of the catalog. What other components have on disk the log does not know: for them
     /// `least-used` goes by the number of their collections, and by free space.
     ///
@@ -143,8 +145,8 @@ impl Log {
             return log.wal_assignment(&known);
         }
         match log.catalog.assignment(component, collection)? {
-            Some(standing) => Ok(standing),
-            None => log.assign_new(component, &known),
+            Some(standing) if log.has_directory(&standing.directory) => Ok(standing),
+            _ => log.assign_new(component, &known),
         }
     }
 
@@ -298,7 +300,9 @@ impl Inner {
         let figures = self.placement.figures();
         let mut tallies = self.placement.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         // Of two who ask at once, the second finds what the first made.
-        if let Some(standing) = self.catalog.assignment(component, name)? {
+        if let Some(standing) =
+            self.catalog.assignment(component, name)?.filter(|row| self.has_directory(&row.directory))
+        {
             return Ok(standing);
         }
         let tally = tallies.of(component, self)?;
@@ -330,6 +334,11 @@ impl Inner {
                 format!("an assignment is gone: component=`{component}`, collection=`{name}`"),
             )
         })
+    }
+
+    /// Whether a directory is one of the log's, there or not; one that was forgotten is none.
+    fn has_directory(&self, id: &str) -> bool {
+        self.directory_index(id).is_some()
     }
 
     /// Where a collection lives: by the catalog's row, where that has followed already.

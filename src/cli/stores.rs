@@ -130,7 +130,6 @@ pub(super) fn archiver(
         manifest_age: settings.batch_age,
         snapshot_age: Some(settings.snapshot_age),
         retain: settings.retain,
-        multipart_bytes: settings.multipart_bytes.0,
         part_bytes: settings.part_bytes.0,
         take_over,
         evict: evict_rules(all),

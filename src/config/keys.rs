@@ -120,6 +120,7 @@ keys! {
     flush.total_bytes in ByteSize(1)..=ByteSize::gib(65_536) => "bytes of all collections not yet in their sinks at which the largest are flushed";
     flush.age in millis(1000)..=YEAR => "the oldest that a record not yet in its sinks may become";
     placement.policy => "where a new collection goes: round-robin, hash or least-used";
+    placement.over => "which directories those are: all, remotes too, or local";
     collections.auto_create => "whether appending to a new name makes the collection: true or false";
     catalog.engine => "what keeps the catalog: sqlite, mdbx or lmdb; a second one mirrors it; unset, what keeps it now";
     catalog.path => "a directory for the catalog instead of the log's first directory";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::units::ByteSize;
 use super::value::{Amount, CatalogEngines, LogLevel, RetainMode, SegmentCodec, SinkKinds, SyncMode};
-use crate::assignment::Policy;
+use crate::assignment::{Over, Policy};
 use crate::objects::Location;
 
 /// Everything that can be set. `Settings::default()` is what holds when nothing is.
@@ -124,6 +124,8 @@ pub struct FlushSettings {
 pub struct PlacementSettings {
     /// How a directory is chosen.
     pub policy: Policy,
+    /// Which directories it may be: object stores too, or local ones only.
+    pub over: Over,
 }
 
 /// How collections come to be.

@@ -3,8 +3,8 @@
 //! Order of opening to write, and why a crash between any two is safe: (1) the lock; (2) directories and identities of a
 //! new log, the first directory's last, so that a half-made log is made again (`places`); (3) the catalog; (4) the new epoch, durable
 //! in every identity that can be written; (5) recovery examines, asks the archive where it must (`recover::ask`), then acts; (6) each directory's new journal with its OPEN, durable before
-//! the first append; (7) collections of directories that can only be read move (`moves`), and what lies elsewhere of others is brought
-//! home; (8) what came back of recorded losses is sealed; (9) journals in which nothing lives are released.
+//! the first append; (7) what is on record of homes in object stores (`assign::homes`); collections of directories that can only be read move (`moves`), and
+//! what lies elsewhere of others is brought home; (8) what came back of recorded losses is sealed; (9) journals in which nothing lives are released.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
@@ -61,6 +61,7 @@ impl Log {
         let is_return = returned.contains(&true);
         let inner = build(options, opened, (log_id, epoch), places, true, examination)?;
         let inner = Arc::new(inner);
+        inner.settle_homes()?;
         inner.watch_journals();
         inner.leave_failed()?;
         inner.bring_home()?;
@@ -321,7 +322,8 @@ fn build(
     let lives = life::Lives::default();
     life::load(&*opened.catalog, &collections, &lives, companion.is_none())?;
     Ok(Inner {
-        placement: super::assign::Placement::of(directories.len(), &collections),
+        placement: super::assign::Placement::of(directories.len(), places.newest.remotes.len(), &collections),
+        homes: super::assign::Homes::new(places.newest.remotes),
         fs: Arc::clone(&options.fs),
         clock: Arc::clone(&options.clock),
         catalog: opened.catalog,

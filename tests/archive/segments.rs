@@ -297,6 +297,7 @@ fn who_purges_beside_the_archiver_does_not_fence_it() {
         floor: Sequence(2),
         sealed_through: Sequence(3),
         settings: "{}".into(),
+        home: None,
     };
     let mark = archiver
         .lend(|_, targets| targets.archive.as_mut().unwrap().claim.commit(vec![Entry::Collection(entry)]))

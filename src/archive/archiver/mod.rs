@@ -403,7 +403,7 @@ impl Shared {
         let outcome = if self.stop.is_stopped() {
             Err(Trouble::Stopped)
         } else {
-            let _share = self.budget.take(self.options.memory_of(job.row.bytes));
+            let _share = self.budget.take(job.store.put_memory(job.row.bytes));
             let means = Means { clock: &*self.options.clock, bandwidth: self.bandwidth.as_ref(), stop: &self.stop };
             match self.log.segment_file(&job.row) {
                 Ok(file) => upload::upload(&means, &job, &file),
@@ -414,7 +414,8 @@ impl Shared {
         (job, outcome)
     }
 
-    /// Facts that changed without any segment. Nothing is begun for them alone: an archive begins with its first segment.
+    /// Facts that changed without any segment. Nothing is begun for them alone: an archive begins with its first segment. But where homes hold
+    /// segments, the log's archive begins too: it is what names them to who has nothing else.
     fn tell_facts(&self, work: &mut Work, pass: &mut Pass<'_>) -> Result<()> {
         for index in 0..work.targets.len() {
             let now = self.options.clock.monotonic();
@@ -424,8 +425,13 @@ impl Shared {
                 continue;
             }
             if target.claim.is_none() {
-                let Some(noted) = Noted::read(&**self.log.catalog(), target.remote.as_deref())? else { continue };
-                work.targets[index].told = noted.changes;
+                let noted = Noted::read(&**self.log.catalog(), target.remote.as_deref())?;
+                let has_homes = target.remote.is_none()
+                    && work.targets.iter().any(|home| home.remote.is_some() && home.claim.is_some());
+                if noted.is_none() && !has_homes {
+                    continue;
+                }
+                work.targets[index].told = noted.map_or(crate::types::ChangeNumber(0), |noted| noted.changes);
             }
             let mut facts = round::told_facts(self, work, &mut pass.homes, index)?;
             if !facts.entries.is_empty() {

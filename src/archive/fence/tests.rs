@@ -385,6 +385,7 @@ fn what_could_not_be_read_back_is_not_written() {
         floor: crate::Sequence(1),
         sealed_through: crate::Sequence(0),
         settings: "\u{1}".repeat(LINE_BYTES_MAX / 6),
+        home: None,
     };
     let error = claim.commit(vec![Entry::Collection(entry.clone())]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);

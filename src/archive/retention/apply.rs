@@ -296,6 +296,7 @@ fn tell(
             let mut entries: Vec<Entry> = Vec::with_capacity(rows.len() + names.len());
             // The floor first: whoever reads so far only knows that what follows is not missing.
             for name in names {
+                let home = crate::log::directories::home_row(&**log.catalog(), name)?;
                 entries.extend(log.catalog().collection(name)?.map(|row| {
                     Entry::Collection(CollectionEntry {
                         name: row.name,
@@ -303,6 +304,7 @@ fn tell(
                         floor: row.floor,
                         sealed_through: row.sealed_through,
                         settings: row.settings,
+                        home,
                     })
                 }));
             }

@@ -9,6 +9,7 @@ use crate::cli::facts::Facts;
 use crate::cli::human::{self, Align, Table};
 use crate::cli::{CommandResult, Context, Exit, Stdout, logs, stores};
 use crate::log::assign::DirectoryStatistics;
+use crate::log::directories::HomeInfo;
 use crate::log::figures::{AppendFigures, Told};
 use crate::log::read::{JournalInfo, JournalUse};
 use crate::log::recover::COMPONENT;
@@ -26,15 +27,16 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
     let status = log.status().map_err(logs::explain)?;
     let statistics = log.directories_statistics().map_err(logs::explain)?;
     let settings = context.config.settings();
+    let homes = log.homes().map_err(logs::explain)?;
     let archive = ArchiveOverview::of(&**log.catalog(), &stores::prices(settings)).map_err(logs::explain)?;
     let archive = (!archive.stores.is_empty() || settings.archive.url.is_some()).then_some(archive);
+    let appends = log.told_append_figures();
+    let sinks = if log.sinks().is_empty() { None } else { ToldSinks::of(&log) };
     let rules = stores::evict_rules(settings);
     let due = match &archive {
         Some(_) if !rules.is_never() => Some(log.evict_due(&rules, true, &mut || true).map_err(logs::explain)?),
         _ => None,
     };
-    let appends = log.told_append_figures();
-    let sinks = if log.sinks().is_empty() { None } else { ToldSinks::of(&log) };
     let mut stdout = Stdout::lock();
     if context.json {
         let mut object = serde_json::to_value(&status).expect("a status is plain text and numbers");
@@ -46,15 +48,15 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
         }
         object["appends"] = serde_json::to_value(&appends).expect("plain text and numbers");
         object["sinks"] = serde_json::to_value(&sinks).expect("plain text and numbers");
+        object["homes"] = serde_json::to_value(&homes).expect("plain text and numbers");
         object["archive"] = serde_json::to_value(&archive).expect("plain text and numbers");
         if let Some(due) = &due {
             object["archive"]["evict"] = serde_json::to_value(due).expect("plain text and numbers");
         }
         stdout.line(&object.to_string())?;
     } else {
-        let live = Live { appends, sinks };
-        let archive = (archive.as_ref(), due.as_ref());
-        stdout.write(render(&status, &statistics, archive, &live, context.clock.now()).as_bytes())?;
+        let (live, archive) = (Live { appends, sinks }, (archive.as_ref(), due.as_ref()));
+        stdout.write(render(&status, (&statistics, &homes), archive, &live, context.clock.now()).as_bytes())?;
     }
     stdout.flush()?;
     Ok(Exit::Ok)
@@ -68,7 +70,7 @@ fn held_there(held: &DirectoryStatistics) -> (u64, u64) {
 
 fn render(
     status: &Status,
-    statistics: &[DirectoryStatistics],
+    (statistics, homes): (&[DirectoryStatistics], &[HomeInfo]),
     (archive, due): (Option<&ArchiveOverview>, Option<&Due>),
     live: &Live,
     now: Timestamp,
@@ -84,20 +86,20 @@ fn render(
         .text("segments", if segments.is_empty() { "0".to_owned() } else { segments.join(", ") })
         .text("unsealed", unsealed(status));
     let mut text = facts.lines();
-    text.push_str(&directories(status, statistics));
+    text.push_str(&directories(status, statistics, homes));
     text.push_str(&archive.map_or_else(String::new, |archive| archived(archive, due, now)));
     text.push_str(&live.lines(now));
     text.push_str(&journals(&status.journals));
     text.push_str(&tails(status.unproven_tail_bytes, status.dropped_tail_bytes));
     let mut attention = attention(status);
     attention.extend(archive.into_iter().flat_map(archive_attention));
+    attention.extend(live.attention());
     attention.extend(
         due.into_iter()
             .flat_map(|due| &due.evicted.kept)
             .take(KEPT_TOLD)
             .map(|kept| format!("{}: its local copy is due to go and stays: {}", kept.segment, kept.reason)),
     );
-    attention.extend(live.attention());
     if attention.is_empty() {
         text.push_str("\nnothing needs attention\n");
     } else {
@@ -177,7 +179,7 @@ fn unsealed(status: &Status) -> String {
     format!("{}, {used} of {limit}", human::plural(status.unsealed_records, "record"))
 }
 
-fn directories(status: &Status, statistics: &[DirectoryStatistics]) -> String {
+fn directories(status: &Status, statistics: &[DirectoryStatistics], homes: &[HomeInfo]) -> String {
     let mut table = Table::new(&[
         ("directory", Align::Left),
         ("id", Align::Left),
@@ -197,6 +199,16 @@ fn directories(status: &Status, statistics: &[DirectoryStatistics]) -> String {
             human::count(collections),
             human::size(bytes),
             free,
+        ]);
+    }
+    for home in homes {
+        table.row([
+            home.url.clone(),
+            home.id.clone(),
+            if home.drained { "remote, drained" } else { "remote" }.to_owned(),
+            human::count(home.collections),
+            human::size(home.bytes),
+            "-".to_owned(),
         ]);
     }
     format!("\n{}", table.render())

@@ -30,8 +30,9 @@
 //! - **An older copy of the catalog** that was put back (C3) does not know the writers that this log was since. The opening finds
 //!   that it is old, by journals, and notes the epoch ([`CHANGES_SINCE_EPOCH`](crate::log::recover::CHANGES_SINCE_EPOCH)): claims before that prove
 //!   nothing, and it takes over without a word.
-//! - A whole machine that was put back to an earlier day (disks and catalog) looks exactly as one that was away. It needs the word, which is right: its
-//!   records behind that day are other ones than those that the archive has.
+//! - A whole machine that was put back to an earlier day (disks and catalog), or a copy of its disks that is older than its last claim, looks exactly as
+//!   one that was away. It needs the word, which is right: its records behind that day are other ones than those that the archive has. A copy that is as
+//!   new as the last claim takes over without: all that is in the archive is in it.
 //!
 //! # Checkpoints
 //!

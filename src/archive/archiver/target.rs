@@ -3,7 +3,8 @@
 //! # Opening, and why a crash between any two steps is safe
 //!
 //! 1. The store is tried out. One that replaces objects is refused: nothing would be safe there.
-//! 2. It is claimed, by a manifest that says nothing. A crash behind it leaves a manifest more.
+//! 2. It is claimed, by a manifest that says nothing; where a salvage found manifests that cannot be read, the chain begins anew
+//!    ([`salvage::anew`](crate::archive::salvage::anew)). A crash behind it leaves a manifest more.
 //! 3. Manifests behind the last one that the catalog knows are read: segments that they name, and whose rows do not say so, are
 //!    *ahead*. Of those only the row is left to be changed (step 5), once the object is proven.
 //! 4. The catalog notes the store's URL and the claim. From here on another store under another URL must have that manifest.
@@ -15,6 +16,7 @@ use std::time::Duration;
 use super::noted::{Noted, URL, name_of};
 use super::status::TargetStatus;
 use super::{ArchiverOptions, TargetStore};
+use crate::archive::salvage::anew::Broken;
 use crate::archive::{ArchivedSegment, Claim, Entry, ManifestNumber, chain};
 use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
@@ -103,24 +105,29 @@ impl Target {
             self.abilities = Some(abilities);
         }
         let catalog = &**log.catalog();
-        let noted = Noted::read(catalog, self.remote.as_deref())?;
+        let broken = Broken::read(catalog, self.remote.as_deref())?;
+        // What was noted of a chain that cannot be continued is no hint.
+        let noted = if broken.is_some() { None } else { Noted::read(catalog, self.remote.as_deref())? };
         let hint = noted.map(|noted| noted.mark);
         let bound = catalog.meta(&name_of(URL, self.remote.as_deref()))?;
         let is_other = bound.as_ref().is_some_and(|bound| *bound != self.url);
         let store = Arc::clone(&self.store) as Arc<dyn ObjectStore>;
-        let claim =
-            Claim::take_retained(store, log.id(), log.epoch(), Arc::clone(&options.clock), hint, options.retain)
-                .map_err(|error| {
-                    if !(is_other && error.kind() == ErrorKind::Conflict) {
-                        return error;
-                    }
-                    let bound = bound.as_deref().unwrap_or_default();
-                    let message =
-                        format!("the log was archived elsewhere: known url=`{bound}`, given url=`{}`", self.url);
-                    Error::new(ErrorKind::Conflict, message)
-                        .with_source(error)
-                        .with_hint("give the known url, or copy all objects to the new place first")
-                })?;
+        let anew = match &broken {
+            Some(broken) => broken.claim(log, self.remote.as_deref(), &store, &options.clock, options.retain)?,
+            None => None,
+        };
+        let take =
+            || Claim::take_retained(store, log.id(), log.epoch(), Arc::clone(&options.clock), hint, options.retain);
+        let claim = anew.map_or_else(take, Ok).map_err(|error| {
+            if !(is_other && error.kind() == ErrorKind::Conflict) {
+                return error;
+            }
+            let bound = bound.as_deref().unwrap_or_default();
+            let message = format!("the log was archived elsewhere: known url=`{bound}`, given url=`{}`", self.url);
+            Error::new(ErrorKind::Conflict, message)
+                .with_source(error)
+                .with_hint("give the known url, or copy all objects to the new place first")
+        })?;
         self.read_ahead(catalog, noted.map(|noted| noted.settled), claim.newest().number)?;
         self.told = noted.map_or(ChangeNumber(0), |noted| noted.changes);
         self.claim = Some(claim);
@@ -134,6 +141,7 @@ impl Target {
         let mut mutations =
             vec![Mutation::SetMeta { name: name_of(URL, self.remote.as_deref()), value: self.url.clone() }];
         mutations.extend(self.noted().map(|noted| noted.mutation(self.remote.as_deref())));
+        mutations.extend(broken.map(|_| Broken::done(self.remote.as_deref())));
         if let Err(error) = log.change(&mutations, "archive claimed") {
             // Claimed anew then: what is not noted would be bound to nothing.
             self.claim = None;

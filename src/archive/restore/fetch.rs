@@ -177,10 +177,7 @@ impl Outcomes<'_> {
 fn one(options: &RestoreOptions, restoring: &Restoring, stores: &Stores, row: &SegmentRow) -> Result<()> {
     let fs = &*options.log.fs;
     let (store, key) = object_of(stores, row)?;
-    let directory = restoring.path_of(&row.directory).ok_or_else(|| {
-        let message = format!("a segment is in none of the directories: segment=`{}`", row.key);
-        Error::new(ErrorKind::Internal, message)
-    })?;
+    let directory = directory_of(restoring, row)?;
     let path = directory.join(&row.path);
     match fs.open(&path, OpenMode::Read) {
         // A run before this one was killed before its row.
@@ -198,6 +195,14 @@ fn one(options: &RestoreOptions, restoring: &Restoring, stores: &Stores, row: &S
         let _ = fs.remove_file(&staging);
     }
     fetched
+}
+
+/// Where a row's file goes.
+pub(super) fn directory_of<'a>(restoring: &'a Restoring, row: &SegmentRow) -> Result<&'a Path> {
+    restoring.path_of(&row.directory).ok_or_else(|| {
+        let message = format!("a segment is in none of the directories: segment=`{}`", row.key);
+        Error::new(ErrorKind::Internal, message)
+    })
 }
 
 /// The store that has a row's object, and its key there.

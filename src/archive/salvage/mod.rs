@@ -116,15 +116,18 @@ pub(super) struct Found {
     /// Segments that no manifest names, as they say themselves, with the log that they say to be of.
     candidates: Vec<(LogId, ArchivedSegment)>,
     left_out: Vec<LeftOut>,
+    /// What counts is not what its manifests say: there is more, or less.
+    differs: bool,
     /// The highest sequence that anything showed of a collection (C7), also what does not count.
     pub ends: BTreeMap<CollectionName, Sequence>,
 }
 
 impl Found {
-    /// Whether the chain can be read and continued as any other.
+    /// Whether the chain can be read and continued as any other, and says what counts.
     pub fn is_whole(&self) -> bool {
         let Some(head) = self.state.head() else { return false };
-        self.newest_listed == Some(head.number)
+        !self.differs
+            && self.newest_listed == Some(head.number)
             && self.unreadable.iter().all(|unreadable| unreadable.last < head.begins)
     }
 

@@ -49,6 +49,7 @@ pub(super) fn read(store: &dyn ObjectStore, found: &mut Found, threads: usize) -
     for (key, segment) in named {
         found.saw(&segment.collection, segment.last);
         found.state.leave_out(&segment);
+        found.differs = true;
         found.left_out.push(LeftOut {
             key,
             first_sequence: segment.first,

@@ -79,6 +79,7 @@ pub(in crate::archive) fn settle(founds: &mut [Found]) -> Result<(Option<LogId>,
                     let collection = name.clone();
                     salvage.unnamed.push(Unnamed { collection, first_sequence: first, last_sequence: last, key });
                     founds[store].state.add_unnamed(segment);
+                    founds[store].differs = true;
                 }
             }
         }

@@ -202,9 +202,10 @@ fn each_manifest_in_turn() {
             let b = numbers(if number == 9 { 1 } else { 101 }, 200);
             let catalog = options.log.catalog.as_ref().unwrap();
             let broken = Broken::read(&**catalog, None).unwrap();
-            assert_eq!(broken.map(|broken| broken.after.0), is_seen.then_some(10), "{number} {is_deleted}");
+            // Also where nothing is seen to be missing: no manifest names what came back.
+            assert_eq!(broken.unwrap().after.0, if is_seen { 10 } else { 9 }, "{number} {is_deleted}");
             check(&case, &options, &numbers(101, 400), &b);
-            assert_eq!(catalog.meta(BROKEN).unwrap(), is_seen.then(String::new));
+            assert_eq!(catalog.meta(BROKEN).unwrap().as_deref(), Some(""), "done");
         }
     }
 }
@@ -355,7 +356,9 @@ fn of_two_with_the_same_sequences_the_higher_epoch_counts_and_of_one_epoch_neith
         fork.case.send("a", 101);
         // Other records: their times are others.
         let records = (101..=200_u64).map(|number| numbered(number).with_timestamp(Timestamp(5)));
-        records.for_each(|record| drop(fork.other.log.append(&name("a"), record).unwrap()));
+        for record in records {
+            fork.other.log.append(&name("a"), record).unwrap();
+        }
         fork.other.log.seal(None).unwrap();
         fork.other.world.archive_to(&fork.other.log, &*fork.case.store, None);
         fork.forget_manifests();

@@ -338,8 +338,9 @@ impl Begun {
 /// damaged so that no checkpoint helps, and nothing is to be salvaged; what the stores, the disk or the catalog said.
 pub fn restore(options: &RestoreOptions, progress: &mut dyn FnMut(RestoreProgress)) -> Result<Restored> {
     let begun = begin(options, None)?;
-    let fetched = fetch::all(options, &begun.restoring, &begun.stores, progress)?;
-    stubs::leave(options, &begun.restoring, &begun.reader())?;
+    let archive = begun.reader();
+    let fetched = fetch::all(options, &begun.restoring, &archive, progress)?;
+    stubs::leave(options, &begun.restoring, &archive)?;
     let restored = Restored {
         log: begun.log,
         manifest: begun.manifest.map(|(mark, _)| mark),

@@ -125,7 +125,7 @@ fn an_archive_with_a_damaged_manifest_is_salvaged() {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[400] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
-    let refused = workspace.run("restore cold --to no --json").expect_code(1);
+    let refused = workspace.run("restore cold --to no --json").expect_code(4);
     let error = refused.json_error();
     assert!(error["message"].as_str().unwrap().contains(&format!("manifest=`{damaged}`")), "{error}");
     assert!(error["hint"].as_str().unwrap().contains("restore --salvage"), "{error}");
@@ -152,7 +152,7 @@ fn a_catalog_is_made_anew_from_a_damaged_archive() {
         let _ = std::fs::remove_file(workspace.path("log/.icecore").join(name));
     }
     std::fs::remove_file(workspace.path("cold/_manifest/00000000000000000002")).unwrap();
-    workspace.run("--data log --archive cold catalog rebuild --from-archive").expect_code(1);
+    workspace.run("--data log --archive cold catalog rebuild --from-archive").expect_code(4);
     let args = "--data log --archive cold catalog rebuild --from-archive --salvage --json";
     let rebuilt = json(&workspace.run(args).expect_code(4));
     assert_eq!((&rebuilt["segments"], &rebuilt["from_archive"]), (&3.into(), &3.into()), "{rebuilt}");

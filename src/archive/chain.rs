@@ -20,7 +20,7 @@ const PIECE_BYTES: u64 = 4 << 20;
 const PAGE: usize = 1_000;
 /// What can be done about a manifest that is damaged or missing.
 pub(super) const HINT: &str = "a versioned bucket may still have it as it was; `verify --remote` tells what else is wrong, and \
-    `restore --salvage` brings back what can be proven without it";
+    `restore --salvage`, or `catalog rebuild --from-archive --salvage`, brings back what can be proven without it";
 
 /// The newest manifest of an archive, read and found right; `None` where there is none. With a `hint`, those behind it are looked for, and it
 /// must be there as it was.

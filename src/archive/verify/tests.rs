@@ -11,7 +11,7 @@ use crate::archive::{Claim, RemovedSegment};
 use crate::catalog::MemoryCatalog;
 use crate::clock::FakeClock;
 use crate::objects::SegmentObject;
-use crate::types::{Epoch, LogId, Timestamp};
+use crate::types::{Epoch, LogId, Sequence, Timestamp};
 
 struct Case {
     store: Arc<MemoryStore>,

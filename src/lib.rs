@@ -56,6 +56,8 @@
 //! | [`objects`] | object stores, and where directories are |
 //! | [`mod@log`] | open, append, seal, recover |
 //! | [`archive`] | segments in an object store, for years |
+//! | [`sink`] | delivery to storage engines, in order |
+//! | [`vector`] | vector records |
 //! | [`config`], `cli` | settings; the program |
 //!
 //! The formats of files are in `docs/format.md`, recovery in `docs/recovery.md`.
@@ -79,12 +81,16 @@ pub mod config;
 pub mod error;
 pub mod fs;
 pub mod journal;
+#[cfg(feature = "kv")]
+pub mod kv;
 pub mod log;
 pub mod memtable;
 pub mod objects;
 pub mod segment;
+pub mod sink;
 pub mod testing;
 pub mod types;
+pub mod vector;
 
 pub use error::{Error, ErrorKind, Result};
 pub use log::{

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::units::ByteSize;
-use super::value::{Amount, CatalogEngines, LogLevel, RetainMode, SegmentCodec, SyncMode};
-use crate::assignment::Policy;
+use super::value::{Amount, CatalogEngines, LogLevel, RetainMode, SegmentCodec, SinkKinds, SyncMode};
+use crate::assignment::{Over, Policy};
 use crate::objects::Location;
 
 /// Everything that can be set. `Settings::default()` is what holds when nothing is.
@@ -23,6 +23,8 @@ pub struct Settings {
     pub segment: SegmentSettings,
     /// When a collection is sealed.
     pub seal: SealSettings,
+    /// What consumes records in order.
+    pub sinks: SinkKinds,
     /// When a collection is flushed to its sinks.
     pub flush: FlushSettings,
     /// Where new collections go.
@@ -37,6 +39,8 @@ pub struct Settings {
     pub s3: S3Settings,
     /// How Azure Blob Storage is reached.
     pub azure: AzureSettings,
+    /// Which local copies of archived segments go.
+    pub evict: EvictSettings,
     /// What may be purged.
     pub retention: RetentionSettings,
     /// What a store's owner charges.
@@ -120,6 +124,8 @@ pub struct FlushSettings {
 pub struct PlacementSettings {
     /// How a directory is chosen.
     pub policy: Policy,
+    /// Which directories it may be: object stores too, or local ones only.
+    pub over: Over,
 }
 
 /// How collections come to be.
@@ -197,6 +203,15 @@ pub struct AzureSettings {
     pub endpoint: Option<String>,
     /// The version of its protocol.
     pub service_version: Option<String>,
+}
+
+/// Which local copies of archived segments go, beside the archiver; none where nothing is set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EvictSettings {
+    /// Archived so long ago.
+    pub after: Option<Duration>,
+    /// The oldest, beyond so many bytes of them.
+    pub above_bytes: Option<ByteSize>,
 }
 
 /// What may be purged, of collections that have no setting of their own.

@@ -1,5 +1,8 @@
 //! Which directory each component keeps a collection in, and what the directories hold.
 //!
+//! - `placement`: what choosing goes by; `tally`: the same of other components
+//! - [`homes`]: object stores as homes of segments (A5)
+//!
 //! Owns: choosing for new collections and for those that must move, assignments of other components, their history, statistics.
 //! Does not own: the policies (`assignment`), how a collection moves, where unassigned ones are found when the log opens (`recover`).
 //!
@@ -11,6 +14,7 @@
 //!   it was.
 //! - Choosing takes as long as there are directories, however many collections: `placement` keeps the counts.
 
+pub(super) mod homes;
 mod placement;
 mod tally;
 #[cfg(test)]
@@ -20,14 +24,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-pub(super) use placement::Placement;
+pub(super) use homes::{Homes, SegmentsAt};
+pub(super) use placement::{Placement, remote_of_key};
 
 use super::append::read_only;
 use super::collection::Collection;
 use super::recover::COMPONENT;
 use super::{Directory, DirectoryState, Inner, Log};
 use crate::assignment::{self, Candidate, Policy};
-use crate::catalog::{Assignment, Catalog, Mutation, SegmentKey};
+use crate::catalog::{Assignment, Catalog, Mutation, SegmentKey, SegmentRow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{ChangeNumber, CollectionName, Epoch, Sequence, Timestamp};
 
@@ -130,7 +135,7 @@ impl Log {
         }
         let known = log.must_be_there(collection, Some(log.collection_for_append(collection)?))?;
         if component == COMPONENT {
-            let news = log.introduce(&known);
+            let news = log.introduce(&known)?;
             if !news.is_empty() {
                 log.apply(&news, ASSIGNED)?;
                 known.catalogued.store(true, std::sync::atomic::Ordering::Release);
@@ -306,7 +311,7 @@ impl Inner {
         });
         let index = chosen.ok_or_else(|| self.no_directory(name))?;
         // The collection's own row and where it lives, first: a row that only another component made would tell nobody.
-        let mut mutations = self.introduce(collection);
+        let mut mutations = self.introduce(collection)?;
         let is_introduced = !mutations.is_empty();
         mutations.push(Mutation::Assign {
             component: component.to_owned(),
@@ -352,16 +357,23 @@ impl Inner {
     /// Calls `visit` with the directory, the key and the bytes of every segment whose file is in a directory of the log, in order of
     /// their keys.
     fn each_local_segment(&self, mut visit: impl FnMut(usize, &SegmentKey, u64)) -> Result<()> {
+        self.each_segment(|row| {
+            if row.status.is_local()
+                && let Some(directory) = self.directory_index(&row.directory)
+            {
+                visit(directory, &row.key, row.bytes);
+            }
+        })
+    }
+
+    /// Calls `visit` with every row, in order of their keys.
+    pub(super) fn each_segment(&self, mut visit: impl FnMut(&SegmentRow)) -> Result<()> {
         let mut after = None;
         loop {
             let rows = self.catalog.segments(None, after.as_ref(), PAGE)?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = Some(last.key.clone());
-            for row in rows.iter().filter(|row| row.status.is_local()) {
-                if let Some(directory) = self.directory_index(&row.directory) {
-                    visit(directory, &row.key, row.bytes);
-                }
-            }
+            rows.iter().for_each(&mut visit);
         }
     }
 

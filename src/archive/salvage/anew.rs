@@ -17,13 +17,14 @@ use std::time::Duration;
 
 use super::Found;
 use crate::archive::archiver::noted::name_of;
-use crate::archive::manifest::{ArchivedSegment, CollectionEntry, Entry, LossEntry, ManifestNumber};
+use crate::archive::manifest::{ArchivedSegment, CollectionEntry, Entry, LossEntry, ManifestNumber, WriterId};
 use crate::archive::state::ArchiveState;
 use crate::archive::{Claim, chain};
 use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentStatus};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Log;
+use crate::log::directories::home_row;
 use crate::objects::ObjectStore;
 use crate::types::{CollectionName, Epoch};
 
@@ -82,6 +83,7 @@ impl Broken {
         remote: Option<&str>,
         store: &Arc<dyn ObjectStore>,
         clock: &Arc<dyn Clock>,
+        writer: WriterId,
         retain: Option<Duration>,
     ) -> Result<Option<Claim>> {
         match chain::newest(&**store, None) {
@@ -102,7 +104,7 @@ impl Broken {
             "the chain of manifests begins anew: some before it cannot be read"
         );
         let (store, clock) = (Arc::clone(store), Arc::clone(clock));
-        Claim::anew(store, log.id(), self.after.next(), epoch, clock, retain, &state).map(Some)
+        Claim::anew(store, log.id(), self.after.next(), epoch, clock, writer, retain, &state).map(Some)
     }
 }
 
@@ -135,11 +137,13 @@ fn known(catalog: &dyn Catalog, remote: Option<&str>) -> Result<ArchiveState> {
             for loss in catalog.losses(Some(&row.name))? {
                 state.tell(Entry::Loss(LossEntry::from(&loss)));
             }
+            let home = home_row(catalog, &row.name)?;
             state.tell(Entry::Collection(CollectionEntry {
                 name: row.name,
                 created_at: row.created_at,
                 floor: row.floor,
                 sealed_through: row.sealed_through,
+                home,
                 settings: row.settings,
             }));
         }

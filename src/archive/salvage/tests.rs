@@ -30,6 +30,7 @@ fn told(collection: &str, floor: u64, through: u64) -> Entry {
         created_at: Timestamp(1),
         floor: Sequence(floor),
         sealed_through: Sequence(through),
+        home: None,
         settings: "{}".into(),
     })
 }

@@ -47,7 +47,7 @@ pub(super) fn look(
 }
 
 /// Chosen by what the object is, not by chance: the same seed looks at the same ones again.
-fn is_sampled(segment: &ArchivedSegment, options: &RemoteVerifyOptions) -> bool {
+pub(super) fn is_sampled(segment: &ArchivedSegment, options: &RemoteVerifyOptions) -> bool {
     let mut digest = Sha256::new();
     digest.update(&options.seed.to_le_bytes());
     digest.update(&segment.sha256);

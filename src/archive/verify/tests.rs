@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::objects::is_sampled;
 use super::*;
 use crate::archive::manifest::{Acknowledged, Entry, LossEntry};
 use crate::archive::memory_store::MemoryStore;

@@ -191,10 +191,19 @@ fn forget_remote(options: &LogOptions, id: &str) -> Result<ForgetPlan> {
 
 /// Nothing has its home in a remote, and no archived object is there.
 fn must_be_unused(catalog: &dyn Catalog, id: &str) -> Result<()> {
-    let homes = super::home::homes(catalog)?;
-    if let Some((collection, _)) = homes.into_iter().find(|(_, directory)| directory == id) {
-        let message = format!("the directory is a collection's home: directory=`{id}`, collection=`{collection}`");
-        return Err(Error::new(ErrorKind::Conflict, message).with_hint("give its collections another home first"));
+    let homes: Vec<CollectionName> = super::home::homes(catalog)?
+        .into_iter()
+        .filter(|(_, directory)| directory == id)
+        .map(|(collection, _)| collection)
+        .collect();
+    if let Some(collection) = homes.first() {
+        let message = format!(
+            "the directory is a collection's home: directory=`{id}`, collection=`{collection}`, collections=`{}`",
+            homes.len()
+        );
+        return Err(Error::new(ErrorKind::Conflict, message).with_hint(format!(
+            "`directory drain {id}` gives it no more; `collection set NAME --home ID` gives each of them another (`ls assignments --component home`)"
+        )));
     }
     if let Some(row) = kept_there(catalog, id)? {
         let message = format!("the directory holds archived segments: directory=`{id}`, segment=`{}`", row.key);
@@ -205,7 +214,7 @@ fn must_be_unused(catalog: &dyn Catalog, id: &str) -> Result<()> {
 }
 
 /// A segment whose archived object is in a remote.
-fn kept_there(catalog: &dyn Catalog, id: &str) -> Result<Option<SegmentRow>> {
+pub(super) fn kept_there(catalog: &dyn Catalog, id: &str) -> Result<Option<SegmentRow>> {
     use SegmentStatus::{Archived, Archiving, Evicted, Purging, Quarantined};
     let there = format!("@{id}/");
     for status in [Archived, Archiving, Evicted, Purging, Quarantined] {

@@ -24,6 +24,7 @@ pub(super) mod recover;
 pub(super) mod restore;
 mod resume;
 pub(super) mod retention;
+mod salvaged;
 pub(super) mod seal;
 pub(super) mod status;
 pub(super) mod tail;

@@ -116,7 +116,11 @@ fn counts(of: &BTreeMap<String, String>) -> Vec<usize> {
 /// A gigabyte on two local and two S3 directories; killed while it is sent, the catalog gone, and everything is back.
 #[test]
 fn a_hundred_collections_on_two_local_and_two_s3_directories() {
-    let log = Log::new(2, "collection-000", vec![Bucket::new(Kind::Minio), Bucket::new(Kind::Minio), Bucket::new(Kind::Minio)]);
+    let log = Log::new(
+        2,
+        "collection-000",
+        vec![Bucket::new(Kind::Minio), Bucket::new(Kind::Minio), Bucket::new(Kind::Minio)],
+    );
     let name = |number: usize| format!("collection-{number:03}");
     let mut digests = Vec::new();
     for number in 0..COLLECTIONS {
@@ -171,7 +175,11 @@ fn a_hundred_collections_on_two_local_and_two_s3_directories() {
 /// One log with a home in S3 and one in Azure: each keeps its own, and everything comes back from nothing.
 #[test]
 fn homes_in_s3_and_in_azure_at_once() {
-    let log = Log::new(1, "collection-0", vec![Bucket::new(Kind::Minio), Bucket::new(Kind::Azurite), Bucket::new(Kind::Minio)]);
+    let log = Log::new(
+        1,
+        "collection-0",
+        vec![Bucket::new(Kind::Minio), Bucket::new(Kind::Azurite), Bucket::new(Kind::Minio)],
+    );
     let name = |number: usize| format!("collection-{number}");
     let text = |number: usize| lines(number, 20, 4 << 10);
     (0..6).for_each(|number| log.append(&name(number), text(number)));

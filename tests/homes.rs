@@ -341,7 +341,7 @@ fn a_home_that_is_down_stops_nothing_else() {
     let partly = life.icecore("--json archive").run();
     assert_ne!(partly.status.code(), Some(0), "{partly:?}");
     let status = |name: &str| {
-        let rows = life.json(&format!("ls segments {name}"));
+        let rows = life.json(&format!("ls segments --collection {name}"));
         rows.iter().map(|row| row["status"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     for name in ["c0", "c1", "c3"] {

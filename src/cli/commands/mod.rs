@@ -6,6 +6,7 @@ pub(super) mod bench;
 pub(super) mod cat;
 pub(super) mod catalog;
 pub(super) mod collection;
+pub(super) mod compact;
 pub(super) mod completions;
 pub(super) mod config;
 pub(super) mod delete;

@@ -242,7 +242,7 @@ impl Log {
         Ok(number)
     }
 
-    fn may_change(&self) -> Result<()> {
+    pub(in crate::log) fn may_change(&self) -> Result<()> {
         if self.is_closed() {
             return Err(Error::new(ErrorKind::Closed, "the log was closed"));
         }

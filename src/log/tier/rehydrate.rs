@@ -233,7 +233,7 @@ impl Inner {
     }
 
     /// What the log needs to seal and to release is not spent on copies (D3).
-    fn must_have_room(&self, root: &Path, bytes: u64) -> Result<()> {
+    pub(in crate::log) fn must_have_room(&self, root: &Path, bytes: u64) -> Result<()> {
         let reserve = self.limits.journal_bytes + self.limits.segment_bytes;
         let free = self.fs.free_bytes(root)?;
         if free >= bytes.saturating_add(reserve) {

@@ -45,6 +45,7 @@ fn a_collection_is_created_with_settings_of_its_own() {
             triple("retention.age", "none", "log"),
             triple("retention.bytes", "none", "log"),
             triple("retention.records", "none", "log"),
+            triple("vector.dimensions", "any", "log"),
         ]
     );
     let with = workspace.run("--data d collection show audit --set segment.bytes=1MiB").expect_code(0).stdout;

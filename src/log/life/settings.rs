@@ -375,7 +375,7 @@ mod tests {
             hint("seal.byte", "1MiB"),
             ("unknown setting of a collection: key=`seal.byte`".to_owned(), "did you mean `seal.bytes`?".to_owned())
         );
-        let all = "a collection has the settings sync, seal.bytes, seal.age, sinks, retention.age, retention.bytes, retention.records";
+        let all = "a collection has the settings sync, seal.bytes, seal.age, sinks, retention.age, retention.bytes, retention.records, vector.dimensions";
         assert_eq!((hint("deleted", "now").1.as_str(), hint("holds", "[]").1.as_str()), (all, all));
         for (key, text, why) in [
             (SYNC, "sometimes", "one of always, per-batch, periodic, never is wanted"),

@@ -82,6 +82,8 @@ pub mod config;
 pub mod error;
 pub mod fs;
 pub mod journal;
+#[cfg(feature = "kv")]
+pub mod kv;
 pub mod log;
 pub mod memtable;
 pub mod objects;

@@ -103,6 +103,7 @@ pub(super) fn options_in(context: &Context, data: &[String]) -> Result<LogOption
     options.cold_bytes = settings.seal.cold_bytes.0;
     options.seal_age = settings.seal.age;
     options.placement = settings.placement.policy;
+    options.placement_over = settings.placement.over;
     options.auto_create = settings.collections.auto_create;
     options.sinks = settings.sinks.0.iter().map(|sink| sink.word().to_owned()).collect();
     options.flush = FlushTriggers {

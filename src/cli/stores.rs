@@ -15,7 +15,7 @@ use crate::archive::{ArchiveReader, Archiver, ArchiverOptions, PriceTable, Reade
 use crate::config::{Amount, RetainMode, Settings};
 use crate::error::Error;
 use crate::fs::FileSystem;
-use crate::log::tier::Archive;
+use crate::log::tier::{Archive, EvictRules};
 use crate::log::{Log, LogOptions};
 use crate::objects::options::{AzureOptions, S3Options};
 use crate::objects::patient::{Patience, PatientStore, Stop};
@@ -113,8 +113,14 @@ fn absolute(location: &Location) -> Location {
 }
 
 /// An archiver as the settings say.
-pub(super) fn archiver(context: &Context, log: &Log, targets: Vec<TargetStore>) -> Result<Archiver, Failure> {
-    let settings = &context.config.settings().archive;
+pub(super) fn archiver(
+    context: &Context,
+    log: &Log,
+    targets: Vec<TargetStore>,
+    take_over: bool,
+) -> Result<Archiver, Failure> {
+    let all = context.config.settings();
+    let settings = &all.archive;
     let options = ArchiverOptions {
         parallel: usize::try_from(settings.parallel).unwrap_or(usize::MAX),
         memory_bytes: settings.memory_bytes.0,
@@ -124,8 +130,10 @@ pub(super) fn archiver(context: &Context, log: &Log, targets: Vec<TargetStore>) 
         manifest_age: settings.batch_age,
         snapshot_age: Some(settings.snapshot_age),
         retain: settings.retain,
-        multipart_bytes: settings.multipart_bytes.0,
         part_bytes: settings.part_bytes.0,
+        take_over,
+        evict: evict_rules(all),
+        grace: Some(all.retention.grace),
         clock: Arc::clone(&context.clock),
         ..ArchiverOptions::default()
     };
@@ -138,7 +146,12 @@ pub(super) fn archive_beside(context: &Context, log: &Log, options: &LogOptions)
     if targets.is_empty() {
         return Ok(None);
     }
-    Ok(Some(archiver(context, log, targets)?.start()?))
+    Ok(Some(archiver(context, log, targets, false)?.start()?))
+}
+
+/// Which local copies go by the settings.
+pub(super) fn evict_rules(settings: &Settings) -> EvictRules {
+    EvictRules { after: settings.evict.after, above_bytes: settings.evict.above_bytes.map(|size| size.0) }
 }
 
 /// What the settings say that requests and bytes cost.

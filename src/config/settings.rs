@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::units::ByteSize;
 use super::value::{Amount, CatalogEngines, LogLevel, RetainMode, SegmentCodec, SinkKinds, SyncMode};
-use crate::assignment::Policy;
+use crate::assignment::{Over, Policy};
 use crate::objects::Location;
 
 /// Everything that can be set. `Settings::default()` is what holds when nothing is.
@@ -27,6 +27,8 @@ pub struct Settings {
     pub sinks: SinkKinds,
     /// When a collection is flushed to its sinks.
     pub flush: FlushSettings,
+    /// The key-value store.
+    pub kv: KvSettings,
     /// Where new collections go.
     pub placement: PlacementSettings,
     /// How collections come to be.
@@ -39,6 +41,8 @@ pub struct Settings {
     pub s3: S3Settings,
     /// How Azure Blob Storage is reached.
     pub azure: AzureSettings,
+    /// Which local copies of archived segments go.
+    pub evict: EvictSettings,
     /// What may be purged.
     pub retention: RetentionSettings,
     /// What a store's owner charges.
@@ -122,6 +126,8 @@ pub struct FlushSettings {
 pub struct PlacementSettings {
     /// How a directory is chosen.
     pub policy: Policy,
+    /// Which directories it may be: object stores too, or local ones only.
+    pub over: Over,
 }
 
 /// How collections come to be.
@@ -199,6 +205,15 @@ pub struct AzureSettings {
     pub endpoint: Option<String>,
     /// The version of its protocol.
     pub service_version: Option<String>,
+}
+
+/// Which local copies of archived segments go, beside the archiver; none where nothing is set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EvictSettings {
+    /// Archived so long ago.
+    pub after: Option<Duration>,
+    /// The oldest, beyond so many bytes of them.
+    pub above_bytes: Option<ByteSize>,
 }
 
 /// What may be purged, of collections that have no setting of their own.
@@ -281,6 +296,19 @@ impl Default for SegmentSettings {
 impl Default for SealSettings {
     fn default() -> Self {
         Self { age: DAY, cold_bytes: ByteSize::mib(1) }
+    }
+}
+
+/// The key-value store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KvSettings {
+    /// Blocks kept in memory.
+    pub cache_bytes: ByteSize,
+}
+
+impl Default for KvSettings {
+    fn default() -> Self {
+        Self { cache_bytes: ByteSize::mib(64) }
     }
 }
 

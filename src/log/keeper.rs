@@ -235,8 +235,16 @@ impl Inner {
             if some.is_empty() {
                 return Ok(());
             }
-            let mutations: Vec<_> = some.iter().flat_map(|collection| self.introduce(collection)).collect();
-            if let Err(error) = self.apply(&mutations, "first append") {
+            let news = || -> Result<()> {
+                // All in one write; each alone would cost a sync.
+                self.record_homes(some.iter().map(|collection| &**collection))?;
+                let mut mutations = Vec::new();
+                for collection in &some {
+                    mutations.extend(self.introduce(collection)?);
+                }
+                self.apply(&mutations, "first append").map(drop)
+            };
+            if let Err(error) = news() {
                 self.unintroduced.lock().unwrap_or_else(PoisonError::into_inner).extend(some);
                 return Err(error);
             }

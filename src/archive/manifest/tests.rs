@@ -85,6 +85,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
                 floor: Sequence(floor),
                 sealed_through: Sequence(sealed_through),
                 settings,
+                home: None,
             })
         },
     );
@@ -152,6 +153,7 @@ fn one_of_each() -> Vec<Entry> {
             floor: Sequence(1),
             sealed_through: Sequence(60),
             settings: r#"{"sync":"always"}"#.into(),
+            home: None,
         }),
         Entry::Removed(RemovedSegment::from(&added)),
         Entry::Added(added),

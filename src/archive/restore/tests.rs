@@ -31,6 +31,7 @@ fn tell_by(clock: Arc<dyn crate::clock::Clock>, store: &Arc<dyn ObjectStore>, lo
             floor: row.floor,
             sealed_through: row.sealed_through,
             settings: row.settings,
+            home: None,
         }));
     }
     entries.extend(catalog.losses(None).unwrap().iter().map(|loss| Entry::Loss(LossEntry::from(loss))));

@@ -9,7 +9,7 @@ use crate::types::{CollectionName, Sequence, Timestamp};
 /// What all places together tell of a collection (those that are homes of segments with their ids).
 pub(in crate::archive) fn from_archive<'a>(
     name: &CollectionName,
-    places: impl Iterator<Item = (Option<&'a str>, &'a ArchiveState)>,
+    places: impl Iterator<Item = (Option<&'a str>, &'a ArchiveState)> + Clone,
     now: Timestamp,
 ) -> FromArchive {
     let mut told = FromArchive {
@@ -18,6 +18,7 @@ pub(in crate::archive) fn from_archive<'a>(
         floor: Sequence::FIRST,
         end: Sequence(0),
         settings: None,
+        home: home(name, places.clone()),
         segments: Vec::new(),
         losses: Vec::new(),
     };
@@ -43,6 +44,23 @@ pub(in crate::archive) fn from_archive<'a>(
     }
     told.settings.get_or_insert_with(|| "{}".to_owned());
     told
+}
+
+/// The remote that is a collection's home. The log's archive tells of every collection, and is asked first; a home that is one no longer may
+/// still say that it is: of several, the one with the newest segment is believed.
+fn home<'a>(
+    name: &CollectionName,
+    places: impl Iterator<Item = (Option<&'a str>, &'a ArchiveState)> + Clone,
+) -> Option<String> {
+    let is_remote = |id: &String| {
+        places.clone().any(|(remote, state)| remote == Some(id.as_str()) || state.remotes().contains_key(id))
+    };
+    let told = places.clone().filter_map(|(remote, state)| {
+        let collection = state.collections().get(name)?;
+        let home = collection.entry.as_ref()?.home.clone();
+        Some((remote.is_none(), collection.segments.values().map(|segment| segment.segment.last).max(), home))
+    });
+    told.max_by(|one, other| (one.0, one.1).cmp(&(other.0, other.1)))?.2.filter(is_remote)
 }
 
 /// Adds to the losses what no segment has, and nothing says is missing, though it was there; returns it.

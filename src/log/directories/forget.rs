@@ -174,10 +174,16 @@ fn forget_remote(options: &LogOptions, id: &str) -> Result<ForgetPlan> {
     let log = Log::open(LogOptions { background: false, ..options.clone() })?;
     let homes = super::home::homes(&*log.0.catalog);
     let closed = log.close();
-    let mut homes = homes?.into_iter().filter(|(_, directory)| directory == id);
-    if let Some((collection, _)) = homes.next() {
-        let message = format!("the directory is a collection's home: directory=`{id}`, collection=`{collection}`");
-        return Err(Error::new(ErrorKind::Conflict, message).with_hint("give its collections another home first"));
+    let homes: Vec<CollectionName> =
+        homes?.into_iter().filter(|(_, directory)| directory == id).map(|(collection, _)| collection).collect();
+    if let Some(collection) = homes.first() {
+        let message = format!(
+            "the directory is a collection's home: directory=`{id}`, collection=`{collection}`, collections=`{}`",
+            homes.len()
+        );
+        return Err(Error::new(ErrorKind::Conflict, message).with_hint(format!(
+            "`directory drain {id}` gives it no more; `collection set NAME --home ID` gives each of them another (`ls assignments --component home`)"
+        )));
     }
     let kept = kept_there(&*log.0.catalog, id);
     closed?;
@@ -196,7 +202,7 @@ fn forget_remote(options: &LogOptions, id: &str) -> Result<ForgetPlan> {
 }
 
 /// A segment whose archived object is in a remote.
-fn kept_there(catalog: &dyn Catalog, id: &str) -> Result<Option<SegmentRow>> {
+pub(super) fn kept_there(catalog: &dyn Catalog, id: &str) -> Result<Option<SegmentRow>> {
     use SegmentStatus::{Archived, Archiving, Evicted, Purging, Quarantined};
     let there = format!("@{id}/");
     for status in [Archived, Archiving, Evicted, Purging, Quarantined] {

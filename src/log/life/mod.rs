@@ -82,6 +82,22 @@ impl Log {
     /// `Conflict` where it is there; `Invalid` for settings beyond their limits, or a log that was opened to read only; what the
     /// catalog or the disk said. After an error from the disk the collection may be there, without its folder.
     pub fn create_collection(&self, name: &CollectionName, settings: &CollectionSettings) -> Result<()> {
+        self.create(name, settings, None)
+    }
+
+    /// As [`create_collection`](Self::create_collection), with a home that is given instead of one that is chosen: the id of a remote, or of a
+    /// local directory, which means that its segments stay where they are sealed.
+    ///
+    /// # Errors
+    /// As there; `NotFound` for an unknown directory.
+    pub fn create_collection_at(&self, name: &CollectionName, settings: &CollectionSettings, home: &str) -> Result<()> {
+        let home = self.find_home(home)?;
+        self.create(name, settings, Some(&home))?;
+        // One that was deleted, or is on record, had another.
+        self.assign_home(name, &home)
+    }
+
+    fn create(&self, name: &CollectionName, settings: &CollectionSettings, home: Option<&str>) -> Result<()> {
         let log = &self.0;
         log.may_change()?;
         settings.check()?;
@@ -98,7 +114,8 @@ impl Log {
             Some(deleted) => deleted,
             None => {
                 log.may_be_new(name)?;
-                let (collection, is_new) = log.make_collection(name, Life::set_unmade)?;
+                let (collection, is_new) =
+                    log.make_collection(name, home.map(|home| log.segments_at_id(home)), Life::set_unmade)?;
                 if !is_new && !collection.life.is_hidden() {
                     let message = format!("the collection was made meanwhile by an append: collection=`{name}`");
                     return Err(Error::new(ErrorKind::Conflict, message));
@@ -112,7 +129,7 @@ impl Log {
             return Err(Error::new(ErrorKind::Unavailable, why));
         }
         let mut mutations = vec![Mutation::PutCollection { name: name.clone(), settings: text }];
-        mutations.extend(log.introduce(&collection));
+        mutations.extend(log.introduce(&collection)?);
         log.apply(&mutations, "created")?;
         collection.catalogued.store(true, Ordering::Release);
         log.put_in_force(&collection, settings);
@@ -209,7 +226,7 @@ impl Log {
         if is_synced {
             self.sync()?;
         }
-        let mut mutations = log.introduce(&collection);
+        let mut mutations = log.introduce(&collection)?;
         let text = Stored { settings: settings.clone(), deleted: None }.text();
         mutations.push(Mutation::PutCollection { name: name.clone(), settings: text });
         log.apply(&mutations, reason)?;

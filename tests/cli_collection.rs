@@ -45,6 +45,7 @@ fn a_collection_is_created_with_settings_of_its_own() {
             triple("retention.age", "none", "log"),
             triple("retention.bytes", "none", "log"),
             triple("retention.records", "none", "log"),
+            triple("vector.dimensions", "any", "log"),
             triple("compact.keep_versions", "all", "log"),
             triple("compact.ttl", "none", "log"),
             triple("compact.tombstone_grace", "none", "log"),

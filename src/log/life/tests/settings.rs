@@ -192,6 +192,7 @@ fn what_this_program_does_not_know_is_kept_and_shown() {
             ("seal.age", "1h", SettingFrom::Collection),
             ("retention.bytes", "none", SettingFrom::Log),
             ("retention.records", "none", SettingFrom::Log),
+            ("vector.dimensions", "any", SettingFrom::Log),
             ("compact.keep_versions", "all", SettingFrom::Log),
             ("compact.ttl", "none", SettingFrom::Log),
             ("compact.tombstone_grace", "none", SettingFrom::Log),

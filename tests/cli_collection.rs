@@ -42,6 +42,7 @@ fn a_collection_is_created_with_settings_of_its_own() {
             triple("sync", "always", "collection"),
             triple("seal.bytes", "64MiB", "log"),
             triple("seal.age", "10m", "collection"),
+            triple("sinks", "none", "log"),
             triple("retention.age", "none", "log"),
             triple("retention.bytes", "none", "log"),
             triple("retention.records", "none", "log"),

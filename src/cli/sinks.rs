@@ -5,7 +5,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Context, Failure, logs};
+use super::{Context, Failure, logs, stores};
+use crate::catalog::Assignment;
 use crate::config::SinkKind;
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(feature = "kv")]
@@ -13,6 +14,8 @@ use crate::kv::{KvOptions, KvStore};
 use crate::log::Log;
 use crate::sink::delivery::Running;
 use crate::sink::{Sink, Sinks, SinksOptions};
+#[cfg(feature = "store")]
+use crate::store::{ColumnarStore, DirectoryHomes, Home, Homes, REMOTE_PREFIX, StoreOptions};
 use crate::types::CollectionName;
 
 /// The sinks that the settings name; `None` where they name none.
@@ -40,13 +43,60 @@ fn open_one(context: &Context, log: &Log, kind: SinkKind) -> Result<Arc<dyn Sink
             let cache_bytes = context.config.settings().kv.cache_bytes.0;
             Ok(Arc::new(KvStore::new(assign, KvOptions { cache_bytes, ..KvOptions::default() })))
         }
+        #[cfg(feature = "store")]
+        SinkKind::Store => {
+            let options = store_options(context);
+            Ok(Arc::new(ColumnarStore::new(
+                log.id(),
+                store_homes(context, log, true)?,
+                Arc::clone(&context.clock),
+                options,
+            )))
+        }
+        #[cfg(not(all(feature = "store", feature = "kv")))]
         _ => Err(left_out(kind)),
     }
 }
 
+/// How the settings say that the columnar store works.
+#[cfg(feature = "store")]
+pub(super) fn store_options(context: &Context) -> StoreOptions {
+    let settings = &context.config.settings().store;
+    StoreOptions {
+        file_bytes: settings.file_bytes.0,
+        merge_files: usize::try_from(settings.merge_files).unwrap_or(usize::MAX),
+        ..StoreOptions::default()
+    }
+}
+
+/// Where the columnar store's files are: in the object store that the settings name, or else in the directories that the component is assigned to.
+#[cfg(feature = "store")]
+pub(super) fn store_homes(context: &Context, log: &Log, writes: bool) -> Result<Arc<dyn Homes>, Failure> {
+    if let Some(location) = &context.config.settings().store.url {
+        let store = stores::open_patient(context, location)?;
+        return Ok(Arc::new(Home::below(store, REMOTE_PREFIX)?));
+    }
+    let (of, fs) = (log.clone(), logs::file_system());
+    Ok(Arc::new(if writes {
+        DirectoryHomes::to_write(fs, move |name| assigned(&of, crate::store::COMPONENT, name))
+    } else {
+        DirectoryHomes::to_read(fs, move |name| {
+            let standing = of.assignment(crate::store::COMPONENT, name)?;
+            let none = || Error::new(ErrorKind::NotFound, format!("nothing was delivered yet: collection=`{name}`"));
+            directory_of(&of, crate::store::COMPONENT, &standing.ok_or_else(none)?)
+        })
+    }))
+}
+
 /// The directory of a collection for a component.
+#[cfg(any(feature = "kv", feature = "store"))]
 fn assigned(log: &Log, component: &str, collection: &CollectionName) -> Result<PathBuf> {
-    let assignment = log.assign(component, collection)?;
+    directory_of(log, component, &log.assign(component, collection)?)
+}
+
+#[cfg(any(feature = "kv", feature = "store"))]
+fn directory_of(log: &Log, component: &str, assignment: &Assignment) -> Result<PathBuf> {
+    let collection = &assignment.collection;
     let place = log.directories().into_iter().find(|(id, _)| *id == assignment.directory);
     place.map(|(_, path)| path).ok_or_else(|| {
         let message = format!(
@@ -57,6 +107,7 @@ fn assigned(log: &Log, component: &str, collection: &CollectionName) -> Result<P
     })
 }
 
+#[cfg(not(all(feature = "store", feature = "kv")))]
 fn left_out(kind: SinkKind) -> Failure {
     let message = format!("this program was built without the sink: sink=`{}`", kind.word());
     Failure::usage(message, "take it out of the setting `sinks`, or build with the feature of that name")

@@ -119,6 +119,9 @@ keys! {
     flush.bytes in ByteSize(1)..=FILE_MAX => "bytes of one collection not yet in its sinks at which it is flushed";
     flush.total_bytes in ByteSize(1)..=ByteSize::gib(65_536) => "bytes of all collections not yet in their sinks at which the largest are flushed";
     flush.age in millis(1000)..=YEAR => "the oldest that a record not yet in its sinks may become";
+    store.url => "the object store that the columnar store's files are in, as a URL; unset, they are in the log's directories";
+    store.file_bytes in ByteSize::mib(1)..=ByteSize::gib(4) => "the size that the columnar store's files are merged to";
+    store.merge_files in 0..=100_000 => "from more small files in a collection than this on they are merged; 0 never does";
     kv.cache_bytes in ByteSize::mib(1)..=ByteSize::gib(1024) => "the most bytes of the key-value store held in memory for reading";
     placement.policy => "where a new collection goes: round-robin, hash or least-used";
     placement.over => "which directories those are: all, remotes too, or local";

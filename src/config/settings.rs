@@ -28,6 +28,8 @@ pub struct Settings {
     pub sinks: SinkKinds,
     /// When a collection is flushed to its sinks.
     pub flush: FlushSettings,
+    /// The columnar store.
+    pub store: StoreSettings,
     /// The key-value store.
     pub kv: KvSettings,
     /// Where new collections go.
@@ -318,6 +320,23 @@ impl Default for SegmentSettings {
 impl Default for SealSettings {
     fn default() -> Self {
         Self { age: DAY, cold_bytes: ByteSize::mib(1) }
+    }
+}
+
+/// The columnar store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoreSettings {
+    /// The object store that its files are in, instead of the log's directories.
+    pub url: Option<Location>,
+    /// The size that its files are merged to.
+    pub file_bytes: ByteSize,
+    /// From more small files in a collection than this on they are merged; 0 never does.
+    pub merge_files: u64,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self { url: None, file_bytes: ByteSize::mib(64), merge_files: 16 }
     }
 }
 

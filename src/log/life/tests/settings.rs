@@ -190,6 +190,7 @@ fn what_this_program_does_not_know_is_kept_and_shown() {
             ("sync", "per-batch", SettingFrom::Log),
             ("seal.bytes", "1MiB", SettingFrom::Collection),
             ("seal.age", "1h", SettingFrom::Collection),
+            ("sinks", "none", SettingFrom::Log),
             ("retention.bytes", "none", SettingFrom::Log),
             ("retention.records", "none", SettingFrom::Log),
             ("vector.dimensions", "any", SettingFrom::Log),

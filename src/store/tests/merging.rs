@@ -1,6 +1,7 @@
 //! Small files become large ones.
 
 use super::*;
+use crate::objects::ObjectStore as _;
 
 #[test]
 fn small_files_are_merged_when_asked_for() {

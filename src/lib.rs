@@ -78,6 +78,7 @@ pub mod catalog;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod clock;
+pub mod compaction;
 pub mod config;
 pub mod error;
 pub mod fs;

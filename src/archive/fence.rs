@@ -30,8 +30,9 @@
 //! - **An older copy of the catalog** that was put back (C3) does not know the writers that this log was since. The opening finds
 //!   that it is old, by journals, and notes the epoch ([`CHANGES_SINCE_EPOCH`](crate::log::recover::CHANGES_SINCE_EPOCH)): claims before that prove
 //!   nothing, and it takes over without a word.
-//! - A whole machine that was put back to an earlier day (disks and catalog) looks exactly as one that was away. It needs the word, which is right: its
-//!   records behind that day are other ones than those that the archive has.
+//! - A whole machine that was put back to an earlier day (disks and catalog), or a copy of its disks that is older than its last claim, looks exactly as
+//!   one that was away. It needs the word, which is right: its records behind that day are other ones than those that the archive has. A copy that is as
+//!   new as the last claim takes over without: all that is in the archive is in it.
 //!
 //! # Checkpoints
 //!
@@ -49,7 +50,7 @@ use super::checkpoint::Checkpoint;
 use super::manifest::{
     Entry, FORMAT, LINE_BYTES_MAX, Manifest, ManifestHead, ManifestMark, ManifestNumber, WriterId, encode,
 };
-use super::state::check_next;
+use super::state::{ArchiveState, check_next};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::{ObjectStore, Put, Upload};
@@ -212,6 +213,43 @@ impl Claim {
         Err(Error::new(ErrorKind::Unavailable, message).with_hint("does another machine archive to the same place?"))
     }
 
+    /// Begins the chain anew with a checkpoint of `state`, under a number behind all that were ever listed
+    /// ([`salvage::anew`](super::salvage::anew)).
+    ///
+    /// # Errors
+    /// `Unavailable` where somebody else wrote a manifest under this number; what the store said. It can be called again.
+    pub(super) fn anew(
+        store: Arc<dyn ObjectStore>,
+        log: LogId,
+        number: ManifestNumber,
+        epoch: Epoch,
+        clock: Arc<dyn Clock>,
+        writer: WriterId,
+        retain: Option<Duration>,
+        state: &ArchiveState,
+    ) -> Result<Self> {
+        let mut head = first(log, epoch, writer, clock.now());
+        (head.number, head.base, head.begins) = (number, number, number);
+        let checkpoint = Checkpoint::new(state, &mut head);
+        let mark = checkpoint.mark(&head);
+        let upload = retained(checkpoint.upload(), &*clock, retain);
+        match store.put_if_absent(&number.key(), &upload) {
+            Ok(Put::Created | Put::SameThere) => {}
+            Ok(Put::OtherThere) => {
+                let message =
+                    format!("somebody else wrote the manifest first: store=`{}`, manifest=`{number}`", store.place());
+                return Err(Error::new(ErrorKind::Unavailable, message)
+                    .with_hint("does another machine archive to the same place?"));
+            }
+            // Did it happen?
+            Err(error) => match chain::read_one(&*store, number) {
+                Ok(Some(found)) if found.mark == mark => {}
+                _ => return Err(error.into()),
+            },
+        }
+        Ok(Self::new(store, clock, writer, (head, mark), retain))
+    }
+
     const fn new(
         store: Arc<dyn ObjectStore>,
         clock: Arc<dyn Clock>,
@@ -328,7 +366,11 @@ impl Claim {
     /// The manifest behind one of ours, which is ours; `None` where there is none.
     fn behind(&self, head: &ManifestHead, mark: &ManifestMark) -> Result<Option<Manifest>> {
         let Some(found) = chain::read_one(&*self.store, head.number.next())? else { return Ok(None) };
-        check_next(head, mark, &found.head)?;
+        let is_anew = found.head.log == head.log && found.head.begins > head.begins && found.head.epoch > head.epoch;
+        // A chain that begins anew may do so with an older number, where manifests of ours could not be read.
+        if !is_anew {
+            check_next(head, mark, &found.head)?;
+        }
         if found.head.writer != self.writer {
             let _ = self.fenced.set(FencedBy::of(&found.head));
             self.must_not_be_fenced()?;
@@ -397,6 +439,7 @@ fn first(log: LogId, epoch: Epoch, writer: WriterId, at: Timestamp) -> ManifestH
         number: ManifestNumber::FIRST,
         epoch,
         writer,
+        begins: ManifestNumber::FIRST,
         previous: None,
         at,
         checkpoint: true,

@@ -4,13 +4,14 @@
 //! the ratio holds on a noisy machine too. Nothing is asserted: who runs it reads the ratios.
 //!
 //! - [`raw`]: the limit
-//! - `appending`, `reopening`, `memory`, `catalog`, `directories`, `archive`, `archive_memory`: what is measured
+//! - `appending`, `reopening`, `memory`, `catalog`, `directories`, `archive`, `archive_memory`, `compaction`: what is measured
 //! - [`measure`]: medians and quantiles
 
 mod appending;
 mod archive;
 mod archive_memory;
 mod catalog;
+mod compaction;
 mod directories;
 pub mod measure;
 mod memory;
@@ -107,7 +108,7 @@ pub struct Scenario {
 }
 
 /// Every scenario, in the order in which they run.
-pub const SCENARIOS: [Scenario; 10] = [
+pub const SCENARIOS: [Scenario; 11] = [
     Scenario {
         name: "one-writer",
         help: "one writer, one 256-byte record per durable append: latency",
@@ -157,6 +158,11 @@ pub const SCENARIOS: [Scenario; 10] = [
         name: "archive",
         help: "256 MiB of segments to a store (--archive, or a directory here), beside bare puts; reading out of the middle",
         run: archive::run,
+    },
+    Scenario {
+        name: "compaction",
+        help: "16 writers, each append durable, while 384 MiB of old versions are compacted at 16 MiB/s, beside appending alone",
+        run: compaction::run,
     },
 ];
 
@@ -283,7 +289,7 @@ pub fn memory_peak(fs: &dyn FileSystem, process: u32) -> Option<u64> {
 /// # Errors
 /// `Invalid` for a name that there is not.
 pub fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
-    static ALL: [Scenario; 10] = SCENARIOS;
+    static ALL: [Scenario; 11] = SCENARIOS;
     static PARTS_OF_ALL: [Scenario; 3] = PARTS;
     if names.is_empty() {
         return Ok(ALL.iter().collect());

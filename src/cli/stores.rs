@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use super::{Context, Failure};
 use crate::archive::archiver::{Noted, Running};
-use crate::archive::chain;
 use crate::archive::restore::alone::Alone;
 use crate::archive::retention::Targets;
-use crate::archive::{ArchiveReader, Archiver, ArchiverOptions, PriceTable, ReaderOptions, TargetStore};
+use crate::archive::{
+    ArchiveReader, Archiver, ArchiverOptions, PriceTable, ReaderOptions, TargetStore, chain, salvage,
+};
 use crate::config::{Amount, RetainMode, Settings};
 use crate::error::Error;
 use crate::fs::FileSystem;
@@ -186,7 +187,7 @@ pub(super) fn purge_targets(context: &Context, log: &Log) -> Result<Targets, Fai
 /// The log that is only in the archive that the settings name.
 pub(super) fn alone(context: &Context, only: Option<&CollectionName>, options: LogOptions) -> Result<Alone, Failure> {
     let store = open_patient(context, location(context)?)?;
-    let remotes = homes(context, &*store)?;
+    let remotes = homes(context, &*store, false)?;
     let name = format!("icecore-{}", crate::types::ids::hex(&context.clock.random()));
     let folder = std::env::temp_dir().join(name);
     let reader = ReaderOptions { cache_bytes: context.config.settings().archive.cache_bytes.0 };
@@ -198,9 +199,11 @@ pub(super) fn alone(context: &Context, only: Option<&CollectionName>, options: L
 pub(super) fn homes(
     context: &Context,
     archive: &dyn ObjectStore,
+    salvages: bool,
 ) -> Result<BTreeMap<String, Arc<dyn ObjectStore>>, Failure> {
     let mut homes = BTreeMap::new();
-    for (id, url) in chain::state(archive)?.remotes() {
+    let state = if salvages { salvage::readable(archive)? } else { chain::state(archive)? };
+    for (id, url) in state.remotes() {
         match url
             .parse::<Location>()
             .map_err(|error| crate::Error::from(error).into())

@@ -154,6 +154,13 @@ keys! {
     retention.bytes in ByteSize(1)..=ByteSize::gib(1 << 30) => "the oldest segments of a collection beyond so many bytes may be purged; unset, none are for their size";
     retention.records in 1..=(1 << 62) => "the oldest segments of a collection beyond so many records may be purged; unset, none are for their number";
     retention.grace in millis(0)..=YEAR => "how long purged objects stay in the store, for restores that began before";
+    compact.keep_versions in 1..=(1 << 62) => "the newest versions of a key that compaction leaves; unset, all";
+    compact.ttl in millis(1000)..=CENTURY => "records expire so long after their own time; unset, by their own expiry only";
+    compact.tombstone_grace in millis(1000)..=CENTURY => "tombstones may go so long after their own time; unset, never";
+    compact.target_bytes in ByteSize(0)..=FILE_MAX => "compaction merges small neighbours up to so many bytes of records, before compression; 0, none";
+    compact.interval in millis(1000)..=YEAR => "how often compaction runs by itself; unset, never";
+    compact.bytes_per_second in ByteSize::kib(1)..=ByteSize::gib(1024) => "the most bytes that compaction reads and writes in a second";
+    compact.quiet_hours => "when compaction may run by itself, in UTC, such as 22:00-06:00; unset, always";
     price.currency => "the currency of the prices";
     price.put => "price of 1,000 requests that send (put, part, block)";
     price.get => "price of 1,000 requests that read (get, head)";

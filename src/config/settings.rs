@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::quiet::QuietHours;
 use super::units::ByteSize;
 use super::value::{Amount, CatalogEngines, LogLevel, RetainMode, SegmentCodec, SinkKinds, SyncMode};
 use crate::assignment::{Over, Policy};
@@ -45,6 +46,8 @@ pub struct Settings {
     pub evict: EvictSettings,
     /// What may be purged.
     pub retention: RetentionSettings,
+    /// What compaction leaves, and when it runs by itself.
+    pub compact: CompactSettings,
     /// What a store's owner charges.
     pub price: PriceSettings,
     /// What is logged on stderr.
@@ -229,6 +232,25 @@ pub struct RetentionSettings {
     pub grace: Duration,
 }
 
+/// What compaction leaves of collections that have no setting of their own, and when it runs by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompactSettings {
+    /// The newest versions of a key; all where unset.
+    pub keep_versions: Option<u64>,
+    /// Records expire so long after their own time.
+    pub ttl: Option<Duration>,
+    /// Tombstones may go so long after their own time.
+    pub tombstone_grace: Option<Duration>,
+    /// Neighbours are merged up to so many bytes of records, before compression.
+    pub target_bytes: ByteSize,
+    /// How often it runs by itself; never where unset.
+    pub interval: Option<Duration>,
+    /// Read and written in a second by a run.
+    pub bytes_per_second: Option<ByteSize>,
+    /// When it may run by itself; always where unset.
+    pub quiet_hours: Option<QuietHours>,
+}
+
 /// What a store's owner charges; nothing is reckoned where nothing is set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PriceSettings {
@@ -351,6 +373,20 @@ impl Default for ArchiveSettings {
 impl Default for RetentionSettings {
     fn default() -> Self {
         Self { age: None, bytes: None, records: None, grace: DAY * 7 }
+    }
+}
+
+impl Default for CompactSettings {
+    fn default() -> Self {
+        Self {
+            keep_versions: None,
+            ttl: None,
+            tombstone_grace: None,
+            target_bytes: ByteSize::mib(16),
+            interval: None,
+            bytes_per_second: Some(ByteSize::mib(16)),
+            quiet_hours: None,
+        }
     }
 }
 

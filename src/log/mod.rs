@@ -10,6 +10,7 @@
 //! - `moves`: from one directory to another (J7, A2)
 //! - [`read`]: reading and following
 //! - [`verify`]: proving that everything is there; the state of the log
+//! - [`compact`]: segments written anew, without what the policy lets go
 //! - [`directories`]: adding, draining, listing and forgetting directories; homes in object stores
 //! - `subscribe`: what delivery to sinks asks of the log
 //! - [`tier`]: memory, local segments, the archive; what log and archive ask of each other
@@ -27,6 +28,7 @@ mod budget;
 pub mod catalog;
 mod cold;
 mod collection;
+pub mod compact;
 #[cfg(any(test, feature = "testing"))]
 mod contents;
 mod damage;
@@ -59,7 +61,9 @@ pub use assign::{AssignmentChange, Assignments, DirectoryStatistics};
 pub use budget::{Limit, Pressure};
 pub use collection::{Collection, Waiter};
 pub use damage::Damaged;
-pub use life::{CollectionSettings, Deletion, EffectiveSetting, Keep, LegalHold, Retention, SettingFrom};
+pub use life::{
+    CollectionSettings, CompactionSettings, Deletion, EffectiveSetting, Keep, LegalHold, Retention, SettingFrom,
+};
 pub use moves::MoveReport;
 pub use options::{AppendOptions, FlushTriggers, Limits, LogOptions, SyncMode};
 pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
@@ -140,6 +144,7 @@ pub(crate) struct Inner {
     archiver: tier::Seat,
     /// Held by who moves segments between tiers: one at a time.
     tier_turn: Mutex<()>,
+    compactions: compact::Compactions,
     workers: Mutex<keeper::Workers>,
 }
 

@@ -360,6 +360,7 @@ fn build(
         leases: super::tier::Leases::default(),
         archiver: super::tier::Seat::default(),
         tier_turn: Mutex::default(),
+        compactions: super::compact::Compactions::default(),
         sealings: super::tier::Sealings::default(),
         workers: Mutex::default(),
         options,

@@ -160,6 +160,10 @@ pub struct LogOptions {
     pub archive_wait: Duration,
     /// How long records are kept, of collections that have no setting of their own.
     pub retention: super::life::Retention,
+    /// What compaction leaves of collections that have no setting of their own.
+    pub compaction: super::life::CompactionSettings,
+    /// When compaction runs by itself; never where `None`, or without threads.
+    pub compact_in_background: Option<super::compact::BackgroundCompaction>,
     /// A rule to break, in tests.
     pub sabotage: Sabotage,
 }
@@ -191,6 +195,8 @@ impl LogOptions {
             flush: FlushTriggers::default(),
             archive_wait: Duration::from_secs(30),
             retention: super::life::Retention::default(),
+            compaction: super::life::CompactionSettings::default(),
+            compact_in_background: None,
             sabotage: Sabotage::default(),
         }
     }

@@ -1,4 +1,4 @@
-//! One rule broken at a time: the suite must find each, or it finds nothing.
+//! One rule broken at a time: the suite must find each, or it finds nothing. (That it finds nothing where none is broken is what the other modules show.)
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -140,14 +140,6 @@ fn must_be_found(rule: Broken, suite: impl FnOnce(&World<MemoryCatalog>)) {
     let text = complaint.downcast_ref::<String>().cloned();
     let text = text.or_else(|| complaint.downcast_ref::<&str>().map(|text| (*text).to_owned()));
     println!("{rule:?}: {}", text.unwrap_or_default());
-}
-
-#[test]
-fn without_a_broken_rule_nothing_is_found() {
-    let world = World::new(MemoryCatalog::new(), [2, 1]);
-    assert!(matrix::at_every_call(&world, HASTY, &[true]) > 100);
-    assert!(kills::at_every_step(&world) > 20);
-    racing::races(&world);
 }
 
 #[test]

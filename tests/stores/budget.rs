@@ -124,7 +124,7 @@ impl ObjectStore for Counting {
     }
 }
 
-/// 20 segments of 16 MiB, as many at once as there are.
+/// 20 segments of 15 MiB, as many at once as there are.
 fn never_more_than_the_budget(kind: Kind, parts: bool) {
     let (bucket, directory) = (Bucket::new(kind), tempfile::tempdir().unwrap());
     let mut options = LogOptions::new([directory.path().join("log")]);

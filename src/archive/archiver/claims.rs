@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use super::noted::{Noted, name_of};
 use crate::archive::fence::{Claim, FencedBy, Taking};
+use crate::archive::salvage::anew::Broken;
 use crate::archive::{ManifestHead, WriterId};
 use crate::catalog::{Catalog, Mutation};
 use crate::clock::Clock;
@@ -120,21 +121,30 @@ pub(in crate::archive) fn claim(
         let _ = stranger.set(by);
         Err(error)
     };
+    // Where a salvage found manifests that cannot be read, the chain begins anew; what was noted of it before is no hint.
+    let broken = Broken::read(catalog, wish.remote)?;
+    let anew = match &broken {
+        Some(broken) => broken.claim(log, wish.remote, &store, clock, writer, wish.retain)?,
+        None => None,
+    };
+    let noted = if broken.is_some() { None } else { Noted::read(catalog, wish.remote)? };
     let taking = Taking {
         log: log.id(),
         epoch: log.epoch(),
         writer,
-        hint: Noted::read(catalog, wish.remote)?.map(|noted| noted.mark),
+        hint: noted.map(|noted| noted.mark),
         retain: wish.retain,
         may_follow: &may_follow,
     };
-    let taken = Claim::take_with(Arc::clone(&store), Arc::clone(clock), taking);
+    let take = || Claim::take_with(Arc::clone(&store), Arc::clone(clock), taking);
+    let taken = anew.map_or_else(take, Ok);
     if let (Err(_), Some(by)) = (&taken, stranger.get()) {
         // Found again where this fails.
         log.change(&[note_fenced(wish.remote, wish.url, by)], "fenced")?;
     }
     let claim = taken?;
     let mut settled = vec![set(&claims_name, &Claims { noted: Some(log.epoch()), writers: vec![writer] })];
+    settled.extend(broken.map(|_| Broken::done(wish.remote)));
     if was_fenced {
         settled.push(Mutation::SetMeta { name: name_of(FENCED, wish.remote), value: String::new() });
     }

@@ -59,6 +59,7 @@ use self::upkeep::{Next, Upkeep};
 use self::upload::{Job, Means, Trouble};
 use super::intent::{self, Intent};
 use super::limits::{Bandwidth, Budget};
+use super::salvage::anew::Broken;
 use crate::catalog::{Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Log;
@@ -425,13 +426,17 @@ impl Shared {
                 continue;
             }
             if target.claim.is_none() {
-                let noted = Noted::read(&**self.log.catalog(), target.remote.as_deref())?;
+                let (catalog, remote) = (&**self.log.catalog(), target.remote.as_deref());
+                let noted = Noted::read(catalog, remote)?;
+                // A chain that begins anew does so without waiting for a segment: until then nobody can read it.
+                let begins_anew = Broken::read(catalog, remote)?.is_some();
                 let has_homes = target.remote.is_none()
                     && work.targets.iter().any(|home| home.remote.is_some() && home.claim.is_some());
-                if noted.is_none() && !has_homes {
+                if noted.is_none() && !has_homes && !begins_anew {
                     continue;
                 }
-                work.targets[index].told = noted.map_or(crate::types::ChangeNumber(0), |noted| noted.changes);
+                work.targets[index].told =
+                    noted.filter(|_| !begins_anew).map_or(crate::types::ChangeNumber(0), |noted| noted.changes);
             }
             let mut facts = round::told_facts(self, work, &mut pass.homes, index)?;
             if !facts.entries.is_empty() {

@@ -3,7 +3,8 @@
 //! # Opening, and why a crash between any two steps is safe
 //!
 //! 1. The store is tried out. One that replaces objects is refused: nothing would be safe there.
-//! 2. It is claimed ([`claims`]), by a manifest that says nothing. A crash behind it leaves a manifest more, of a writer that is on record.
+//! 2. It is claimed ([`claims`]), by a manifest that says nothing; where a salvage found manifests that cannot be read, the chain begins anew
+//!    ([`salvage::anew`](crate::archive::salvage::anew)). A crash behind it leaves a manifest more, of a writer that is on record.
 //! 3. Manifests behind the last one that the catalog knows are read: segments that they name, and whose rows do not say so, are
 //!    *ahead*. Of those only the row is left to be changed (step 5), once the object is proven.
 //! 4. The catalog notes the store's URL and the claim. From here on another store under another URL must have that manifest.
@@ -17,6 +18,7 @@ use super::noted::{Noted, URL, name_of};
 use super::status::TargetStatus;
 use super::{ArchiverOptions, TargetStore};
 use crate::archive::fence::TAKE_OVER;
+use crate::archive::salvage::anew::Broken;
 use crate::archive::{ArchivedSegment, Claim, Entry, ManifestNumber, chain};
 use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
@@ -114,7 +116,9 @@ impl Target {
             self.abilities = Some(abilities);
         }
         let catalog = &**log.catalog();
-        let noted = Noted::read(catalog, self.remote.as_deref())?;
+        // What was noted of a chain that cannot be continued says nothing of what is ahead.
+        let is_broken = Broken::read(catalog, self.remote.as_deref())?.is_some();
+        let noted = if is_broken { None } else { Noted::read(catalog, self.remote.as_deref())? };
         let bound = catalog.meta(&name_of(URL, self.remote.as_deref()))?;
         let is_other = bound.as_ref().is_some_and(|bound| *bound != self.url);
         let store = Arc::clone(&self.store) as Arc<dyn ObjectStore>;

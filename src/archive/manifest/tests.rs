@@ -16,6 +16,7 @@ pub(crate) fn head(number: u64, entries: u64) -> ManifestHead {
         number: ManifestNumber(number),
         epoch: Epoch(3),
         writer: WriterId([5; 16]),
+        begins: ManifestNumber::FIRST,
         previous: (number > 1).then_some([7; 32]),
         at: Timestamp(1_700_000_000_000_000),
         checkpoint: number == 1,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::grace::{Batch, Waiting};
-use super::plan::{Plan, PlanOptions, clock_problem, plan};
+use super::plan::{Plan, PlanOptions, plan};
 use crate::Log;
 use crate::archive::archiver::Noted;
 use crate::archive::archiver::claims::{self, Wish};
@@ -327,7 +327,7 @@ fn delete(
     waiting: &Waiting,
     purged: &mut Purged,
 ) -> Result<()> {
-    let suspect = clock_problem(log, now, options.plan.trust_clock)?;
+    let suspect = log.clock_problem(now, options.plan.trust_clock)?;
     let mut due: BTreeMap<&str, Vec<(&SegmentRow, &str)>> = BTreeMap::new();
     for row in rows {
         let Some((store, key)) = store_of(row) else { continue };

@@ -9,6 +9,7 @@ use crate::cli::facts::Facts;
 use crate::cli::human::{self, Align, Table};
 use crate::cli::{CommandResult, Context, Exit, Stdout, logs, stores};
 use crate::log::assign::DirectoryStatistics;
+use crate::log::compact::LastCompaction;
 use crate::log::directories::HomeInfo;
 use crate::log::figures::{AppendFigures, Told};
 use crate::log::read::{JournalInfo, JournalUse};
@@ -28,6 +29,10 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
     let statistics = log.directories_statistics().map_err(logs::explain)?;
     let settings = context.config.settings();
     let homes = log.homes().map_err(logs::explain)?;
+    let compaction = Compaction {
+        last: log.last_compaction().map_err(logs::explain)?,
+        clock: log.clock_problem(context.clock.now(), false).map_err(logs::explain)?,
+    };
     let archive = ArchiveOverview::of(&**log.catalog(), &stores::prices(settings)).map_err(logs::explain)?;
     let archive = (!archive.stores.is_empty() || settings.archive.url.is_some()).then_some(archive);
     let appends = log.told_append_figures();
@@ -49,17 +54,50 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
         object["appends"] = serde_json::to_value(&appends).expect("plain text and numbers");
         object["sinks"] = serde_json::to_value(&sinks).expect("plain text and numbers");
         object["homes"] = serde_json::to_value(&homes).expect("plain text and numbers");
+        object["compaction"] = serde_json::to_value(&compaction).expect("plain text and numbers");
         object["archive"] = serde_json::to_value(&archive).expect("plain text and numbers");
         if let Some(due) = &due {
             object["archive"]["evict"] = serde_json::to_value(due).expect("plain text and numbers");
         }
         stdout.line(&object.to_string())?;
     } else {
-        let (live, archive) = (Live { appends, sinks }, (archive.as_ref(), due.as_ref()));
+        let (live, archive) = (Live { appends, sinks }, (archive.as_ref(), due.as_ref(), &compaction));
         stdout.write(render(&status, (&statistics, &homes), archive, &live, context.clock.now()).as_bytes())?;
     }
     stdout.flush()?;
     Ok(Exit::Ok)
+}
+
+/// What the last compaction did, and whether the next one may let anything expire.
+#[derive(serde::Serialize)]
+struct Compaction {
+    last: Option<LastCompaction>,
+    /// Why nothing expires now.
+    clock: Option<String>,
+}
+
+impl Compaction {
+    fn shown(&self) -> String {
+        let Some(last) = &self.last else { return String::new() };
+        let records = last.versions + last.expired + last.tombstones;
+        let done = format!(
+            "{} to {}, {} to {}, {} removed",
+            human::plural(last.segments_before, "segment"),
+            human::count(last.segments_after),
+            human::size(last.bytes_before),
+            human::size(last.bytes_after),
+            human::plural(records, "record"),
+        );
+        let facts = Facts::default().text("compacted", last.at.to_string()).text("did", done);
+        format!("\n{}", facts.lines())
+    }
+
+    fn attention(&self) -> Vec<String> {
+        let stopped = self.last.iter().flat_map(|last| &last.stopped).map(|why| format!("compaction: {why}"));
+        // What stopped the last run because of the clock is told as it is now.
+        let stopped = stopped.filter(|why| !why.starts_with("compaction: the clock is "));
+        stopped.chain(self.clock.iter().map(|why| format!("nothing expires: {why}"))).collect()
+    }
 }
 
 /// How many collections live in a directory, and how many bytes of segments and unsealed records.
@@ -71,7 +109,7 @@ fn held_there(held: &DirectoryStatistics) -> (u64, u64) {
 fn render(
     status: &Status,
     (statistics, homes): (&[DirectoryStatistics], &[HomeInfo]),
-    (archive, due): (Option<&ArchiveOverview>, Option<&Due>),
+    (archive, due, compaction): (Option<&ArchiveOverview>, Option<&Due>, &Compaction),
     live: &Live,
     now: Timestamp,
 ) -> String {
@@ -88,12 +126,14 @@ fn render(
     let mut text = facts.lines();
     text.push_str(&directories(status, statistics, homes));
     text.push_str(&archive.map_or_else(String::new, |archive| archived(archive, due, now)));
+    text.push_str(&compaction.shown());
     text.push_str(&live.lines(now));
     text.push_str(&journals(&status.journals));
     text.push_str(&tails(status.unproven_tail_bytes, status.dropped_tail_bytes));
     let mut attention = attention(status);
     attention.extend(archive.into_iter().flat_map(archive_attention));
     attention.extend(live.attention());
+    attention.extend(compaction.attention());
     attention.extend(
         due.into_iter()
             .flat_map(|due| &due.evicted.kept)

@@ -20,6 +20,7 @@ use super::set::{Member, Named, Set};
 use crate::assignment::{self, Candidate};
 use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
+use crate::log::catalog::CatalogLook;
 use crate::log::recover::COMPONENT;
 use crate::log::{DirectoryState, Inner, Log, LogOptions};
 use crate::types::{CollectionName, Sequence};
@@ -171,11 +172,30 @@ fn check_first(options: &LogOptions, set: &Set, index: usize) -> Result<()> {
 }
 
 fn forget_remote(options: &LogOptions, id: &str) -> Result<ForgetPlan> {
+    // Opened to write, so that what recovery changes is in the catalog.
     let log = Log::open(LogOptions { background: false, ..options.clone() })?;
-    let homes = super::home::homes(&*log.0.catalog);
+    let unused = must_be_unused(&*log.0.catalog, id);
     let closed = log.close();
-    let homes: Vec<CollectionName> =
-        homes?.into_iter().filter(|(_, directory)| directory == id).map(|(collection, _)| collection).collect();
+    drop(log);
+    unused?;
+    closed?;
+    let (set, _locks) = Set::locked(options)?;
+    // Again: between the two locks somebody may have given a collection this home, or archived to it.
+    must_be_unused(&*CatalogLook::open(options)?.catalog, id)?;
+    let mut new = set.newest.clone();
+    let url = new.remotes.iter().find(|remote| remote.directory == id).map(|remote| remote.url.clone());
+    new.remotes.retain(|remote| remote.directory != id);
+    set.commit(&*options.fs, new, &[])?;
+    Ok(ForgetPlan { id: id.to_owned(), place: url.unwrap_or_default(), ..ForgetPlan::default() })
+}
+
+/// Nothing has its home in a remote, and no archived object is there.
+fn must_be_unused(catalog: &dyn Catalog, id: &str) -> Result<()> {
+    let homes: Vec<CollectionName> = super::home::homes(catalog)?
+        .into_iter()
+        .filter(|(_, directory)| directory == id)
+        .map(|(collection, _)| collection)
+        .collect();
     if let Some(collection) = homes.first() {
         let message = format!(
             "the directory is a collection's home: directory=`{id}`, collection=`{collection}`, collections=`{}`",
@@ -185,20 +205,12 @@ fn forget_remote(options: &LogOptions, id: &str) -> Result<ForgetPlan> {
             "`directory drain {id}` gives it no more; `collection set NAME --home ID` gives each of them another (`ls assignments --component home`)"
         )));
     }
-    let kept = kept_there(&*log.0.catalog, id);
-    closed?;
-    drop(log);
-    if let Some(row) = kept? {
+    if let Some(row) = kept_there(catalog, id)? {
         let message = format!("the directory holds archived segments: directory=`{id}`, segment=`{}`", row.key);
         return Err(Error::new(ErrorKind::Conflict, message)
             .with_hint("they are nowhere else, or their rows say so: it stays as long as any of them does"));
     }
-    let (set, _locks) = Set::locked(options)?;
-    let mut new = set.newest.clone();
-    let url = new.remotes.iter().find(|remote| remote.directory == id).map(|remote| remote.url.clone());
-    new.remotes.retain(|remote| remote.directory != id);
-    set.commit(&*options.fs, new, &[])?;
-    Ok(ForgetPlan { id: id.to_owned(), place: url.unwrap_or_default(), ..ForgetPlan::default() })
+    Ok(())
 }
 
 /// A segment whose archived object is in a remote.

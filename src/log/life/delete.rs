@@ -109,6 +109,8 @@ impl Log {
         let _turn = log.lives.turn();
         // Deleted by another thread while we waited?
         log.collection(name)?;
+        // No compaction makes others of these meanwhile.
+        let _commit = log.compactions.commit();
         let rows = log.rows_to_purge(name)?;
         let mut deletion = self.deletion(&collection)?;
         let cut = {

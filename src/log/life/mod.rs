@@ -1,6 +1,7 @@
 //! The life of a collection: it is made, gets settings of its own, is deleted, and may come back under the same name.
 //!
 //! - `settings`: what a collection may have of its own
+//! - `compaction`: what compaction leaves of it
 //! - `retention`: how long its records are kept, and legal holds
 //! - `live`: what the running log knows of it
 //! - `delete`: everything of it goes, and never comes back to life (R4)
@@ -16,6 +17,7 @@
 //! 3. Its folder is made and synced, so that it is found again where the catalog is lost. A crash before leaves a collection
 //!    without a folder, which the first seal makes; its settings are there.
 
+mod compaction;
 pub(super) mod delete;
 mod live;
 mod retention;
@@ -27,6 +29,7 @@ pub(super) mod tombstone;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub use compaction::CompactionSettings;
 pub use delete::Deletion;
 pub(super) use live::{Life, Lives, load};
 pub use retention::{Keep, LegalHold, Retention};
@@ -174,6 +177,10 @@ impl Log {
         settings
             .extend(texts.map(|((key, own), (_, log))| setting(key, own, log.unwrap_or_else(|| "none".to_owned()))));
         settings.push(setting(DIMENSIONS, own.vector_dimensions.map(|wanted| wanted.to_string()), "any".to_owned()));
+        let texts = own.compaction.texts().into_iter().zip(log.options.compaction.texts());
+        settings.extend(texts.map(|((key, own), (_, log))| {
+            setting(key, own, log.unwrap_or_else(|| CompactionSettings::default_text(key)))
+        }));
         for (key, value) in &own.others {
             // In the place of the log's value, where it is one of those above.
             settings.retain(|known| known.key != *key || known.from == SettingFrom::Collection);
@@ -257,9 +264,15 @@ impl Inner {
         if self.is_writable() { Ok(()) } else { Err(read_only()) }
     }
 
-    pub(in crate::log) fn stored(&self, name: &CollectionName) -> Result<Stored> {
+    /// A collection's own settings, by the catalog now.
+    pub(super) fn stored_settings(&self, name: &CollectionName) -> Result<CollectionSettings> {
+        Ok(self.stored(name)?.settings)
+    }
+
+    fn stored(&self, name: &CollectionName) -> Result<Stored> {
         Ok(self.catalog.collection(name)?.map(|row| Stored::read(&row.settings)).unwrap_or_default())
     }
+
     /// Settings that the catalog has already.
     fn put_in_force(&self, collection: &Collection, settings: &CollectionSettings) {
         if settings.sync == Some(SyncMode::Periodic) {

@@ -6,9 +6,10 @@
 //!
 //! - `lease`: who has a segment open pins it
 //! - `evict`: local copies go; `due`: which are to go by rules
-//! - `rehydrate`: they come back
+//! - `rehydrate`: they come back; `bring`: a file from the archive, also for a log that is being restored
 //! - `purge`: they go for ever: the log's part in it
 
+pub(crate) mod bring;
 mod due;
 mod evict;
 mod lease;
@@ -241,7 +242,7 @@ impl Log {
         Ok(number)
     }
 
-    fn may_change(&self) -> Result<()> {
+    pub(in crate::log) fn may_change(&self) -> Result<()> {
         if self.is_closed() {
             return Err(Error::new(ErrorKind::Closed, "the log was closed"));
         }

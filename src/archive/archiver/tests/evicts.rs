@@ -92,6 +92,7 @@ fn what_is_pinned_stays_and_is_told() {
     run(&archiver);
     let mut reader = log.read(&name("a"), ReadOptions { from: Some(Sequence(150)), ..ReadOptions::default() }).unwrap();
     reader.next().unwrap().unwrap();
+    log.set_collection_settings(&name("a"), |settings| settings.set("sinks", "s").unwrap()).unwrap();
     let (sequence, epoch) = (Sequence(399), log.epoch());
     let sink = CursorRow { sink: "s".into(), collection: name("a"), epoch, sequence };
     log.change(&[Mutation::SetCursor(sink)], "test").unwrap();

@@ -91,7 +91,7 @@ fn a_rebuilt_catalog_knows_what_was_removed() {
     assert_eq!(payloads(&workspace, "--data d"), before);
     for entry in std::fs::read_dir(workspace.path("d/.icecore")).unwrap() {
         let path = entry.unwrap().path();
-        if path.file_name().unwrap().to_string_lossy().starts_with("catalog") {
+        if path.is_file() && path.file_name().unwrap().to_string_lossy().starts_with("catalog") {
             std::fs::remove_file(path).unwrap();
         }
     }

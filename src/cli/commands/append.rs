@@ -118,7 +118,13 @@ impl Load<'_> {
         let loaded = self.load(&mut batches);
         // Uploads under way are given up: who appends next, or `archive`, begins them anew.
         drop(self.archiving.take());
-        drop(self.sinking.take());
+        if let Some(sinking) = self.sinking.take() {
+            // What is sealed reaches the sinks, unless they fail or somebody is impatient: it is not lost either way.
+            let interrupt = self.context.interrupt.clone();
+            if let Err(error) = sinking.settle(&mut || !interrupt.is_wanted()) {
+                self.context.say(&format!("warning: not everything that is sealed was delivered to sinks: {error}"));
+            }
+        }
         let closed = self.log.close();
         let is_pipe_closed = matches!(loaded, Err(Failure::PipeClosed));
         let summarised = if is_pipe_closed { Ok(()) } else { self.summarise() };

@@ -110,6 +110,27 @@ impl Line {
         Work { line: self, collection, failures: due.failures }
     }
 
+    /// Whether nothing is worked on, and nothing is due that does not rest.
+    pub fn is_settled(&self, now: Duration) -> bool {
+        let state = locked(&self.state);
+        let rests = |due: &Due| due.not_before > now || state.rests_until > now;
+        state.working.is_empty() && state.due.values().all(rests)
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        let state = locked(&self.state);
+        state.working.is_empty() && state.due.is_empty()
+    }
+
+    /// Until somebody stops working on a collection, but no longer than `longest`, where somebody works or something is due.
+    pub fn wait_a_little(&self, longest: Duration) {
+        let state = locked(&self.state);
+        if !(state.working.is_empty() && state.due.is_empty()) {
+            drop(self.freed.wait_timeout(state, longest).unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
     /// How long until something is due; `None` where nothing waits.
     pub fn rest(&self, now: Duration) -> Option<Duration> {
         let state = locked(&self.state);

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::Shared;
 use super::line::Line;
+use super::{LOOK, Shared};
 use crate::error::{Error, ErrorKind, Result, chain};
 
 /// Sinks at work. Stops when dropped, behind the batches that are under way.
@@ -29,6 +29,25 @@ impl Running {
             })?);
         }
         Ok(running)
+    }
+
+    /// Returns when everything that is sealed was delivered, but for what rests behind failures; or when `go_on`, asked now and then, says no.
+    /// Whether everything was.
+    ///
+    /// # Errors
+    /// What the catalog said.
+    pub fn settle(&self, go_on: &mut dyn FnMut() -> bool) -> Result<bool> {
+        loop {
+            self.shared.feed()?;
+            let now = self.shared.options.clock.monotonic();
+            if self.shared.lines.iter().all(|line| line.is_settled(now)) {
+                return Ok(self.shared.lines.iter().all(Line::is_empty));
+            }
+            if self.shared.is_stopped() || !go_on() {
+                return Ok(false);
+            }
+            self.shared.lines.iter().for_each(|line| line.wait_a_little(LOOK));
+        }
     }
 
     /// Stops, and returns when the batches under way are over. What is left is delivered when the log is opened next.

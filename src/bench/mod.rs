@@ -4,11 +4,12 @@
 //! the ratio holds on a noisy machine too. Nothing is asserted: who runs it reads the ratios.
 //!
 //! - [`raw`]: the limit
-//! - `appending`, `reopening`, `memory`, `catalog`, `directories`, `archive`, `compaction`: what is measured
+//! - `appending`, `reopening`, `memory`, `catalog`, `directories`, `archive`, `archive_memory`, `compaction`: what is measured
 //! - [`measure`]: medians and quantiles
 
 mod appending;
 mod archive;
+mod archive_memory;
 mod catalog;
 mod compaction;
 mod directories;
@@ -166,9 +167,10 @@ pub const SCENARIOS: [Scenario; 11] = [
 ];
 
 /// What a scenario has a process of its own do.
-const PARTS: [Scenario; 2] = [
+const PARTS: [Scenario; 3] = [
     Scenario { name: directories::FILL, help: "a part of `directories`", run: directories::fill },
     Scenario { name: directories::OPEN, help: "a part of `directories`", run: directories::open },
+    Scenario { name: archive_memory::PART, help: "a part of `archive`", run: archive_memory::part },
 ];
 
 /// Where to measure.
@@ -181,6 +183,8 @@ pub struct Bench {
     pub folder: PathBuf,
     /// The store that the scenario `archive` uses, and how it is reached; a directory of its own without one.
     pub archive: Option<(Location, StoreOptions)>,
+    /// The memory that uploads may take together, in bytes (`archive.memory_bytes`).
+    pub archive_memory_bytes: u64,
     /// How much of the work is done, in percent, by the scenarios that can do less.
     pub scale: u32,
 }
@@ -194,7 +198,7 @@ impl Bench {
         let unique = crate::types::ids::hex(&clock.random()[..4]);
         let folder = dir.join(format!("icecore-bench-{unique}"));
         crate::fs::durable::create_dir_all(&*fs, &folder)?;
-        Ok(Self { fs, clock, folder, archive: None, scale: 100 })
+        Ok(Self { fs, clock, folder, archive: None, archive_memory_bytes: 256 << 20, scale: 100 })
     }
 
     /// This many, by the scale; at least one.
@@ -286,7 +290,7 @@ pub fn memory_peak(fs: &dyn FileSystem, process: u32) -> Option<u64> {
 /// `Invalid` for a name that there is not.
 pub fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
     static ALL: [Scenario; 11] = SCENARIOS;
-    static PARTS_OF_ALL: [Scenario; 2] = PARTS;
+    static PARTS_OF_ALL: [Scenario; 3] = PARTS;
     if names.is_empty() {
         return Ok(ALL.iter().collect());
     }

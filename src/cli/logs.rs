@@ -14,7 +14,7 @@ use crate::journal::PeriodicSync;
 use crate::log::catalog::CatalogLook;
 use crate::log::compact::BackgroundCompaction;
 use crate::log::identity::Identity;
-use crate::log::{CompactionSettings, Keep, Limits, Log, LogOptions, Retention, SyncMode};
+use crate::log::{CompactionSettings, FlushTriggers, Keep, Limits, Log, LogOptions, Retention, SyncMode};
 use crate::objects::{InvalidLocation, Location};
 use crate::types::CollectionName;
 use crate::{Error, ErrorKind};
@@ -111,7 +111,14 @@ pub(super) fn options_in(context: &Context, data: &[String]) -> Result<LogOption
     options.cold_bytes = settings.seal.cold_bytes.0;
     options.seal_age = settings.seal.age;
     options.placement = settings.placement.policy;
+    options.placement_over = settings.placement.over;
     options.auto_create = settings.collections.auto_create;
+    options.sinks = settings.sinks.0.iter().map(|sink| sink.word().to_owned()).collect();
+    options.flush = FlushTriggers {
+        bytes: settings.flush.bytes.0,
+        total_bytes: settings.flush.total_bytes.0,
+        age: settings.flush.age,
+    };
     options.clock = Arc::clone(&context.clock);
     let kept = &settings.retention;
     options.retention = Retention {

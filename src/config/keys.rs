@@ -115,10 +115,16 @@ keys! {
     segment.block_bytes in ByteSize::kib(1)..=ByteSize::mib(64) => "bytes of records, before compression, in one block";
     seal.age in millis(1000)..=YEAR => "the oldest that an unsealed record may become";
     seal.cold_bytes in ByteSize(0)..=ByteSize::gib(1) => "smaller remainders go to a cold journal";
+    sinks => "what records are delivered to: store (Parquet files, search), kv (newest version of each key); unset, nothing";
     flush.bytes in ByteSize(1)..=FILE_MAX => "bytes of one collection not yet in its sinks at which it is flushed";
     flush.total_bytes in ByteSize(1)..=ByteSize::gib(65_536) => "bytes of all collections not yet in their sinks at which the largest are flushed";
     flush.age in millis(1000)..=YEAR => "the oldest that a record not yet in its sinks may become";
+    store.url => "the object store that the columnar store's files are in, as a URL; unset, they are in the log's directories";
+    store.file_bytes in ByteSize::mib(1)..=ByteSize::gib(4) => "the size that the columnar store's files are merged to";
+    store.merge_files in 0..=100_000 => "from more small files in a collection than this on they are merged; 0 never does";
+    kv.cache_bytes in ByteSize::mib(1)..=ByteSize::gib(1024) => "the most bytes of the key-value store held in memory for reading";
     placement.policy => "where a new collection goes: round-robin, hash or least-used";
+    placement.over => "which directories those are: all, remotes too, or local";
     collections.auto_create => "whether appending to a new name makes the collection: true or false";
     catalog.engine => "what keeps the catalog: sqlite, mdbx or lmdb; a second one mirrors it; unset, what keeps it now";
     catalog.path => "a directory for the catalog instead of the log's first directory";
@@ -145,6 +151,8 @@ keys! {
     s3.profile => "the profile of the AWS configuration files; unset, AWS_PROFILE";
     azure.endpoint => "the URL of the Blob service, such as http://127.0.0.1:10000/devstoreaccount1; unset, the account's own";
     azure.service_version => "the version of the Blob service's protocol, such as 2025-11-05";
+    evict.after in millis(0)..=CENTURY => "the archiver drops local copies of segments that were archived so long ago; unset, none for that";
+    evict.above_bytes in ByteSize(0)..=ByteSize::gib(1 << 30) => "the archiver drops the oldest local copies of archived segments beyond so many bytes; unset, none for that";
     retention.age in millis(1000)..=CENTURY => "segments whose newest record is older may be purged; unset, none are for their age";
     retention.bytes in ByteSize(1)..=ByteSize::gib(1 << 30) => "the oldest segments of a collection beyond so many bytes may be purged; unset, none are for their size";
     retention.records in 1..=(1 << 62) => "the oldest segments of a collection beyond so many records may be purged; unset, none are for their number";

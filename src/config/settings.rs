@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::quiet::QuietHours;
 use super::units::ByteSize;
-use super::value::{Amount, CatalogEngines, LogLevel, RetainMode, SegmentCodec, SyncMode};
-use crate::assignment::Policy;
+use super::value::{Amount, CatalogEngines, LogLevel, RetainMode, SegmentCodec, SinkKinds, SyncMode};
+use crate::assignment::{Over, Policy};
 use crate::objects::Location;
 
 /// Everything that can be set. `Settings::default()` is what holds when nothing is.
@@ -24,8 +24,14 @@ pub struct Settings {
     pub segment: SegmentSettings,
     /// When a collection is sealed.
     pub seal: SealSettings,
+    /// What consumes records in order.
+    pub sinks: SinkKinds,
     /// When a collection is flushed to its sinks.
     pub flush: FlushSettings,
+    /// The columnar store.
+    pub store: StoreSettings,
+    /// The key-value store.
+    pub kv: KvSettings,
     /// Where new collections go.
     pub placement: PlacementSettings,
     /// How collections come to be.
@@ -38,6 +44,8 @@ pub struct Settings {
     pub s3: S3Settings,
     /// How Azure Blob Storage is reached.
     pub azure: AzureSettings,
+    /// Which local copies of archived segments go.
+    pub evict: EvictSettings,
     /// What may be purged.
     pub retention: RetentionSettings,
     /// What compaction leaves, and when it runs by itself.
@@ -123,6 +131,8 @@ pub struct FlushSettings {
 pub struct PlacementSettings {
     /// How a directory is chosen.
     pub policy: Policy,
+    /// Which directories it may be: object stores too, or local ones only.
+    pub over: Over,
 }
 
 /// How collections come to be.
@@ -200,6 +210,15 @@ pub struct AzureSettings {
     pub endpoint: Option<String>,
     /// The version of its protocol.
     pub service_version: Option<String>,
+}
+
+/// Which local copies of archived segments go, beside the archiver; none where nothing is set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EvictSettings {
+    /// Archived so long ago.
+    pub after: Option<Duration>,
+    /// The oldest, beyond so many bytes of them.
+    pub above_bytes: Option<ByteSize>,
 }
 
 /// What may be purged, of collections that have no setting of their own.
@@ -301,6 +320,36 @@ impl Default for SegmentSettings {
 impl Default for SealSettings {
     fn default() -> Self {
         Self { age: DAY, cold_bytes: ByteSize::mib(1) }
+    }
+}
+
+/// The columnar store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoreSettings {
+    /// The object store that its files are in, instead of the log's directories.
+    pub url: Option<Location>,
+    /// The size that its files are merged to.
+    pub file_bytes: ByteSize,
+    /// From more small files in a collection than this on they are merged; 0 never does.
+    pub merge_files: u64,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self { url: None, file_bytes: ByteSize::mib(64), merge_files: 16 }
+    }
+}
+
+/// The key-value store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KvSettings {
+    /// Blocks kept in memory.
+    pub cache_bytes: ByteSize,
+}
+
+impl Default for KvSettings {
+    fn default() -> Self {
+        Self { cache_bytes: ByteSize::mib(64) }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::types::{MASK, Secret};
 
 use super::units::{ByteSize, parse_duration, show_duration};
-use crate::assignment::Policy;
+use crate::assignment::{Over, Policy};
 use crate::catalog::Engine;
 use crate::objects::{InvalidLocation, Location};
 
@@ -347,6 +347,17 @@ impl SettingValue for Policy {
     }
 }
 
+impl SettingValue for Over {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let wanted = || format!("one of {} is wanted", Self::WORDS.join(", "));
+        raw.as_text().map_err(|_| wanted())?.parse().map_err(|_| wanted())
+    }
+
+    fn show(&self) -> Option<Shown> {
+        Some(Shown::One(self.to_string()))
+    }
+}
+
 impl SettingValue for CatalogEngines {
     fn read(raw: &Raw) -> Result<Self, String> {
         let engines = Vec::<Engine>::read(raw)?;
@@ -355,6 +366,34 @@ impl SettingValue for CatalogEngines {
             [one, other] if one == other => Err(format!("`{one}` cannot mirror itself: name another engine")),
             [_] | [_, _] => Ok(Self(engines)),
             _ => Err("an engine is wanted, and after it at most one that mirrors it".to_owned()),
+        }
+    }
+
+    fn show(&self) -> Option<Shown> {
+        self.0.show().filter(|_| !self.0.is_empty())
+    }
+}
+
+words! {
+    /// A built-in sink.
+    SinkKind {
+        /// The columnar store: Parquet files, and vector search.
+        Store = "store",
+        /// The key-value store: the newest version of each key.
+        Kv = "kv",
+    }
+}
+
+/// The sinks that collections subscribe to; none where it is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkKinds(pub Vec<SinkKind>);
+
+impl SettingValue for SinkKinds {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let sinks = Vec::<SinkKind>::read(raw)?;
+        match sinks.iter().enumerate().find(|(index, sink)| sinks[..*index].contains(sink)) {
+            Some((_, twice)) => Err(format!("`{}` is there twice", twice.word())),
+            None => Ok(Self(sinks)),
         }
     }
 

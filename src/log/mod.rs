@@ -12,7 +12,9 @@
 //! - [`verify`]: proving that everything is there; the state of the log
 //! - [`compact`]: segments written anew, without what the policy lets go
 //! - [`directories`]: adding, draining, listing and forgetting directories; homes in object stores
+//! - `subscribe`: what delivery to sinks asks of the log
 //! - [`tier`]: memory, local segments, the archive; what log and archive ask of each other
+//! - [`figures`]: how long appends take, told to other processes too
 //! - `damage`: how damage is reported
 //! - `options`: what a log is opened with
 //!
@@ -31,6 +33,7 @@ pub mod compact;
 mod contents;
 mod damage;
 pub mod directories;
+pub mod figures;
 mod gaps;
 pub mod identity;
 mod keeper;
@@ -42,6 +45,7 @@ mod places;
 pub mod read;
 pub mod recover;
 pub mod seal;
+mod subscribe;
 #[cfg(test)]
 mod tests;
 pub mod tier;
@@ -54,13 +58,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
 pub use assign::{AssignmentChange, Assignments, DirectoryStatistics};
+pub use budget::{Limit, Pressure};
 pub use collection::{Collection, Waiter};
 pub use damage::Damaged;
 pub use life::{
     CollectionSettings, CompactionSettings, Deletion, EffectiveSetting, Keep, LegalHold, Retention, SettingFrom,
 };
 pub use moves::MoveReport;
-pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
+pub use options::{AppendOptions, FlushTriggers, Limits, LogOptions, SyncMode};
 pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
 pub use verify::{Missing, Status, Verified, VerifyOptions, VerifyProgress, VerifyReport};
 
@@ -92,6 +97,8 @@ pub(crate) struct Inner {
     collections: RwLock<HashMap<CollectionName, Arc<Collection>>>,
     /// How many of them live in each directory.
     placement: assign::Placement,
+    /// The remotes, and what of homes is on record.
+    homes: assign::Homes,
     /// Made since the catalog was last told.
     unintroduced: Mutex<Vec<Arc<Collection>>>,
     lives: life::Lives,
@@ -120,6 +127,10 @@ pub(crate) struct Inner {
     /// Why no collection can be known to be new, where that is so.
     uncertain: Option<recover::Uncertain>,
     appends: AtomicU64,
+    counters: figures::Counters,
+    /// When they were told to other processes, on the monotonic clock, and how many appends there were.
+    told_at_ms: AtomicU64,
+    told_appends: AtomicU64,
     /// When every collection was last looked at, on the monotonic clock.
     looked_at_ms: AtomicU64,
     /// The workers sleep long: the next append must wake them.
@@ -129,6 +140,8 @@ pub(crate) struct Inner {
     sealings: tier::Sealings,
     /// Which segments somebody has open.
     leases: tier::Leases,
+    /// Whether somebody archives it.
+    archiver: tier::Seat,
     /// Held by who moves segments between tiers: one at a time.
     tier_turn: Mutex<()>,
     compactions: compact::Compactions,
@@ -263,6 +276,12 @@ impl Log {
         Ok(())
     }
 
+    /// Whether appends have to wait, and for what.
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        self.0.budget.pressure()
+    }
+
     /// Makes everything appended so far durable, in whatever mode it was appended.
     ///
     /// # Errors
@@ -352,7 +371,7 @@ impl Inner {
             return Err(self.may_not_create(name));
         }
         self.may_be_new(name)?;
-        let (collection, is_new) = self.make_collection(name, |_| {})?;
+        let (collection, is_new) = self.make_collection(name, None, |_| {})?;
         if is_new {
             // The catalog learns of it later: the journal's table names it, so a crash before loses nothing, and no
             // append waits for the catalog (R1).
@@ -368,11 +387,13 @@ impl Inner {
         Err(Error::new(ErrorKind::Unavailable, message).with_hint("mount the directory, or `directory forget` it"))
     }
 
-    /// Puts a collection of that name among those of the log, unless there is one; whether it is new. `begin` is called before
+    /// Puts a collection of that name among those of the log, unless there is one; whether it is new. Its home is the one that is `wanted`, or
+    /// the policy's choice. `begin` is called before
     /// anybody sees it.
     fn make_collection(
         &self,
         name: &CollectionName,
+        wanted: Option<assign::SegmentsAt>,
         begin: impl FnOnce(&life::Life),
     ) -> Result<(Arc<Collection>, bool)> {
         self.refresh_figures();
@@ -382,8 +403,12 @@ impl Inner {
         }
         // Under the lock: of two new ones, the second is placed after the first counts; and who gives a directory up marks it before he
         // looks at every collection.
-        let directory = self.choose_directory(name, &[]).ok_or_else(|| self.no_directory(name))?;
-        self.placement.added(directory);
+        let chosen = match self.homes.on_record(name).or(wanted) {
+            Some(at) => self.choose_directory(name, &[]).map(|directory| (directory, at)),
+            None => self.choose_place(name),
+        };
+        let (directory, at) = chosen.ok_or_else(|| self.no_directory(name))?;
+        self.placement.added(directory, at);
         let journal = self.directories[directory].journal.clone();
         let home = Home { directory, journal, epoch: self.epoch, from: Sequence::FIRST };
         let collection = Arc::new(Collection::new(
@@ -393,6 +418,7 @@ impl Inner {
             Standing::empty(),
             self.clock.monotonic(),
         ));
+        collection.set_segments_at(at);
         begin(&collection.life);
         collections.insert(name.clone(), Arc::clone(&collection));
         Ok((collection, true))

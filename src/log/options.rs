@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::assignment::Policy;
+use crate::assignment::{Over, Policy};
 use crate::avro::codec::Codec;
 use crate::catalog::Engine;
 use crate::clock::{Clock, SystemClock};
@@ -92,6 +92,23 @@ impl Default for Limits {
     }
 }
 
+/// When collections are flushed to sinks by themselves: what reaches one of these is sealed, and what is sealed is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushTriggers {
+    /// Bytes of one collection's unsealed records.
+    pub bytes: u64,
+    /// Bytes of all collections' unsealed records: the largest are flushed, until it is half of this.
+    pub total_bytes: u64,
+    /// Age of a collection's oldest unsealed record.
+    pub age: Duration,
+}
+
+impl Default for FlushTriggers {
+    fn default() -> Self {
+        Self { bytes: 64 << 20, total_bytes: 256 << 20, age: Duration::from_secs(24 * 3600) }
+    }
+}
+
 /// Everything a log is opened with. Start from [`LogOptions::new`] and change what differs.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
@@ -113,6 +130,8 @@ pub struct LogOptions {
     pub seal_age: Duration,
     /// How a directory is chosen for a new collection.
     pub placement: Policy,
+    /// Whether remotes are chosen too (A5).
+    pub placement_over: Over,
     /// Whether appending to a new name creates the collection.
     pub auto_create: bool,
     /// Where files are.
@@ -132,6 +151,13 @@ pub struct LogOptions {
     pub background: bool,
     /// What is read from where segments are in the archive only; `None`: such records cannot be read.
     pub archive: Option<Arc<dyn super::tier::Archive>>,
+    /// The sinks that collections subscribe to, by name, unless they have a setting of their own. They are run by
+    /// [`Sinks`](crate::sink::Sinks); the log only knows for whom it keeps what.
+    pub sinks: Vec<String>,
+    /// When collections are flushed, where there are sinks.
+    pub flush: FlushTriggers,
+    /// How long an opening waits for what only the archive knows, where the catalog is an older copy or was made anew (C7). Then the log opens without.
+    pub archive_wait: Duration,
     /// How long records are kept, of collections that have no setting of their own.
     pub retention: super::life::Retention,
     /// What compaction leaves of collections that have no setting of their own.
@@ -156,6 +182,7 @@ impl LogOptions {
             cold_bytes: 1 << 20,
             seal_age: Duration::from_secs(24 * 3600),
             placement: Policy::default(),
+            placement_over: Over::default(),
             auto_create: true,
             fs: Arc::new(OsFileSystem::new()),
             clock: Arc::new(SystemClock::new()),
@@ -164,6 +191,9 @@ impl LogOptions {
             catalog: None,
             background: true,
             archive: None,
+            sinks: Vec::new(),
+            flush: FlushTriggers::default(),
+            archive_wait: Duration::from_secs(30),
             retention: super::life::Retention::default(),
             compaction: super::life::CompactionSettings::default(),
             compact_in_background: None,

@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::archive::archiver::Running;
 use crate::cli::commands::resume::Resume;
 use crate::cli::human;
-use crate::cli::input::{self, Batches, HEADER_OVERHEAD_BYTES, Input, InputOptions, InputRecord, Next};
-use crate::cli::{AppendArgs, CommandResult, Context, Exit, Failure, Progress, Stdout, Unit, logs, stores};
+use crate::cli::input::{self, Batches, HEADER_OVERHEAD_BYTES, Input, InputFormat, InputOptions, InputRecord, Next};
+use crate::cli::{AppendArgs, CommandResult, Context, Exit, Failure, Progress, Stdout, Unit, logs, sinks, stores};
 use crate::log::{AppendOptions, Log, RECORD_OVERHEAD_BYTES, Receipt};
-use crate::types::{Header, NewRecord, RecordKind, Sequence, Timestamp};
+use crate::types::{CollectionName, Header, NewRecord, RecordKind, Sequence, Timestamp};
 use crate::{Error, ErrorKind};
 
 pub(in crate::cli) fn run(context: &Context, args: &AppendArgs) -> CommandResult {
@@ -48,6 +48,20 @@ pub(in crate::cli) fn run(context: &Context, args: &AppendArgs) -> CommandResult
         }
         Err(closed) => return Err(closed),
     };
+    // Told by its line; the log itself would name only the record's id.
+    let input = match args.format {
+        InputFormat::Vectors => input.with_dimensions(vector_dimensions(&log, &args.collection)?),
+        _ => input,
+    };
+    let sinking = match sinks::beside(context, &log) {
+        Ok(sinking) => sinking,
+        // Nor for a sink: it gets what it lacks later.
+        Err(Failure::Error(_, error)) => {
+            context.say(&format!("warning: nothing is delivered to sinks meanwhile: {error}"));
+            None
+        }
+        Err(closed) => return Err(closed),
+    };
     let resume = if args.resume { Some(Resume::begin(&log, &args.collection)?) } else { None };
     let batches = Batches::start(
         input,
@@ -61,6 +75,7 @@ pub(in crate::cli) fn run(context: &Context, args: &AppendArgs) -> CommandResult
         args,
         log: &log,
         archiving,
+        sinking,
         headers,
         resume,
         acks: args.acks.then(Stdout::lock),
@@ -86,6 +101,8 @@ struct Load<'a> {
     log: &'a Log,
     /// Beside the load, where there is an archive.
     archiving: Option<Running>,
+    /// The same of sinks.
+    sinking: Option<crate::sink::delivery::Running>,
     headers: Vec<Header>,
     resume: Option<Resume>,
     acks: Option<Stdout>,
@@ -101,6 +118,13 @@ impl Load<'_> {
         let loaded = self.load(&mut batches);
         // Uploads under way are given up: who appends next, or `archive`, begins them anew.
         drop(self.archiving.take());
+        if let Some(sinking) = self.sinking.take() {
+            // What is sealed reaches the sinks, unless they fail or somebody is impatient: it is not lost either way.
+            let interrupt = self.context.interrupt.clone();
+            if let Err(error) = sinking.settle(&mut || !interrupt.is_wanted()) {
+                self.context.say(&format!("warning: not everything that is sealed was delivered to sinks: {error}"));
+            }
+        }
         let closed = self.log.close();
         let is_pipe_closed = matches!(loaded, Err(Failure::PipeClosed));
         let summarised = if is_pipe_closed { Ok(()) } else { self.summarise() };
@@ -220,6 +244,15 @@ fn explain(error: Error) -> Failure {
         return error.with_hint(hint).into();
     }
     logs::explain(error)
+}
+
+/// What the collection wants, where it is there already.
+fn vector_dimensions(log: &Log, collection: &CollectionName) -> Result<Option<usize>, Failure> {
+    match log.collection_settings(collection) {
+        Ok(settings) => Ok(settings.vector_dimensions.map(|wanted| wanted as usize)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(logs::explain(error)),
+    }
 }
 
 /// As the log counts them against their limit.

@@ -10,23 +10,38 @@ use crate::cli::human::{self, Align, Table};
 use crate::cli::{CommandResult, Context, Exit, Stdout, logs, stores};
 use crate::log::assign::DirectoryStatistics;
 use crate::log::compact::LastCompaction;
+use crate::log::directories::HomeInfo;
+use crate::log::figures::{AppendFigures, Told};
 use crate::log::read::{JournalInfo, JournalUse};
 use crate::log::recover::COMPONENT;
+use crate::log::tier::Due;
 use crate::log::verify::Status;
 use crate::objects::{Abilities, RequestKind, Usage};
+use crate::sink::{SinkStatus, ToldSinks};
 use crate::types::Timestamp;
+
+/// So many local copies that cannot go are told.
+const KEPT_TOLD: usize = 5;
 
 pub(in crate::cli) fn run(context: &Context) -> CommandResult {
     let log = logs::open_read_only(context)?;
     let status = log.status().map_err(logs::explain)?;
     let statistics = log.directories_statistics().map_err(logs::explain)?;
     let settings = context.config.settings();
+    let homes = log.homes().map_err(logs::explain)?;
     let compaction = Compaction {
         last: log.last_compaction().map_err(logs::explain)?,
         clock: log.clock_problem(context.clock.now(), false).map_err(logs::explain)?,
     };
     let archive = ArchiveOverview::of(&**log.catalog(), &stores::prices(settings)).map_err(logs::explain)?;
     let archive = (!archive.stores.is_empty() || settings.archive.url.is_some()).then_some(archive);
+    let appends = log.told_append_figures();
+    let sinks = if log.sinks().is_empty() { None } else { ToldSinks::of(&log) };
+    let rules = stores::evict_rules(settings);
+    let due = match &archive {
+        Some(_) if !rules.is_never() => Some(log.evict_due(&rules, true, &mut || true).map_err(logs::explain)?),
+        _ => None,
+    };
     let mut stdout = Stdout::lock();
     if context.json {
         let mut object = serde_json::to_value(&status).expect("a status is plain text and numbers");
@@ -36,11 +51,18 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
             directory["collections"] = collections.into();
             directory["bytes"] = bytes.into();
         }
+        object["appends"] = serde_json::to_value(&appends).expect("plain text and numbers");
+        object["sinks"] = serde_json::to_value(&sinks).expect("plain text and numbers");
+        object["homes"] = serde_json::to_value(&homes).expect("plain text and numbers");
         object["compaction"] = serde_json::to_value(&compaction).expect("plain text and numbers");
         object["archive"] = serde_json::to_value(&archive).expect("plain text and numbers");
+        if let Some(due) = &due {
+            object["archive"]["evict"] = serde_json::to_value(due).expect("plain text and numbers");
+        }
         stdout.line(&object.to_string())?;
     } else {
-        stdout.write(render(&status, &statistics, (archive.as_ref(), &compaction), context.clock.now()).as_bytes())?;
+        let (live, archive) = (Live { appends, sinks }, (archive.as_ref(), due.as_ref(), &compaction));
+        stdout.write(render(&status, (&statistics, &homes), archive, &live, context.clock.now()).as_bytes())?;
     }
     stdout.flush()?;
     Ok(Exit::Ok)
@@ -86,8 +108,9 @@ fn held_there(held: &DirectoryStatistics) -> (u64, u64) {
 
 fn render(
     status: &Status,
-    statistics: &[DirectoryStatistics],
-    (archive, compaction): (Option<&ArchiveOverview>, &Compaction),
+    (statistics, homes): (&[DirectoryStatistics], &[HomeInfo]),
+    (archive, due, compaction): (Option<&ArchiveOverview>, Option<&Due>, &Compaction),
+    live: &Live,
     now: Timestamp,
 ) -> String {
     let segments: Vec<String> =
@@ -101,14 +124,22 @@ fn render(
         .text("segments", if segments.is_empty() { "0".to_owned() } else { segments.join(", ") })
         .text("unsealed", unsealed(status));
     let mut text = facts.lines();
-    text.push_str(&directories(status, statistics));
-    text.push_str(&archive.map_or_else(String::new, |archive| archived(archive, now)));
+    text.push_str(&directories(status, statistics, homes));
+    text.push_str(&archive.map_or_else(String::new, |archive| archived(archive, due, now)));
     text.push_str(&compaction.shown());
+    text.push_str(&live.lines(now));
     text.push_str(&journals(&status.journals));
     text.push_str(&tails(status.unproven_tail_bytes, status.dropped_tail_bytes));
     let mut attention = attention(status);
     attention.extend(archive.into_iter().flat_map(archive_attention));
+    attention.extend(live.attention());
     attention.extend(compaction.attention());
+    attention.extend(
+        due.into_iter()
+            .flat_map(|due| &due.evicted.kept)
+            .take(KEPT_TOLD)
+            .map(|kept| format!("{}: its local copy is due to go and stays: {}", kept.segment, kept.reason)),
+    );
     if attention.is_empty() {
         text.push_str("\nnothing needs attention\n");
     } else {
@@ -116,6 +147,59 @@ fn render(
         attention.iter().for_each(|line| text.push_str(&human::item(1, line)));
     }
     text
+}
+
+/// What the process that writes, or wrote last, told of itself.
+struct Live {
+    appends: Option<Told<AppendFigures>>,
+    sinks: Option<Told<ToldSinks>>,
+}
+
+impl Live {
+    fn lines(&self, now: Timestamp) -> String {
+        let ago = |at: Timestamp| {
+            let span = Duration::from_micros(u64::try_from(now.micros().saturating_sub(at.micros())).unwrap_or(0));
+            format!("{} ago", human::span(span))
+        };
+        let mut facts = Facts::default();
+        if let Some(told) = &self.appends {
+            let Told { figures: AppendFigures { total, disk, slowed, held, refused, .. }, .. } = told;
+            let micros = |micros: u64| human::span(Duration::from_micros(micros));
+            let half = format!("half in {} (disk {})", micros(total.p50_us), micros(disk.p50_us));
+            let most = format!("99% in {} (disk {})", micros(total.p99_us), micros(disk.p99_us));
+            let count = human::plural(total.count, "append");
+            facts = facts.text("appends", format!("{count}, {half}, {most}, told {}", ago(told.at)));
+            if slowed + held + refused > 0 {
+                let [slowed, held, refused] = [*slowed, *held, *refused].map(human::count);
+                facts = facts.text("waited", format!("{slowed} slowed, {held} held, {refused} refused"));
+            }
+        }
+        if let Some(told) = &self.sinks {
+            for sink in &told.figures.sinks {
+                let records = human::plural(sink.records, "record");
+                let attempts = human::plural(sink.attempts, "attempt");
+                let rate = sink.success_rate.map_or_else(String::new, |rate| format!(", {:.1}% good", rate * 100.0));
+                let waiting = human::plural(sink.waiting_collections, "collection");
+                let text =
+                    format!("{}: {records}, {attempts}{rate}, {waiting} waiting, told {}", sink.sink, ago(told.at));
+                facts = facts.text("sink", text);
+            }
+        }
+        let lines = facts.lines();
+        if lines.is_empty() { lines } else { format!("\n{lines}") }
+    }
+
+    fn attention(&self) -> Vec<String> {
+        let failing = self.sinks.iter().flat_map(|told| &told.figures.sinks);
+        let failing = failing.filter(|sink| sink.failing_collections > 0);
+        let line = |sink: &SinkStatus| {
+            let last = sink.last_failure.as_ref()?;
+            let collections = human::plural(sink.failing_collections, "collection");
+            let times = human::plural(u64::from(last.times), "time");
+            Some(format!("the sink {} fails for {collections}; {} {times}: {}", sink.sink, last.collection, last.error))
+        };
+        failing.filter_map(line).collect()
+    }
 }
 
 /// What keeps the catalog, and how far its mirror has come.
@@ -135,7 +219,7 @@ fn unsealed(status: &Status) -> String {
     format!("{}, {used} of {limit}", human::plural(status.unsealed_records, "record"))
 }
 
-fn directories(status: &Status, statistics: &[DirectoryStatistics]) -> String {
+fn directories(status: &Status, statistics: &[DirectoryStatistics], homes: &[HomeInfo]) -> String {
     let mut table = Table::new(&[
         ("directory", Align::Left),
         ("id", Align::Left),
@@ -157,11 +241,21 @@ fn directories(status: &Status, statistics: &[DirectoryStatistics]) -> String {
             free,
         ]);
     }
+    for home in homes {
+        table.row([
+            home.url.clone(),
+            home.id.clone(),
+            if home.drained { "remote, drained" } else { "remote" }.to_owned(),
+            human::count(home.collections),
+            human::size(home.bytes),
+            "-".to_owned(),
+        ]);
+    }
     format!("\n{}", table.render())
 }
 
 /// What waits, what is kept, and what the stores were asked for.
-fn archived(archive: &ArchiveOverview, now: Timestamp) -> String {
+fn archived(archive: &ArchiveOverview, due: Option<&Due>, now: Timestamp) -> String {
     let amount = |segments: u64, bytes: u64| format!("{}, {}", human::plural(segments, "segment"), human::size(bytes));
     let mut waiting = amount(archive.waiting_segments, archive.waiting_bytes);
     if let Some(since) = archive.waiting_since {
@@ -171,6 +265,14 @@ fn archived(archive: &ArchiveOverview, now: Timestamp) -> String {
     let mut facts = Facts::default()
         .text("archived", amount(archive.archived_segments, archive.archived_bytes))
         .text("waiting", waiting);
+    if archive.evicted_segments > 0 {
+        facts = facts.text("evicted", amount(archive.evicted_segments, archive.evicted_bytes));
+    }
+    if let Some(due) = due {
+        let kept = due.evicted.kept.len() as u64;
+        let stays = if kept > 0 { format!("; {} due, too, and cannot", human::count(kept)) } else { String::new() };
+        facts = facts.text("to evict", amount(due.evicted.segments, due.evicted.bytes) + &stays);
+    }
     if archive.purging_segments > 0 {
         facts = facts.text("purging", human::plural(archive.purging_segments, "segment"));
     }

@@ -4,7 +4,7 @@ use super::facts::state_of;
 use super::judge::Verdict;
 use super::report::Left;
 use super::{CollectionCompacted, Halt, Work, chain};
-use crate::catalog::{CursorRow, SegmentKey, SegmentRow, SegmentStatus};
+use crate::catalog::{SegmentKey, SegmentRow, SegmentStatus};
 use crate::compaction::{Candidate, Moment, groups};
 use crate::error::{ErrorKind, Result};
 use crate::log::tier::Kept;
@@ -57,7 +57,7 @@ impl Work<'_> {
         let mut done = CollectionCompacted::new(name.clone());
         let mut alone = Left::default();
         let settings = self.log.stored_settings(&name)?;
-        let cursors = self.log.catalog.cursors(&name)?;
+        let cursors = self.log.delivered(&name)?;
         let floor = self.log.collection(&name)?.state().floor;
         let policy = settings.compaction.or(self.log.options.compaction).policy();
         let missing_first = self.log.catalog.losses(Some(&name))?.iter().map(|loss| loss.first).min();
@@ -189,7 +189,7 @@ impl Work<'_> {
         &self,
         row: &SegmentRow,
         settings: &CollectionSettings,
-        cursors: &[CursorRow],
+        cursors: &[(String, Sequence)],
         floor: Sequence,
     ) -> Option<String> {
         let SegmentKey { first, last, .. } = row.key;
@@ -208,7 +208,7 @@ impl Work<'_> {
         if let Some(held) = settings.held(first, last) {
             return Some(held);
         }
-        if let Some(CursorRow { sink, sequence, .. }) = cursors.iter().find(|cursor| cursor.sequence < last) {
+        if let Some((sink, sequence)) = cursors.iter().find(|(_, sequence)| *sequence < last) {
             return Some(format!("a sink does not have it yet: sink=`{sink}`, cursor=`{sequence}`"));
         }
         let journaled = self.journaled.as_ref().and_then(|known| known.get(&row.key.collection));

@@ -129,8 +129,8 @@ impl Work<'_> {
                     return Ok(Some(format!("it was moved meanwhile: segment=`{}`", row.key)));
                 }
             }
-            let behind = log.catalog.cursors(&row.key.collection)?.into_iter().find(|cursor| cursor.sequence < last);
-            Ok(behind.map(|cursor| format!("a sink does not have it yet: sink=`{}`", cursor.sink)))
+            let behind = log.delivered(&row.key.collection)?.into_iter().find(|(_, sequence)| *sequence < last);
+            Ok(behind.map(|(sink, _)| format!("a sink does not have it yet: sink=`{sink}`")))
         };
         let refuse = |why: String| {
             remove_unwanted(log, path);

@@ -207,7 +207,7 @@ impl Inner {
     fn mark_deleted(&self, collection: &Collection, cut: Sequence, now: Timestamp, rows: &[SegmentRow]) -> Result<()> {
         let name = collection.name();
         let known = self.catalog.collection(name)?;
-        let mut mutations = self.introduce(collection);
+        let mut mutations = self.introduce(collection)?;
         if known.as_ref().map_or(Sequence::FIRST, |row| row.floor) < cut {
             mutations.push(Mutation::RaiseFloor { collection: name.clone(), sequence: cut });
         }

@@ -4,7 +4,7 @@
 //! know them. The catalog is the truth; these follow it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub(in crate::log) struct Life {
     seal_bytes: AtomicU64,
     /// Zero for the log's.
     seal_age_ms: AtomicU64,
+    /// Zero for any.
+    vector_dimensions: AtomicU32,
     /// Changed under the collection's lock only.
     presence: AtomicU8,
     deleted_at: AtomicI64,
@@ -99,6 +101,11 @@ impl Life {
         Some(self.seal_age_ms.load(Ordering::Relaxed)).filter(|age| *age > 0).map(Duration::from_millis)
     }
 
+    /// How many dimensions its vectors must have.
+    pub fn vector_dimensions(&self) -> Option<usize> {
+        Some(self.vector_dimensions.load(Ordering::Relaxed)).filter(|wanted| *wanted > 0).map(|wanted| wanted as usize)
+    }
+
     /// Its own durability, if it has one.
     fn sync(&self) -> Result<Option<SyncMode>, ()> {
         match self.sync.load(Ordering::Relaxed) {
@@ -118,6 +125,7 @@ impl Life {
         self.sync.store(sync, Ordering::Relaxed);
         self.seal_bytes.store(settings.seal_bytes.unwrap_or(0), Ordering::Relaxed);
         self.seal_age_ms.store(age, Ordering::Relaxed);
+        self.vector_dimensions.store(settings.vector_dimensions.unwrap_or(0), Ordering::Relaxed);
     }
 }
 
@@ -210,6 +218,18 @@ impl Inner {
         collection.life.seal_bytes().unwrap_or(self.options.limits.segment_bytes)
     }
 
+    /// Bytes of unsealed records at which a collection is sealed by itself: sooner where sinks wait for them.
+    pub(in crate::log) fn seal_at_bytes(&self, collection: &Collection) -> u64 {
+        let most = self.segment_bytes(collection);
+        if self.options.sinks.is_empty() { most } else { most.min(self.options.flush.bytes) }
+    }
+
+    /// Age of the oldest unsealed record at which a collection is sealed by itself.
+    pub(in crate::log) fn seal_at_age(&self, collection: &Collection) -> Duration {
+        let most = collection.life.seal_age().unwrap_or(self.options.seal_age);
+        if self.options.sinks.is_empty() { most } else { most.min(self.options.flush.age) }
+    }
+
     /// The durability of an append that asks for none itself.
     pub(in crate::log) fn sync_mode_of(&self, collection: &Collection) -> Result<SyncMode> {
         match collection.life.sync() {
@@ -280,7 +300,7 @@ impl Inner {
         if collection.life.is_hidden() {
             return Ok(());
         }
-        let mut mutations = self.introduce(collection);
+        let mut mutations = self.introduce(collection)?;
         if let Some(row) = self.catalog.collection(collection.name())? {
             let stored = Stored::read(&row.settings);
             if stored.deleted.is_some() {

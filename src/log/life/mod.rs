@@ -35,7 +35,7 @@ pub(super) use live::{Life, Lives, load};
 pub use retention::{Keep, LegalHold, Retention};
 pub use settings::{COLLECTION_KEYS, CollectionSettings};
 
-use self::settings::{SEAL_AGE, SEAL_BYTES, SYNC, Stored};
+use self::settings::{DIMENSIONS, SEAL_AGE, SEAL_BYTES, SINKS, SYNC, Stored, show_sinks};
 use super::append::read_only;
 use super::options::SyncMode;
 use super::{Collection, CollectionInfo, Inner, Log};
@@ -85,6 +85,22 @@ impl Log {
     /// `Conflict` where it is there; `Invalid` for settings beyond their limits, or a log that was opened to read only; what the
     /// catalog or the disk said. After an error from the disk the collection may be there, without its folder.
     pub fn create_collection(&self, name: &CollectionName, settings: &CollectionSettings) -> Result<()> {
+        self.create(name, settings, None)
+    }
+
+    /// As [`create_collection`](Self::create_collection), with a home that is given instead of one that is chosen: the id of a remote, or of a
+    /// local directory, which means that its segments stay where they are sealed.
+    ///
+    /// # Errors
+    /// As there; `NotFound` for an unknown directory.
+    pub fn create_collection_at(&self, name: &CollectionName, settings: &CollectionSettings, home: &str) -> Result<()> {
+        let home = self.find_home(home)?;
+        self.create(name, settings, Some(&home))?;
+        // One that was deleted, or is on record, had another.
+        self.assign_home(name, &home)
+    }
+
+    fn create(&self, name: &CollectionName, settings: &CollectionSettings, home: Option<&str>) -> Result<()> {
         let log = &self.0;
         log.may_change()?;
         settings.check()?;
@@ -101,7 +117,8 @@ impl Log {
             Some(deleted) => deleted,
             None => {
                 log.may_be_new(name)?;
-                let (collection, is_new) = log.make_collection(name, Life::set_unmade)?;
+                let (collection, is_new) =
+                    log.make_collection(name, home.map(|home| log.segments_at_id(home)), Life::set_unmade)?;
                 if !is_new && !collection.life.is_hidden() {
                     let message = format!("the collection was made meanwhile by an append: collection=`{name}`");
                     return Err(Error::new(ErrorKind::Conflict, message));
@@ -115,7 +132,7 @@ impl Log {
             return Err(Error::new(ErrorKind::Unavailable, why));
         }
         let mut mutations = vec![Mutation::PutCollection { name: name.clone(), settings: text }];
-        mutations.extend(log.introduce(&collection));
+        mutations.extend(log.introduce(&collection)?);
         log.apply(&mutations, "created")?;
         collection.catalogued.store(true, Ordering::Release);
         log.put_in_force(&collection, settings);
@@ -154,10 +171,12 @@ impl Log {
             setting(SYNC, own.sync.map(|mode| mode.to_string()), log.sync_mode().to_string()),
             setting(SEAL_BYTES, own.seal_bytes.map(bytes), bytes(log.options.limits.segment_bytes)),
             setting(SEAL_AGE, own.seal_age.map(show_duration), show_duration(log.options.seal_age)),
+            setting(SINKS, own.sinks.as_deref().map(show_sinks), show_sinks(&log.options.sinks)),
         ];
         let texts = own.retention.texts().into_iter().zip(log.options.retention.texts());
         settings
             .extend(texts.map(|((key, own), (_, log))| setting(key, own, log.unwrap_or_else(|| "none".to_owned()))));
+        settings.push(setting(DIMENSIONS, own.vector_dimensions.map(|wanted| wanted.to_string()), "any".to_owned()));
         let texts = own.compaction.texts().into_iter().zip(log.options.compaction.texts());
         settings.extend(texts.map(|((key, own), (_, log))| {
             setting(key, own, log.unwrap_or_else(|| CompactionSettings::default_text(key)))
@@ -214,7 +233,7 @@ impl Log {
         if is_synced {
             self.sync()?;
         }
-        let mut mutations = log.introduce(&collection);
+        let mut mutations = log.introduce(&collection)?;
         let text = Stored { settings: settings.clone(), deleted: None }.text();
         mutations.push(Mutation::PutCollection { name: name.clone(), settings: text });
         log.apply(&mutations, reason)?;
@@ -253,6 +272,7 @@ impl Inner {
     fn stored(&self, name: &CollectionName) -> Result<Stored> {
         Ok(self.catalog.collection(name)?.map(|row| Stored::read(&row.settings)).unwrap_or_default())
     }
+
     /// Settings that the catalog has already.
     fn put_in_force(&self, collection: &Collection, settings: &CollectionSettings) {
         if settings.sync == Some(SyncMode::Periodic) {

@@ -13,18 +13,37 @@ use super::retention::{AGE, BYTES, HOLDS, LegalHold, RECORDS, Retention};
 use crate::config::{ByteSize, nearest, parse_duration, show_duration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Timestamp;
+use crate::vector::DIMENSIONS_MAX;
 
 /// Which settings a collection may have.
-pub const COLLECTION_KEYS: [&str; 10] =
-    [SYNC, SEAL_BYTES, SEAL_AGE, AGE, BYTES, RECORDS, KEEP_VERSIONS, TTL, TOMBSTONE_GRACE, TARGET_BYTES];
+pub const COLLECTION_KEYS: [&str; 12] = [
+    SYNC,
+    SEAL_BYTES,
+    SEAL_AGE,
+    SINKS,
+    AGE,
+    BYTES,
+    RECORDS,
+    DIMENSIONS,
+    KEEP_VERSIONS,
+    TTL,
+    TOMBSTONE_GRACE,
+    TARGET_BYTES,
+];
 
 pub(super) const SYNC: &str = "sync";
 pub(super) const SEAL_BYTES: &str = "seal.bytes";
 pub(super) const SEAL_AGE: &str = "seal.age";
+pub(super) const DIMENSIONS: &str = "vector.dimensions";
+pub(super) const SINKS: &str = "sinks";
 /// The mark of a deleted collection, and since when. It stands for what is below the floor: a record at or behind it makes the
 /// collection live again, whether the mark is still there or not.
 const DELETED: &str = "deleted";
 
+/// No sink at all.
+const NO_SINKS: &str = "none";
+/// The longest name of a sink.
+pub(in crate::log) const SINK_BYTES_MAX: usize = 64;
 const SEAL_BYTES_MIN: u64 = 64 << 10;
 const SEAL_BYTES_MAX: u64 = 4 << 30;
 const SEAL_AGE_MIN: Duration = Duration::from_secs(1);
@@ -49,8 +68,12 @@ pub struct CollectionSettings {
     pub seal_bytes: Option<u64>,
     /// Records older than this are sealed (`seal.age`).
     pub seal_age: Option<Duration>,
+    /// The sinks that it subscribes to (`sinks`): those that are named, separated by commas, or `none`.
+    pub sinks: Option<Vec<String>>,
     /// What of it may be purged (`retention.age`, `retention.bytes`, `retention.records`).
     pub retention: Retention,
+    /// How many dimensions its vectors must have (`vector.dimensions`); others are refused.
+    pub vector_dimensions: Option<u32>,
     /// What compaction leaves of it (`compact.keep_versions`, `compact.ttl`, `compact.tombstone_grace`, `compact.target_bytes`).
     pub compaction: CompactionSettings,
     /// What must not be purged nor deleted; see [`Log::set_hold`](crate::Log::set_hold).
@@ -77,7 +100,17 @@ impl From<Map<String, Value>> for CollectionSettings {
                     settings.seal_age = age.filter(|age| check_age(*age).is_ok());
                     settings.seal_age.is_some()
                 }
+                SINKS => {
+                    let sinks: Option<Vec<String>> = serde_json::from_value(value.clone()).ok();
+                    settings.sinks = sinks.filter(|sinks| sinks.iter().all(|sink| check_sink(sink).is_ok()));
+                    settings.sinks.is_some()
+                }
                 AGE | BYTES | RECORDS => settings.retention.take(&key, &value),
+                DIMENSIONS => {
+                    let dimensions = value.as_u64().and_then(|number| u32::try_from(number).ok());
+                    settings.vector_dimensions = dimensions.filter(|number| check_dimensions(*number).is_ok());
+                    settings.vector_dimensions.is_some()
+                }
                 key if compaction::KEYS.contains(&key) => settings.compaction.take(key, &value),
                 HOLDS => {
                     let holds = serde_json::from_value(value.clone()).ok();
@@ -104,6 +137,8 @@ impl From<CollectionSettings> for Map<String, Value> {
             (SYNC, settings.sync.map(|mode| mode.to_string().into())),
             (SEAL_BYTES, settings.seal_bytes.map(Value::from)),
             (SEAL_AGE, settings.seal_age.map(|age| show_duration(age).into())),
+            (DIMENSIONS, settings.vector_dimensions.map(Value::from)),
+            (SINKS, settings.sinks.map(Value::from)),
         ];
         for (key, value) in known.into_iter().chain(settings.retention.values()).chain(settings.compaction.values()) {
             if let Some(value) = value {
@@ -154,7 +189,15 @@ impl CollectionSettings {
                 };
                 self.seal_bytes = given.map(read).transpose().map_err(wrong)?;
             }
+            SINKS => self.sinks = given.map(parse_sinks).transpose().map_err(wrong)?,
             AGE | BYTES | RECORDS => drop(self.retention.set(key, given).map_err(wrong)?),
+            DIMENSIONS => {
+                let read = |text: &str| {
+                    let number = text.parse().map_err(|_| "a whole number is wanted".to_owned())?;
+                    check_dimensions(number).map(|()| number)
+                };
+                self.vector_dimensions = given.map(read).transpose().map_err(wrong)?;
+            }
             key if compaction::KEYS.contains(&key) => self.compaction.set(key, given).map_err(wrong)?,
             _ => {
                 let read = |text: &str| {
@@ -172,9 +215,11 @@ impl CollectionSettings {
         let wrong = |key: &str, why: String| {
             Err(Error::new(ErrorKind::Invalid, format!("invalid setting of a collection: key=`{key}`; {why}")))
         };
-        match (self.seal_bytes.map(check_bytes), self.seal_age.map(check_age)) {
-            (Some(Err(why)), _) => wrong(SEAL_BYTES, why),
-            (_, Some(Err(why))) => wrong(SEAL_AGE, why),
+        let dimensions = self.vector_dimensions.map(check_dimensions);
+        match (self.seal_bytes.map(check_bytes), self.seal_age.map(check_age), dimensions) {
+            (Some(Err(why)), ..) => wrong(SEAL_BYTES, why),
+            (_, Some(Err(why)), _) => wrong(SEAL_AGE, why),
+            (.., Some(Err(why))) => wrong(DIMENSIONS, why),
             _ => Ok(()),
         }
     }
@@ -190,6 +235,41 @@ fn check_bytes(bytes: u64) -> std::result::Result<(), String> {
         return Ok(());
     }
     Err(format!("it must be from {} to {}", ByteSize(SEAL_BYTES_MIN), ByteSize(SEAL_BYTES_MAX)))
+}
+
+fn check_dimensions(dimensions: u32) -> std::result::Result<(), String> {
+    if (1..=DIMENSIONS_MAX).contains(&(dimensions as usize)) {
+        return Ok(());
+    }
+    Err(format!("it must be from 1 to {DIMENSIONS_MAX}"))
+}
+
+/// Names separated by commas, or `none`, without doubles.
+fn parse_sinks(text: &str) -> std::result::Result<Vec<String>, String> {
+    if text == NO_SINKS {
+        return Ok(Vec::new());
+    }
+    let mut sinks = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        check_sink(name)?;
+        if !sinks.iter().any(|sink| sink == name) {
+            sinks.push(name.to_owned());
+        }
+    }
+    Ok(sinks)
+}
+
+/// As [`parse_sinks`] reads it.
+pub(super) fn show_sinks(sinks: &[String]) -> String {
+    if sinks.is_empty() { NO_SINKS.to_owned() } else { sinks.join(",") }
+}
+
+fn check_sink(name: &str) -> std::result::Result<(), String> {
+    let is_fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !name.is_empty() && name.len() <= SINK_BYTES_MAX && name.bytes().all(is_fine) && name != NO_SINKS {
+        return Ok(());
+    }
+    Err(format!("names of sinks separated by commas are wanted, or `{NO_SINKS}`"))
 }
 
 fn check_age(age: Duration) -> std::result::Result<(), String> {
@@ -313,14 +393,17 @@ mod tests {
             hint("seal.byte", "1MiB"),
             ("unknown setting of a collection: key=`seal.byte`".to_owned(), "did you mean `seal.bytes`?".to_owned())
         );
-        let all = "a collection has the settings sync, seal.bytes, seal.age, retention.age, retention.bytes, retention.records, \
-                   compact.keep_versions, compact.ttl, compact.tombstone_grace, compact.target_bytes";
+        let all = "a collection has the settings sync, seal.bytes, seal.age, sinks, retention.age, retention.bytes, retention.records, \
+                    vector.dimensions, compact.keep_versions, compact.ttl, compact.tombstone_grace, compact.target_bytes";
         assert_eq!((hint("deleted", "now").1.as_str(), hint("holds", "[]").1.as_str()), (all, all));
         for (key, text, why) in [
             (SYNC, "sometimes", "one of always, per-batch, periodic, never is wanted"),
             (SEAL_BYTES, "1", "it must be from 64KiB to 4GiB"),
             (SEAL_BYTES, "many", "a size is a whole number and a unit"),
             (SEAL_AGE, "1ms", "it must be from 1s to 365d"),
+            (DIMENSIONS, "0", "it must be from 1 to 65536"),
+            (DIMENSIONS, "65537", "it must be from 1 to 65536"),
+            (DIMENSIONS, "many", "a whole number is wanted"),
             (SEAL_AGE, "90", "a span of time is whole numbers with units"),
             (AGE, "1ms", "it must be from 1s to 36500d, or `none`"),
             (AGE, "7y", "or `none`"),

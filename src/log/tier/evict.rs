@@ -62,13 +62,12 @@ pub struct Evicted {
 
 /// What sinks have, asked once for each collection.
 #[derive(Default)]
-struct Cursors(HashMap<CollectionName, Vec<(String, Sequence)>>);
+pub(super) struct Cursors(HashMap<CollectionName, Vec<(String, Sequence)>>);
 
 impl Cursors {
     fn behind(&mut self, log: &Inner, key: &SegmentKey) -> Result<Option<String>> {
         if !self.0.contains_key(&key.collection) {
-            let cursors = log.catalog.cursors(&key.collection)?;
-            let cursors = cursors.into_iter().map(|cursor| (cursor.sink, cursor.sequence)).collect();
+            let cursors = log.delivered(&key.collection)?;
             self.0.insert(key.collection.clone(), cursors);
         }
         let behind = self.0[&key.collection].iter().find(|(_, sequence)| *sequence < key.last);
@@ -146,7 +145,7 @@ impl Log {
 
 impl Inner {
     /// What keeps a segment's local copy here.
-    fn pinned(&self, row: &SegmentRow, cursors: &mut Cursors) -> Result<Option<String>> {
+    pub(super) fn pinned(&self, row: &SegmentRow, cursors: &mut Cursors) -> Result<Option<String>> {
         match self.leases.readers(&row.key) {
             0 => {}
             readers => return Ok(Some(format!("somebody reads it: readers=`{readers}`"))),
@@ -158,7 +157,7 @@ impl Inner {
     }
 
     /// Why the archive is no reason to let the local copy go.
-    fn not_in_archive(&self, row: &SegmentRow) -> Result<Option<String>> {
+    pub(super) fn not_in_archive(&self, row: &SegmentRow) -> Result<Option<String>> {
         let Some(archive) = &self.options.archive else { return Err(super::no_archive()) };
         match archive.has(row) {
             Ok(true) => Ok(None),
@@ -175,7 +174,7 @@ impl Inner {
     }
 
     /// Steps 2 to 4; why the segment stayed, where it did.
-    fn evict_one(&self, row: &SegmentRow, left: &mut Vec<Kept>) -> Result<Option<String>> {
+    pub(super) fn evict_one(&self, row: &SegmentRow, left: &mut Vec<Kept>) -> Result<Option<String>> {
         let Some(directory) = self.directories.iter().find(|directory| directory.id == row.directory) else {
             return Ok(Some(format!("its directory is none of the log's: directory=`{}`", row.directory)));
         };

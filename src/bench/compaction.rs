@@ -14,7 +14,7 @@ use crate::log::{AppendOptions, CompactionSettings, Keep, Log};
 use crate::types::{CollectionName, NewRecord};
 
 const WRITERS: usize = 16;
-const ROUNDS: usize = 3;
+pub(super) const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(4);
 /// The limit that `compact.bytes_per_second` has where nobody sets it.
 const BYTES_PER_SECOND: u64 = 16 << 20;
@@ -127,7 +127,7 @@ fn fill(log: &Log, collection: &CollectionName) -> Result<()> {
 }
 
 /// One round: each writer appends to a collection of its own, each append durable.
-fn append(bench: &Bench, log: &Log, latencies: &mut Latencies) -> Result<()> {
+pub(super) fn append(bench: &Bench, log: &Log, latencies: &mut Latencies) -> Result<()> {
     let end = bench.clock.monotonic() + ROUND;
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)

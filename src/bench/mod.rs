@@ -4,7 +4,7 @@
 //! the ratio holds on a noisy machine too. Nothing is asserted: who runs it reads the ratios.
 //!
 //! - [`raw`]: the limit
-//! - `appending`, `reopening`, `memory`, `catalog`, `directories`, `archive`, `archive_memory`, `compaction`: what is measured
+//! - `appending`, `reopening`, `memory`, `catalog`, `directories`, `archive`, `archive_memory`, `compaction`, `flushing`: what is measured
 //! - [`measure`]: medians and quantiles
 
 mod appending;
@@ -13,6 +13,8 @@ mod archive_memory;
 mod catalog;
 mod compaction;
 mod directories;
+#[cfg(feature = "store")]
+mod flushing;
 pub mod measure;
 mod memory;
 pub mod raw;
@@ -107,8 +109,11 @@ pub struct Scenario {
     run: fn(&Bench) -> Result<Vec<Figure>>,
 }
 
+/// How many scenarios there are.
+const COUNT: usize = 11 + cfg!(feature = "store") as usize;
+
 /// Every scenario, in the order in which they run.
-pub const SCENARIOS: [Scenario; 11] = [
+pub const SCENARIOS: [Scenario; COUNT] = [
     Scenario {
         name: "one-writer",
         help: "one writer, one 256-byte record per durable append: latency",
@@ -163,6 +168,12 @@ pub const SCENARIOS: [Scenario; 11] = [
         name: "compaction",
         help: "16 writers, each append durable, while 384 MiB of old versions are compacted at 16 MiB/s, beside appending alone",
         run: compaction::run,
+    },
+    #[cfg(feature = "store")]
+    Scenario {
+        name: "flush",
+        help: "384 MiB of vectors go to the columnar store, with and without 16 writers beside, each append durable",
+        run: flushing::run,
     },
 ];
 
@@ -289,7 +300,7 @@ pub fn memory_peak(fs: &dyn FileSystem, process: u32) -> Option<u64> {
 /// # Errors
 /// `Invalid` for a name that there is not.
 pub fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
-    static ALL: [Scenario; 11] = SCENARIOS;
+    static ALL: [Scenario; COUNT] = SCENARIOS;
     static PARTS_OF_ALL: [Scenario; 3] = PARTS;
     if names.is_empty() {
         return Ok(ALL.iter().collect());

@@ -75,8 +75,10 @@ pub struct Budget {
     waiting: AtomicU64,
     queue: Mutex<Waiting>,
     freed: Condvar,
-    /// From this many unsealed bytes on, a collection is sealed, or looked at whether it is.
+    /// From this many unsealed bytes on, a collection is sealed.
     segment_bytes: u64,
+    /// The same of one that has a size of its own: sinks wait for no more.
+    seal_most: u64,
     /// Some collection may have so many.
     large: AtomicBool,
 }
@@ -92,7 +94,7 @@ struct Waiting {
 impl Budget {
     /// Nothing used yet.
     #[must_use]
-    pub fn new(memtable_max: u64, unsealed_max: u64, segment_bytes: u64) -> Self {
+    pub fn new(memtable_max: u64, unsealed_max: u64, segment_bytes: u64, seal_most: u64) -> Self {
         Self {
             memtable_max,
             unsealed_max,
@@ -102,6 +104,7 @@ impl Budget {
             queue: Mutex::default(),
             freed: Condvar::new(),
             segment_bytes,
+            seal_most,
             // Whoever opened the log may have found some.
             large: AtomicBool::new(true),
         }
@@ -212,7 +215,7 @@ impl Budget {
 
     /// A collection has so many unsealed bytes now, and is sealed at `own`, where it has a size of its own.
     pub fn note_unsealed(&self, bytes: u64, own: Option<u64>) {
-        if bytes >= own.unwrap_or(u64::MAX).min(self.segment_bytes) {
+        if bytes >= own.unwrap_or(self.segment_bytes).min(self.seal_most) {
             self.note_large();
         }
     }

@@ -265,8 +265,8 @@ fn build(
     examination: Examination,
 ) -> Result<Inner> {
     let limits = options.limits;
-    let seal_at = if options.sinks.is_empty() { u64::MAX } else { options.flush.bytes }.min(limits.segment_bytes);
-    let budget = Arc::new(Budget::new(limits.memtable_bytes, limits.unsealed_bytes, seal_at));
+    let seal_most = if options.sinks.is_empty() { u64::MAX } else { options.flush.bytes };
+    let budget = Arc::new(Budget::new(limits.memtable_bytes, limits.unsealed_bytes, limits.segment_bytes, seal_most));
     let change_number = Arc::new(AtomicU64::new(opened.catalog.change_number()?.0));
     let companion =
         (!writable).then(|| Companion::of(&examination.journals, places.ids.iter().map(|(_, path)| path.clone())));

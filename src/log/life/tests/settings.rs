@@ -206,7 +206,8 @@ fn what_this_program_does_not_know_is_kept_and_shown() {
     log.close().unwrap();
     let log = machine.open();
     assert_eq!(log.append(&name("c"), put("x")).unwrap_err().kind(), ErrorKind::Unsupported);
-    assert_eq!(log.effective_settings(&name("c")).unwrap()[9].from, SettingFrom::NotUnderstood);
+    let sync = log.effective_settings(&name("c")).unwrap().into_iter().find(|setting| setting.key == "sync").unwrap();
+    assert_eq!(sync.from, SettingFrom::NotUnderstood);
     let always = AppendOptions { sync: Some(SyncMode::Always), ..AppendOptions::default() };
     log.append_batch(&name("c"), &[put("x")], always).unwrap();
     log.set_collection_settings(&name("c"), |settings| settings.set("sync", "").unwrap()).unwrap();

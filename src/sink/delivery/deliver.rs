@@ -10,7 +10,8 @@
 //!    crash before it leaves a catalog that knows less: the next delivery asks the sink, finds nothing to do, and tells the catalog.
 //!
 //! A cursor behind the end of the log is an error, never a skip (J6): records that the sink has and the log does not were delivered by a log
-//! that is another one, or that was put back.
+//! that is another one, or that was put back. The catalog's cursors are never beyond its `sealed_through`, which counts for the next sequence
+//! already (C7): only what is sealed is delivered.
 
 use super::line::{Line, Work};
 use super::{Shared, locked};

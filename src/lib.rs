@@ -83,10 +83,12 @@ pub mod journal;
 pub mod log;
 pub mod memtable;
 pub mod objects;
+pub mod search;
 pub mod segment;
 pub mod sink;
 pub mod testing;
 pub mod types;
+pub mod vector;
 
 pub use error::{Error, ErrorKind, Result};
 pub use log::{

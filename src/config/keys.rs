@@ -118,6 +118,8 @@ keys! {
     flush.bytes in ByteSize(1)..=FILE_MAX => "bytes of one collection not yet in its sinks at which it is flushed";
     flush.total_bytes in ByteSize(1)..=ByteSize::gib(65_536) => "bytes of all collections not yet in their sinks at which the largest are flushed";
     flush.age in millis(1000)..=YEAR => "the oldest that a record not yet in its sinks may become";
+    search.cache_bytes in ByteSize(0)..=ByteSize::gib(1024) => "the most bytes of the store's files held in memory for searching";
+    search.tail_bytes in ByteSize(0)..=ByteSize::gib(64) => "the most bytes of vectors in no file yet held in memory for searching; the others are read from the log";
     placement.policy => "where a new collection goes: round-robin, hash or least-used";
     collections.auto_create => "whether appending to a new name makes the collection: true or false";
     catalog.engine => "what keeps the catalog: sqlite, mdbx or lmdb; a second one mirrors it; unset, what keeps it now";

@@ -30,7 +30,7 @@ pub use keys::{KEYS, Key, variable};
 pub(crate) use nearest::nearest;
 pub use settings::{
     CatalogSettings, CollectionsSettings, FlushSettings, JournalSettings, LimitSettings, LogSettings,
-    PlacementSettings, SealSettings, SegmentSettings, Settings, SyncSettings,
+    PlacementSettings, SealSettings, SearchSettings, SegmentSettings, Settings, SyncSettings,
 };
 pub use source::{SettingsFile, Sources};
 pub use units::{ByteSize, InvalidUnit, parse_duration, show_duration};

@@ -25,6 +25,8 @@ pub struct Settings {
     pub seal: SealSettings,
     /// When a collection is flushed to its sinks.
     pub flush: FlushSettings,
+    /// What searches hold in memory.
+    pub search: SearchSettings,
     /// Where new collections go.
     pub placement: PlacementSettings,
     /// How collections come to be.
@@ -113,6 +115,15 @@ pub struct FlushSettings {
     pub total_bytes: ByteSize,
     /// The oldest that a record may become that its sinks have not yet.
     pub age: Duration,
+}
+
+/// What searches hold in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SearchSettings {
+    /// Of files.
+    pub cache_bytes: ByteSize,
+    /// Vectors that are in no file yet.
+    pub tail_bytes: ByteSize,
 }
 
 /// Where new collections go.
@@ -285,6 +296,12 @@ impl Default for SealSettings {
 impl Default for FlushSettings {
     fn default() -> Self {
         Self { bytes: ByteSize::mib(64), total_bytes: ByteSize::mib(256), age: DAY }
+    }
+}
+
+impl Default for SearchSettings {
+    fn default() -> Self {
+        Self { cache_bytes: ByteSize::mib(256), tail_bytes: ByteSize::mib(64) }
     }
 }
 

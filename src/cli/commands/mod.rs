@@ -24,6 +24,7 @@ pub(super) mod restore;
 mod resume;
 pub(super) mod retention;
 pub(super) mod seal;
+pub(super) mod search;
 pub(super) mod status;
 pub(super) mod tail;
 pub(super) mod verify;

@@ -129,3 +129,14 @@ impl From<FsError> for Error {
         Self::new(kind, error.to_string()).with_source(error.source)
     }
 }
+/// An error and its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}

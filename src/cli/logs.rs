@@ -13,7 +13,7 @@ use crate::fs::FileSystem;
 use crate::journal::PeriodicSync;
 use crate::log::catalog::CatalogLook;
 use crate::log::identity::Identity;
-use crate::log::{Keep, Limits, Log, LogOptions, Retention, SyncMode};
+use crate::log::{FlushTriggers, Keep, Limits, Log, LogOptions, Retention, SyncMode};
 use crate::objects::{InvalidLocation, Location};
 use crate::search::source::{Nothing, Source};
 use crate::types::CollectionName;
@@ -110,6 +110,12 @@ pub(super) fn options_in(context: &Context, data: &[String]) -> Result<LogOption
     options.seal_age = settings.seal.age;
     options.placement = settings.placement.policy;
     options.auto_create = settings.collections.auto_create;
+    options.sinks = settings.sinks.0.iter().map(|sink| sink.word().to_owned()).collect();
+    options.flush = FlushTriggers {
+        bytes: settings.flush.bytes.0,
+        total_bytes: settings.flush.total_bytes.0,
+        age: settings.flush.age,
+    };
     options.clock = Arc::clone(&context.clock);
     let kept = &settings.retention;
     options.retention = Retention {

@@ -17,6 +17,7 @@ mod interrupt;
 mod logs;
 mod output;
 mod progress;
+mod sinks;
 mod stdout;
 mod stores;
 pub mod time;
@@ -118,8 +119,8 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Get(args) => commands::get::run(context, args),
         LogCommand::Search(args) => commands::search::run(context, args),
         LogCommand::Delete(args) => commands::delete::run(context, args),
-        LogCommand::Seal(args) => commands::seal::run(context, args, "sealed"),
-        LogCommand::Flush(args) => commands::seal::run(context, args, "flushed"),
+        LogCommand::Seal(args) => commands::seal::run(context, args),
+        LogCommand::Flush(args) => commands::flush::run(context, args),
         LogCommand::Restore(args) => commands::restore::run(context, args),
         LogCommand::Recover(args) => commands::recover::run(context, args),
         LogCommand::Inspect(args) => commands::inspect::run(context, args),

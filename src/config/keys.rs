@@ -115,6 +115,7 @@ keys! {
     segment.block_bytes in ByteSize::kib(1)..=ByteSize::mib(64) => "bytes of records, before compression, in one block";
     seal.age in millis(1000)..=YEAR => "the oldest that an unsealed record may become";
     seal.cold_bytes in ByteSize(0)..=ByteSize::gib(1) => "smaller remainders go to a cold journal";
+    sinks => "what records are delivered to: store (Parquet files, search), kv (newest version of each key); unset, nothing";
     flush.bytes in ByteSize(1)..=FILE_MAX => "bytes of one collection not yet in its sinks at which it is flushed";
     flush.total_bytes in ByteSize(1)..=ByteSize::gib(65_536) => "bytes of all collections not yet in their sinks at which the largest are flushed";
     flush.age in millis(1000)..=YEAR => "the oldest that a record not yet in its sinks may become";

@@ -34,7 +34,9 @@ pub use settings::{
 };
 pub use source::{SettingsFile, Sources};
 pub use units::{ByteSize, InvalidUnit, parse_duration, show_duration};
-pub use value::{Amount, CatalogEngines, LogLevel, Raw, RetainMode, SegmentCodec, SettingValue, Shown, SyncMode};
+pub use value::{
+    Amount, CatalogEngines, LogLevel, Raw, RetainMode, SegmentCodec, SettingValue, Shown, SinkKind, SinkKinds, SyncMode,
+};
 
 use crate::{Error, ErrorKind};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::units::ByteSize;
-use super::value::{Amount, CatalogEngines, LogLevel, RetainMode, SegmentCodec, SyncMode};
+use super::value::{Amount, CatalogEngines, LogLevel, RetainMode, SegmentCodec, SinkKinds, SyncMode};
 use crate::assignment::Policy;
 use crate::objects::Location;
 
@@ -23,6 +23,8 @@ pub struct Settings {
     pub segment: SegmentSettings,
     /// When a collection is sealed.
     pub seal: SealSettings,
+    /// What consumes records in order.
+    pub sinks: SinkKinds,
     /// When a collection is flushed to its sinks.
     pub flush: FlushSettings,
     /// What searches hold in memory.

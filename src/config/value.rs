@@ -364,6 +364,34 @@ impl SettingValue for CatalogEngines {
 }
 
 words! {
+    /// A built-in sink.
+    SinkKind {
+        /// The columnar store: Parquet files, and vector search.
+        Store = "store",
+        /// The key-value store: the newest version of each key.
+        Kv = "kv",
+    }
+}
+
+/// The sinks that collections subscribe to; none where it is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkKinds(pub Vec<SinkKind>);
+
+impl SettingValue for SinkKinds {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let sinks = Vec::<SinkKind>::read(raw)?;
+        match sinks.iter().enumerate().find(|(index, sink)| sinks[..*index].contains(sink)) {
+            Some((_, twice)) => Err(format!("`{}` is there twice", twice.word())),
+            None => Ok(Self(sinks)),
+        }
+    }
+
+    fn show(&self) -> Option<Shown> {
+        self.0.show().filter(|_| !self.0.is_empty())
+    }
+}
+
+words! {
     /// How much is logged on stderr.
     LogLevel {
         /// Nothing.

@@ -83,9 +83,14 @@ impl Log {
         records: &[NewRecord],
         options: AppendOptions,
     ) -> Result<Receipt> {
+        let begin = self.0.clock.monotonic();
         let queued = self.0.enqueue(collection, records, options, Waits::Here)?;
+        let place = self.0.clock.monotonic();
         match queued.journal.wait(queued.ticket) {
-            Ok(()) => Ok(queued.receipt),
+            Ok(()) => {
+                self.0.counters.acknowledged(begin, place, self.0.clock.monotonic());
+                Ok(queued.receipt)
+            }
             Err(error) => Err(self.0.append_failed(&queued.collection, queued.encoded_bytes, error)),
         }
     }
@@ -112,9 +117,13 @@ impl Log {
     ) -> Vec<Result<Receipt>> {
         // Queued first, then waited for, so that all of them can share one sync. A thread that waits for several
         // journals must not be offered the lead of one while it sleeps in another: it waits passively.
-        let queued: Vec<Result<Queued>> = batches
+        let queued: Vec<_> = batches
             .iter()
-            .map(|(collection, records)| self.0.enqueue(collection, records, options, Waits::Passively))
+            .map(|(collection, records)| {
+                let begin = self.0.clock.monotonic();
+                let queued = self.0.enqueue(collection, records, options, Waits::Passively)?;
+                Ok::<_, Error>((queued, begin, self.0.clock.monotonic()))
+            })
             .collect();
         for directory in &self.0.directories {
             if let Some(journal) = &directory.journal {
@@ -124,9 +133,12 @@ impl Log {
         queued
             .into_iter()
             .map(|queued| {
-                let queued = queued?;
+                let (queued, begin, place) = queued?;
                 match queued.journal.wait_passively(&queued.ticket) {
-                    Ok(()) => Ok(queued.receipt),
+                    Ok(()) => {
+                        self.0.counters.acknowledged(begin, place, self.0.clock.monotonic());
+                        Ok(queued.receipt)
+                    }
                     Err(error) => Err(self.0.append_failed(&queued.collection, queued.encoded_bytes, error)),
                 }
             })
@@ -162,9 +174,20 @@ impl Inner {
         self.enqueue_reserved(collection, records, options, waits, bytes)
     }
 
-    /// Reserves for a batch of at most `bytes`, waiting while a limit is reached.
+    /// Reserves for a batch of at most `bytes`: at once, a little later near a limit, or, where one is reached, when something was sealed.
     pub(super) fn reserve(&self, bytes: u64) -> Result<()> {
-        self.budget.reserve(bytes + RUN_OVERHEAD_BYTES, bytes, || self.relieve()).map_err(|refused| {
+        let slow = self.slow_by();
+        if !slow.is_zero() {
+            self.clock.sleep(slow);
+            self.counters.slowed(slow);
+        }
+        if self.budget.try_reserve(bytes + RUN_OVERHEAD_BYTES, bytes).is_ok() {
+            return Ok(());
+        }
+        let begin = self.clock.monotonic();
+        let outcome = self.budget.reserve(bytes + RUN_OVERHEAD_BYTES, bytes, || self.relieve());
+        self.counters.held(self.clock.monotonic().saturating_sub(begin), outcome.is_err());
+        outcome.map_err(|refused| {
             Error::new(
                 ErrorKind::Full,
                 format!(
@@ -175,6 +198,11 @@ impl Inner {
             )
             .with_hint("wait for sealing to catch up, or raise the limit")
         })
+    }
+
+    /// How long an append waits because a limit is near. Without threads nobody seals meanwhile: waiting would be of no use.
+    pub(super) fn slow_by(&self) -> std::time::Duration {
+        if self.options.background { self.budget.slow_by() } else { std::time::Duration::ZERO }
     }
 
     /// Takes sequences and a place in the queue for a batch for which `bytes` are reserved.

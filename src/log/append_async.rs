@@ -10,6 +10,7 @@
 //! is written like any other: it becomes durable and visible once, or is refused; only nobody is told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -27,6 +28,8 @@ struct Pending {
     collection: Arc<Collection>,
     receipt: Receipt,
     outcome: oneshot::Receiver<Result<(), JournalError>>,
+    /// When it was called, and when it had its place, on the monotonic clock.
+    times: (Duration, Duration),
 }
 
 impl Log {
@@ -111,6 +114,7 @@ impl Log {
 
     async fn begin(&self, name: &CollectionName, records: &[NewRecord], options: AppendOptions) -> Result<Pending> {
         let inner = &self.0;
+        let begin = inner.clock.monotonic();
         let bytes = check(records, &inner.limits)?;
         let collection = inner.collection_for_append(name)?;
         inner.stir();
@@ -120,7 +124,8 @@ impl Log {
         let completion = Box::new(move |outcome| drop(tell.send(outcome)));
         let queued = inner.enqueue_reserved(collection, records, options, Waits::Completion(completion), bytes)?;
         queued.journal.nudge();
-        Ok(Pending { collection: queued.collection, receipt: queued.receipt, outcome })
+        let times = (begin, inner.clock.monotonic());
+        Ok(Pending { collection: queued.collection, receipt: queued.receipt, outcome, times })
     }
 
     async fn finish(&self, pending: Pending) -> Result<Receipt> {
@@ -130,7 +135,11 @@ impl Log {
                 .with_hint("reopen the log, look, and append again with the expected next sequence")
         })?;
         match outcome {
-            Ok(()) => Ok(pending.receipt),
+            Ok(()) => {
+                let (begin, place) = pending.times;
+                self.0.counters.acknowledged(begin, place, self.0.clock.monotonic());
+                Ok(pending.receipt)
+            }
             Err(error) => Err(self.0.journal_error(&pending.collection, error)),
         }
     }
@@ -144,7 +153,7 @@ struct Reservation {
 
 impl Reservation {
     async fn take(inner: &Arc<Inner>, bytes: u64) -> Result<Self> {
-        if inner.budget.try_reserve(bytes + RUN_OVERHEAD_BYTES, bytes).is_ok() {
+        if inner.slow_by().is_zero() && inner.budget.try_reserve(bytes + RUN_OVERHEAD_BYTES, bytes).is_ok() {
             return Ok(Self { inner: Arc::clone(inner), bytes });
         }
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| {

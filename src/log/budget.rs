@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Which limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,22 @@ impl Limit {
         }
     }
 }
+
+/// Whether appends have to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressure {
+    /// They do not.
+    None,
+    /// Each is slowed, because a limit is near.
+    Slowed(Limit),
+    /// So many are held until something is sealed.
+    Held(Limit, u64),
+}
+
+/// From this share of a limit on, in percent, appends are slowed.
+const SLOW_FROM_PERCENT: u64 = 75;
+/// How long an append waits when a limit is all but reached.
+const SLOWEST: Duration = Duration::from_millis(5);
 
 /// What became of asking for sealing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +75,7 @@ pub struct Budget {
     waiting: AtomicU64,
     queue: Mutex<Waiting>,
     freed: Condvar,
-    /// From this many unsealed bytes on, a collection is sealed.
+    /// From this many unsealed bytes on, a collection is sealed, or looked at whether it is.
     segment_bytes: u64,
     /// Some collection may have so many.
     large: AtomicBool,
@@ -195,7 +212,7 @@ impl Budget {
 
     /// A collection has so many unsealed bytes now, and is sealed at `own`, where it has a size of its own.
     pub fn note_unsealed(&self, bytes: u64, own: Option<u64>) {
-        if bytes >= own.unwrap_or(self.segment_bytes) {
+        if bytes >= own.unwrap_or(u64::MAX).min(self.segment_bytes) {
             self.note_large();
         }
     }
@@ -220,6 +237,34 @@ impl Budget {
     /// Sealing works again.
     pub fn unstick(&self) {
         self.queue().stuck = None;
+    }
+
+    /// The limit that is nearer, and how much of it is used, in percent.
+    fn nearer(&self) -> (Limit, u64) {
+        let (memtable, unsealed) = self.used();
+        let percent = |used: u64, max: u64| used.saturating_mul(100) / max.max(1);
+        let (memory, bytes) = (percent(memtable, self.memtable_max), percent(unsealed, self.unsealed_max));
+        if memory >= bytes { (Limit::Memtable, memory) } else { (Limit::Unsealed, bytes) }
+    }
+
+    /// How long an append is to wait before it asks for room: nothing up to three quarters of a limit, then more and more, so that sealing
+    /// catches up before everybody has to be held.
+    #[must_use]
+    pub fn slow_by(&self) -> Duration {
+        let (_, percent) = self.nearer();
+        let above = percent.min(100).saturating_sub(SLOW_FROM_PERCENT);
+        SLOWEST * u32::try_from(above).unwrap_or(0) / u32::try_from(100 - SLOW_FROM_PERCENT).unwrap_or(1)
+    }
+
+    /// Whether appends have to wait, and for which limit.
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        let (limit, percent) = self.nearer();
+        match self.waiting.load(Ordering::SeqCst) {
+            0 if percent <= SLOW_FROM_PERCENT => Pressure::None,
+            0 => Pressure::Slowed(limit),
+            held => Pressure::Held(limit, held),
+        }
     }
 
     /// Bytes of unsealed records in memory, and in journals.

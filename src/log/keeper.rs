@@ -21,6 +21,8 @@ use crate::journal::JournalFile;
 const BUSY: Duration = Duration::from_millis(10);
 /// How often every collection's age is looked at without pressure, in milliseconds.
 const LOOK_MS: u64 = 1000;
+/// How often the figures of appends are told to other processes, in milliseconds.
+const TELL_MS: u64 = 2000;
 /// How long it sleeps at most without any: only records' ages need it then.
 const QUIET: Duration = Duration::from_secs(60);
 /// Collections introduced to the catalog, or sealed by age, in one go.
@@ -62,6 +64,7 @@ impl Workers {
                     }
                 }
             }
+            log.tell_now_and_then();
             log.budget.is_pressing()
         })?;
         workers.spawn("icecore-prepare", Arc::downgrade(log), |log| {
@@ -180,11 +183,27 @@ impl Inner {
     fn keep(&self) -> Result<()> {
         let now_ms = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
         let is_time = now_ms.saturating_sub(self.looked_at_ms.load(Ordering::Relaxed)) >= LOOK_MS;
-        let look = self.budget.take_large() || self.budget.is_pressing() || is_time;
+        let look = self.budget.take_large() || self.budget.is_pressing() || self.is_flush_due() || is_time;
         if look {
             self.looked_at_ms.store(now_ms, Ordering::Relaxed);
         }
         self.look_after(look)
+    }
+
+    /// Whether so much is unsealed in all collections that sinks should have it.
+    fn is_flush_due(&self) -> bool {
+        !self.options.sinks.is_empty() && self.budget.used().1 >= self.options.flush.total_bytes
+    }
+
+    /// Tells other processes how appends go, while there are some.
+    fn tell_now_and_then(&self) {
+        let now_ms = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+        let appends = self.appends.load(Ordering::Relaxed);
+        let is_time = now_ms.saturating_sub(self.told_at_ms.load(Ordering::Relaxed)) >= TELL_MS;
+        if is_time && appends != self.told_appends.swap(appends, Ordering::Relaxed) {
+            self.told_at_ms.store(now_ms, Ordering::Relaxed);
+            self.tell_append_figures();
+        }
     }
 
     /// Does everything that is due.
@@ -230,6 +249,12 @@ impl Inner {
     /// Seals what has reached its size or age; under pressure, the largest first, and then cools the small remainders.
     fn seal_due(&self) -> Result<()> {
         let pressing = self.budget.is_pressing();
+        // The largest, until it is half.
+        let mut to_flush = if self.is_flush_due() {
+            self.budget.used().1.saturating_sub(self.options.flush.total_bytes / 2)
+        } else {
+            0
+        };
         let now = self.clock.monotonic();
         let mut due = Vec::new();
         let working: Vec<bool> = self.directories.iter().map(Directory::is_working).collect();
@@ -239,11 +264,11 @@ impl Inner {
                 // What could not be moved waits for its directory.
                 continue;
             }
-            let age = collection.life.seal_age().unwrap_or(self.options.seal_age);
+            let age = self.seal_at_age(collection);
             let old = state.unsealed_since.is_some_and(|since| now.saturating_sub(since) >= age);
             let bytes = state.unsealed.bytes();
-            let large = bytes >= self.segment_bytes(collection);
-            if bytes > 0 && (old || large || pressing) {
+            let large = bytes >= self.seal_at_bytes(collection);
+            if bytes > 0 && (old || large || pressing || to_flush > 0) {
                 due.push((bytes, old || large, state.unsealed.memory_bytes() > 0, Arc::clone(collection)));
             }
         }
@@ -253,6 +278,8 @@ impl Inner {
             self.sync_all()?;
         }
         for (bytes, must, in_memory, collection) in due {
+            let must = must || to_flush > 0;
+            to_flush = to_flush.saturating_sub(bytes);
             let still = self.budget.is_pressing();
             if must || (still && bytes >= self.options.cold_bytes) {
                 self.seal_or_suspect(&collection)?;
@@ -479,6 +506,9 @@ impl Inner {
                     let _ = files.free(&ready.file);
                 }
             }
+        }
+        if self.options.background && self.is_writable() {
+            self.tell_append_figures();
         }
         // The locks keep others from the mirror too.
         self.mirror.stop();

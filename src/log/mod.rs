@@ -11,7 +11,9 @@
 //! - [`read`]: reading and following
 //! - [`verify`]: proving that everything is there; the state of the log
 //! - [`directories`]: adding, draining, listing and forgetting directories; homes in object stores
+//! - `subscribe`: what delivery to sinks asks of the log
 //! - [`tier`]: memory, local segments, the archive; what log and archive ask of each other
+//! - [`figures`]: how long appends take, told to other processes too
 //! - `damage`: how damage is reported
 //! - `options`: what a log is opened with
 //!
@@ -29,6 +31,7 @@ mod collection;
 mod contents;
 mod damage;
 pub mod directories;
+pub mod figures;
 mod gaps;
 pub mod identity;
 mod keeper;
@@ -40,6 +43,7 @@ mod places;
 pub mod read;
 pub mod recover;
 pub mod seal;
+mod subscribe;
 #[cfg(test)]
 mod tests;
 pub mod tier;
@@ -52,11 +56,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use append::{RECORD_OVERHEAD_BYTES, Receipt};
 pub use assign::{AssignmentChange, Assignments, DirectoryStatistics};
+pub use budget::{Limit, Pressure};
 pub use collection::{Collection, Waiter};
 pub use damage::Damaged;
 pub use life::{CollectionSettings, Deletion, EffectiveSetting, Keep, LegalHold, Retention, SettingFrom};
 pub use moves::MoveReport;
-pub use options::{AppendOptions, Limits, LogOptions, SyncMode};
+pub use options::{AppendOptions, FlushTriggers, Limits, LogOptions, SyncMode};
 pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
 pub use verify::{Missing, Status, Verified, VerifyOptions, VerifyProgress, VerifyReport};
 
@@ -116,6 +121,10 @@ pub(crate) struct Inner {
     /// Why no collection can be known to be new, where that is so.
     uncertain: Option<recover::Uncertain>,
     appends: AtomicU64,
+    counters: figures::Counters,
+    /// When they were told to other processes, on the monotonic clock, and how many appends there were.
+    told_at_ms: AtomicU64,
+    told_appends: AtomicU64,
     /// When every collection was last looked at, on the monotonic clock.
     looked_at_ms: AtomicU64,
     /// The workers sleep long: the next append must wake them.
@@ -256,6 +265,12 @@ impl Log {
         }
         self.0.tell_journals_of_periodic(mode);
         Ok(())
+    }
+
+    /// Whether appends have to wait, and for what.
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        self.0.budget.pressure()
     }
 
     /// Makes everything appended so far durable, in whatever mode it was appended.

@@ -240,7 +240,8 @@ fn build(
     examination: Examination,
 ) -> Result<Inner> {
     let limits = options.limits;
-    let budget = Arc::new(Budget::new(limits.memtable_bytes, limits.unsealed_bytes, limits.segment_bytes));
+    let seal_at = if options.sinks.is_empty() { u64::MAX } else { options.flush.bytes }.min(limits.segment_bytes);
+    let budget = Arc::new(Budget::new(limits.memtable_bytes, limits.unsealed_bytes, seal_at));
     let change_number = Arc::new(AtomicU64::new(opened.catalog.change_number()?.0));
     let companion =
         (!writable).then(|| Companion::of(&examination.journals, places.ids.iter().map(|(_, path)| path.clone())));
@@ -324,6 +325,9 @@ fn build(
         companion: companion.map(Mutex::new),
         uncertain: examination.uncertain,
         appends: AtomicU64::new(0),
+        counters: super::figures::Counters::default(),
+        told_at_ms: AtomicU64::new(0),
+        told_appends: AtomicU64::new(0),
         looked_at_ms: AtomicU64::new(0),
         quiet: Arc::default(),
         report: examination.report,

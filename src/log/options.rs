@@ -92,6 +92,23 @@ impl Default for Limits {
     }
 }
 
+/// When collections are flushed to sinks by themselves: what reaches one of these is sealed, and what is sealed is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushTriggers {
+    /// Bytes of one collection's unsealed records.
+    pub bytes: u64,
+    /// Bytes of all collections' unsealed records: the largest are flushed, until it is half of this.
+    pub total_bytes: u64,
+    /// Age of a collection's oldest unsealed record.
+    pub age: Duration,
+}
+
+impl Default for FlushTriggers {
+    fn default() -> Self {
+        Self { bytes: 64 << 20, total_bytes: 256 << 20, age: Duration::from_secs(24 * 3600) }
+    }
+}
+
 /// Everything a log is opened with. Start from [`LogOptions::new`] and change what differs.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
@@ -132,6 +149,11 @@ pub struct LogOptions {
     pub background: bool,
     /// What is read from where segments are in the archive only; `None`: such records cannot be read.
     pub archive: Option<Arc<dyn super::tier::Archive>>,
+    /// The sinks that collections subscribe to, by name, unless they have a setting of their own. They are run by
+    /// [`Sinks`](crate::sink::Sinks); the log only knows for whom it keeps what.
+    pub sinks: Vec<String>,
+    /// When collections are flushed, where there are sinks.
+    pub flush: FlushTriggers,
     /// How long records are kept, of collections that have no setting of their own.
     pub retention: super::life::Retention,
     /// A rule to break, in tests.
@@ -160,6 +182,8 @@ impl LogOptions {
             catalog: None,
             background: true,
             archive: None,
+            sinks: Vec::new(),
+            flush: FlushTriggers::default(),
             retention: super::life::Retention::default(),
             sabotage: Sabotage::default(),
         }

@@ -1,5 +1,7 @@
 //! Sinks: what consumes a collection's records in order, and durably has them up to a cursor (DESIGN section 10).
 //!
+//! - [`delivery`]: which records a sink gets next, and what becomes of failures
+//!
 //! Owns: the contract, delivery, cursors in the catalog, and when a segment counts as flushed (C2). Does not own: what a sink does
 //! with the records (the columnar store, the key-value store), sealing (`log`). It reads sealed segments and the memtable through the log's reader, up to the durable
 //! mark only (D1).
@@ -18,7 +20,13 @@
 //! 6. What is below the floor is purged: it is not found in the sink any more when `raise_floor` returned.
 //! 7. All calls may run at the same time, from any thread; of two that apply to one collection, one waits.
 
+pub mod delivery;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory;
+
 use std::fmt;
+
+pub use delivery::{FlushFailure, FlushReport, SinkFailure, SinkStatus, Sinks, SinksOptions, ToldSinks};
 
 use crate::error::Result;
 use crate::types::{CollectionName, Epoch, Record, Sequence};

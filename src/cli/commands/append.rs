@@ -10,7 +10,7 @@ use crate::archive::archiver::Running;
 use crate::cli::commands::resume::Resume;
 use crate::cli::human;
 use crate::cli::input::{self, Batches, HEADER_OVERHEAD_BYTES, Input, InputOptions, InputRecord, Next};
-use crate::cli::{AppendArgs, CommandResult, Context, Exit, Failure, Progress, Stdout, Unit, logs, stores};
+use crate::cli::{AppendArgs, CommandResult, Context, Exit, Failure, Progress, Stdout, Unit, logs, sinks, stores};
 use crate::log::{AppendOptions, Log, RECORD_OVERHEAD_BYTES, Receipt};
 use crate::types::{Header, NewRecord, RecordKind, Sequence, Timestamp};
 use crate::{Error, ErrorKind};
@@ -48,6 +48,15 @@ pub(in crate::cli) fn run(context: &Context, args: &AppendArgs) -> CommandResult
         }
         Err(closed) => return Err(closed),
     };
+    let sinking = match sinks::beside(context, &log) {
+        Ok(sinking) => sinking,
+        // Nor for a sink: it gets what it lacks later.
+        Err(Failure::Error(_, error)) => {
+            context.say(&format!("warning: nothing is delivered to sinks meanwhile: {error}"));
+            None
+        }
+        Err(closed) => return Err(closed),
+    };
     let resume = if args.resume { Some(Resume::begin(&log, &args.collection)?) } else { None };
     let batches = Batches::start(
         input,
@@ -61,6 +70,7 @@ pub(in crate::cli) fn run(context: &Context, args: &AppendArgs) -> CommandResult
         args,
         log: &log,
         archiving,
+        sinking,
         headers,
         resume,
         acks: args.acks.then(Stdout::lock),
@@ -86,6 +96,8 @@ struct Load<'a> {
     log: &'a Log,
     /// Beside the load, where there is an archive.
     archiving: Option<Running>,
+    /// The same of sinks.
+    sinking: Option<crate::sink::delivery::Running>,
     headers: Vec<Header>,
     resume: Option<Resume>,
     acks: Option<Stdout>,
@@ -101,6 +113,7 @@ impl Load<'_> {
         let loaded = self.load(&mut batches);
         // Uploads under way are given up: who appends next, or `archive`, begins them anew.
         drop(self.archiving.take());
+        drop(self.sinking.take());
         let closed = self.log.close();
         let is_pipe_closed = matches!(loaded, Err(Failure::PipeClosed));
         let summarised = if is_pipe_closed { Ok(()) } else { self.summarise() };

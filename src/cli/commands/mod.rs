@@ -12,6 +12,7 @@ pub(super) mod delete;
 pub(super) mod directory;
 pub(super) mod doctor;
 pub(super) mod evict;
+pub(super) mod flush;
 pub(super) mod gap;
 pub(super) mod get;
 pub(super) mod hold;

@@ -1,12 +1,14 @@
-//! `icecore seal [COLLECTION]`, `icecore flush [COLLECTION]`
-//!
-//! A flush is a seal that then waits for every sink. There are no sinks yet, so a sealed record is a flushed one.
+//! `icecore seal [COLLECTION]`
 
-use crate::cli::human;
-use crate::cli::{CommandResult, Context, Exit, SealArgs, Stdout, logs};
+use crate::cli::{CommandResult, Context, Exit, SealArgs, Stdout, human, logs};
+use crate::log::Log;
 
-pub(in crate::cli) fn run(context: &Context, args: &SealArgs, verb: &str) -> CommandResult {
-    let log = logs::open_existing(context)?;
+pub(in crate::cli) fn run(context: &Context, args: &SealArgs) -> CommandResult {
+    seal(context, args, &logs::open_existing(context)?, "sealed")
+}
+
+/// Seals, closes the log, and says so by this verb.
+pub(super) fn seal(context: &Context, args: &SealArgs, log: &Log, verb: &str) -> CommandResult {
     let sealed = log.seal(args.collection.as_ref());
     let closed = log.close();
     let segments = sealed.map_err(logs::explain)?;

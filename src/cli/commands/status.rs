@@ -9,10 +9,12 @@ use crate::cli::facts::Facts;
 use crate::cli::human::{self, Align, Table};
 use crate::cli::{CommandResult, Context, Exit, Stdout, logs, stores};
 use crate::log::assign::DirectoryStatistics;
+use crate::log::figures::{AppendFigures, Told};
 use crate::log::read::{JournalInfo, JournalUse};
 use crate::log::recover::COMPONENT;
 use crate::log::verify::Status;
 use crate::objects::{Abilities, RequestKind, Usage};
+use crate::sink::{SinkStatus, ToldSinks};
 use crate::types::Timestamp;
 
 pub(in crate::cli) fn run(context: &Context) -> CommandResult {
@@ -22,6 +24,8 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
     let settings = context.config.settings();
     let archive = ArchiveOverview::of(&**log.catalog(), &stores::prices(settings)).map_err(logs::explain)?;
     let archive = (!archive.stores.is_empty() || settings.archive.url.is_some()).then_some(archive);
+    let appends = log.told_append_figures();
+    let sinks = if log.sinks().is_empty() { None } else { ToldSinks::of(&log) };
     let mut stdout = Stdout::lock();
     if context.json {
         let mut object = serde_json::to_value(&status).expect("a status is plain text and numbers");
@@ -31,10 +35,13 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
             directory["collections"] = collections.into();
             directory["bytes"] = bytes.into();
         }
+        object["appends"] = serde_json::to_value(&appends).expect("plain text and numbers");
+        object["sinks"] = serde_json::to_value(&sinks).expect("plain text and numbers");
         object["archive"] = serde_json::to_value(&archive).expect("plain text and numbers");
         stdout.line(&object.to_string())?;
     } else {
-        stdout.write(render(&status, &statistics, archive.as_ref(), context.clock.now()).as_bytes())?;
+        let live = Live { appends, sinks };
+        stdout.write(render(&status, &statistics, archive.as_ref(), &live, context.clock.now()).as_bytes())?;
     }
     stdout.flush()?;
     Ok(Exit::Ok)
@@ -50,6 +57,7 @@ fn render(
     status: &Status,
     statistics: &[DirectoryStatistics],
     archive: Option<&ArchiveOverview>,
+    live: &Live,
     now: Timestamp,
 ) -> String {
     let segments: Vec<String> =
@@ -65,10 +73,12 @@ fn render(
     let mut text = facts.lines();
     text.push_str(&directories(status, statistics));
     text.push_str(&archive.map_or_else(String::new, |archive| archived(archive, now)));
+    text.push_str(&live.lines(now));
     text.push_str(&journals(&status.journals));
     text.push_str(&tails(status.unproven_tail_bytes, status.dropped_tail_bytes));
     let mut attention = attention(status);
     attention.extend(archive.into_iter().flat_map(archive_attention));
+    attention.extend(live.attention());
     if attention.is_empty() {
         text.push_str("\nnothing needs attention\n");
     } else {
@@ -76,6 +86,59 @@ fn render(
         attention.iter().for_each(|line| text.push_str(&human::item(1, line)));
     }
     text
+}
+
+/// What the process that writes, or wrote last, told of itself.
+struct Live {
+    appends: Option<Told<AppendFigures>>,
+    sinks: Option<Told<ToldSinks>>,
+}
+
+impl Live {
+    fn lines(&self, now: Timestamp) -> String {
+        let ago = |at: Timestamp| {
+            let span = Duration::from_micros(u64::try_from(now.micros().saturating_sub(at.micros())).unwrap_or(0));
+            format!("{} ago", human::span(span))
+        };
+        let mut facts = Facts::default();
+        if let Some(told) = &self.appends {
+            let Told { figures: AppendFigures { total, disk, slowed, held, refused, .. }, .. } = told;
+            let micros = |micros: u64| human::span(Duration::from_micros(micros));
+            let half = format!("half in {} (disk {})", micros(total.p50_us), micros(disk.p50_us));
+            let most = format!("99% in {} (disk {})", micros(total.p99_us), micros(disk.p99_us));
+            let count = human::plural(total.count, "append");
+            facts = facts.text("appends", format!("{count}, {half}, {most}, told {}", ago(told.at)));
+            if slowed + held + refused > 0 {
+                let [slowed, held, refused] = [*slowed, *held, *refused].map(human::count);
+                facts = facts.text("waited", format!("{slowed} slowed, {held} held, {refused} refused"));
+            }
+        }
+        if let Some(told) = &self.sinks {
+            for sink in &told.figures.sinks {
+                let records = human::plural(sink.records, "record");
+                let attempts = human::plural(sink.attempts, "attempt");
+                let rate = sink.success_rate.map_or_else(String::new, |rate| format!(", {:.1}% good", rate * 100.0));
+                let waiting = human::plural(sink.waiting_collections, "collection");
+                let text =
+                    format!("{}: {records}, {attempts}{rate}, {waiting} waiting, told {}", sink.sink, ago(told.at));
+                facts = facts.text("sink", text);
+            }
+        }
+        let lines = facts.lines();
+        if lines.is_empty() { lines } else { format!("\n{lines}") }
+    }
+
+    fn attention(&self) -> Vec<String> {
+        let failing = self.sinks.iter().flat_map(|told| &told.figures.sinks);
+        let failing = failing.filter(|sink| sink.failing_collections > 0);
+        let line = |sink: &SinkStatus| {
+            let last = sink.last_failure.as_ref()?;
+            let collections = human::plural(sink.failing_collections, "collection");
+            let times = human::plural(u64::from(last.times), "time");
+            Some(format!("the sink {} fails for {collections}; {} {times}: {}", sink.sink, last.collection, last.error))
+        };
+        failing.filter_map(line).collect()
+    }
 }
 
 /// What keeps the catalog, and how far its mirror has come.

@@ -210,6 +210,18 @@ impl Inner {
         collection.life.seal_bytes().unwrap_or(self.options.limits.segment_bytes)
     }
 
+    /// Bytes of unsealed records at which a collection is sealed by itself: sooner where sinks wait for them.
+    pub(in crate::log) fn seal_at_bytes(&self, collection: &Collection) -> u64 {
+        let most = self.segment_bytes(collection);
+        if self.options.sinks.is_empty() { most } else { most.min(self.options.flush.bytes) }
+    }
+
+    /// Age of the oldest unsealed record at which a collection is sealed by itself.
+    pub(in crate::log) fn seal_at_age(&self, collection: &Collection) -> Duration {
+        let most = collection.life.seal_age().unwrap_or(self.options.seal_age);
+        if self.options.sinks.is_empty() { most } else { most.min(self.options.flush.age) }
+    }
+
     /// The durability of an append that asks for none itself.
     pub(in crate::log) fn sync_mode_of(&self, collection: &Collection) -> Result<SyncMode> {
         match collection.life.sync() {

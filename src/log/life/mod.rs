@@ -32,7 +32,7 @@ pub(super) use live::{Life, Lives, load};
 pub use retention::{Keep, LegalHold, Retention};
 pub use settings::{COLLECTION_KEYS, CollectionSettings};
 
-use self::settings::{SEAL_AGE, SEAL_BYTES, SYNC, Stored};
+use self::settings::{SEAL_AGE, SEAL_BYTES, SINKS, SYNC, Stored, show_sinks};
 use super::append::read_only;
 use super::options::SyncMode;
 use super::{Collection, CollectionInfo, Inner, Log};
@@ -151,6 +151,7 @@ impl Log {
             setting(SYNC, own.sync.map(|mode| mode.to_string()), log.sync_mode().to_string()),
             setting(SEAL_BYTES, own.seal_bytes.map(bytes), bytes(log.options.limits.segment_bytes)),
             setting(SEAL_AGE, own.seal_age.map(show_duration), show_duration(log.options.seal_age)),
+            setting(SINKS, own.sinks.as_deref().map(show_sinks), show_sinks(&log.options.sinks)),
         ];
         let texts = own.retention.texts().into_iter().zip(log.options.retention.texts());
         settings
@@ -238,7 +239,7 @@ impl Inner {
         if self.is_writable() { Ok(()) } else { Err(read_only()) }
     }
 
-    fn stored(&self, name: &CollectionName) -> Result<Stored> {
+    pub(in crate::log) fn stored(&self, name: &CollectionName) -> Result<Stored> {
         Ok(self.catalog.collection(name)?.map(|row| Stored::read(&row.settings)).unwrap_or_default())
     }
     /// Settings that the catalog has already.

@@ -14,15 +14,20 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::types::Timestamp;
 
 /// Which settings a collection may have.
-pub const COLLECTION_KEYS: [&str; 6] = [SYNC, SEAL_BYTES, SEAL_AGE, AGE, BYTES, RECORDS];
+pub const COLLECTION_KEYS: [&str; 7] = [SYNC, SEAL_BYTES, SEAL_AGE, SINKS, AGE, BYTES, RECORDS];
 
 pub(super) const SYNC: &str = "sync";
 pub(super) const SEAL_BYTES: &str = "seal.bytes";
 pub(super) const SEAL_AGE: &str = "seal.age";
+pub(super) const SINKS: &str = "sinks";
 /// The mark of a deleted collection, and since when. It stands for what is below the floor: a record at or behind it makes the
 /// collection live again, whether the mark is still there or not.
 const DELETED: &str = "deleted";
 
+/// No sink at all.
+const NO_SINKS: &str = "none";
+/// The longest name of a sink.
+pub(in crate::log) const SINK_BYTES_MAX: usize = 64;
 const SEAL_BYTES_MIN: u64 = 64 << 10;
 const SEAL_BYTES_MAX: u64 = 4 << 30;
 const SEAL_AGE_MIN: Duration = Duration::from_secs(1);
@@ -47,6 +52,8 @@ pub struct CollectionSettings {
     pub seal_bytes: Option<u64>,
     /// Records older than this are sealed (`seal.age`).
     pub seal_age: Option<Duration>,
+    /// The sinks that it subscribes to (`sinks`): those that are named, separated by commas, or `none`.
+    pub sinks: Option<Vec<String>>,
     /// What of it may be purged (`retention.age`, `retention.bytes`, `retention.records`).
     pub retention: Retention,
     /// What must not be purged nor deleted; see [`Log::set_hold`](crate::Log::set_hold).
@@ -72,6 +79,11 @@ impl From<Map<String, Value>> for CollectionSettings {
                     let age = value.as_str().and_then(|text| parse_duration(text).ok());
                     settings.seal_age = age.filter(|age| check_age(*age).is_ok());
                     settings.seal_age.is_some()
+                }
+                SINKS => {
+                    let sinks: Option<Vec<String>> = serde_json::from_value(value.clone()).ok();
+                    settings.sinks = sinks.filter(|sinks| sinks.iter().all(|sink| check_sink(sink).is_ok()));
+                    settings.sinks.is_some()
                 }
                 AGE | BYTES | RECORDS => settings.retention.take(&key, &value),
                 HOLDS => {
@@ -99,6 +111,7 @@ impl From<CollectionSettings> for Map<String, Value> {
             (SYNC, settings.sync.map(|mode| mode.to_string().into())),
             (SEAL_BYTES, settings.seal_bytes.map(Value::from)),
             (SEAL_AGE, settings.seal_age.map(|age| show_duration(age).into())),
+            (SINKS, settings.sinks.map(Value::from)),
         ];
         for (key, value) in known.into_iter().chain(settings.retention.values()) {
             if let Some(value) = value {
@@ -149,6 +162,7 @@ impl CollectionSettings {
                 };
                 self.seal_bytes = given.map(read).transpose().map_err(wrong)?;
             }
+            SINKS => self.sinks = given.map(parse_sinks).transpose().map_err(wrong)?,
             AGE | BYTES | RECORDS => drop(self.retention.set(key, given).map_err(wrong)?),
             _ => {
                 let read = |text: &str| {
@@ -186,6 +200,34 @@ fn check_bytes(bytes: u64) -> std::result::Result<(), String> {
     Err(format!("it must be from {} to {}", ByteSize(SEAL_BYTES_MIN), ByteSize(SEAL_BYTES_MAX)))
 }
 
+/// Names separated by commas, or `none`, without doubles.
+fn parse_sinks(text: &str) -> std::result::Result<Vec<String>, String> {
+    if text == NO_SINKS {
+        return Ok(Vec::new());
+    }
+    let mut sinks = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        check_sink(name)?;
+        if !sinks.iter().any(|sink| sink == name) {
+            sinks.push(name.to_owned());
+        }
+    }
+    Ok(sinks)
+}
+
+/// As [`parse_sinks`] reads it.
+pub(super) fn show_sinks(sinks: &[String]) -> String {
+    if sinks.is_empty() { NO_SINKS.to_owned() } else { sinks.join(",") }
+}
+
+fn check_sink(name: &str) -> std::result::Result<(), String> {
+    let is_fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !name.is_empty() && name.len() <= SINK_BYTES_MAX && name.bytes().all(is_fine) && name != NO_SINKS {
+        return Ok(());
+    }
+    Err(format!("names of sinks separated by commas are wanted, or `{NO_SINKS}`"))
+}
+
 fn check_age(age: Duration) -> std::result::Result<(), String> {
     if (SEAL_AGE_MIN..=SEAL_AGE_MAX).contains(&age) {
         return Ok(());
@@ -195,7 +237,7 @@ fn check_age(age: Duration) -> std::result::Result<(), String> {
 
 /// What stands in the column of a collection's row.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Stored {
+pub(in crate::log) struct Stored {
     pub settings: CollectionSettings,
     /// Since when it is deleted.
     pub deleted: Option<Timestamp>,
@@ -307,7 +349,7 @@ mod tests {
             hint("seal.byte", "1MiB"),
             ("unknown setting of a collection: key=`seal.byte`".to_owned(), "did you mean `seal.bytes`?".to_owned())
         );
-        let all = "a collection has the settings sync, seal.bytes, seal.age, retention.age, retention.bytes, retention.records";
+        let all = "a collection has the settings sync, seal.bytes, seal.age, sinks, retention.age, retention.bytes, retention.records";
         assert_eq!((hint("deleted", "now").1.as_str(), hint("holds", "[]").1.as_str()), (all, all));
         for (key, text, why) in [
             (SYNC, "sometimes", "one of always, per-batch, periodic, never is wanted"),

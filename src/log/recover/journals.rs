@@ -2,6 +2,7 @@
 //!
 //! Owns: the order of judging: newest first, since each journal's OPEN says where those before it end. Only reads.
 
+pub(crate) use crate::error::chain;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -251,16 +252,4 @@ pub fn scan_file(
         scan.damage.push(journal::Damage { offset, bytes, reason, lost: Vec::new(), unknown_bytes: bytes });
     }
     Ok(scan)
-}
-
-/// An error and its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }

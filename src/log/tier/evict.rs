@@ -66,8 +66,12 @@ struct Cursors(HashMap<CollectionName, Vec<(String, Sequence)>>);
 impl Cursors {
     fn behind(&mut self, log: &Inner, key: &SegmentKey) -> Result<Option<String>> {
         if !self.0.contains_key(&key.collection) {
-            let cursors = log.catalog.cursors(&key.collection)?;
-            let cursors = cursors.into_iter().map(|cursor| (cursor.sink, cursor.sequence)).collect();
+            let known = log.catalog.cursors(&key.collection)?;
+            let known = |sink: &str| known.iter().find(|cursor| cursor.sink == sink).map(|cursor| cursor.sequence);
+            // A sink that nobody subscribes to any more pins nothing.
+            let subscribers = log.subscribers(&key.collection)?.into_iter();
+            let cursors = subscribers.map(|sink| (known(&sink).unwrap_or(Sequence(0)), sink));
+            let cursors = cursors.map(|(sequence, sink)| (sink, sequence)).collect();
             self.0.insert(key.collection.clone(), cursors);
         }
         let behind = self.0[&key.collection].iter().find(|(_, sequence)| *sequence < key.last);

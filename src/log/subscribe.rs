@@ -1,0 +1,66 @@
+//! Who subscribes to a collection, and how far it goes: what delivery asks of the log, which knows no sink.
+
+use super::{Inner, Log};
+use crate::error::Result;
+use crate::types::{CollectionName, Sequence};
+
+impl Log {
+    /// The sinks that the log was opened with, by name.
+    #[must_use]
+    pub fn sinks(&self) -> &[String] {
+        &self.0.options.sinks
+    }
+
+    /// The sinks that a collection subscribes to: its own setting, or all of the log's. What they do not have yet is not flushed (C2): it is
+    /// not evicted, and not compacted away.
+    ///
+    /// # Errors
+    /// What the catalog said.
+    pub fn subscribers(&self, collection: &CollectionName) -> Result<Vec<String>> {
+        self.0.subscribers(collection)
+    }
+
+    /// The last sequence of a collection that a power cut cannot take; zero without records.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown collection.
+    pub fn durable_through(&self, collection: &CollectionName) -> Result<Sequence> {
+        Ok(self.0.collection(collection)?.state().durable)
+    }
+
+    /// The same of every collection that is not deleted, in order of name.
+    pub(crate) fn collections_through(&self) -> Vec<(CollectionName, Sequence)> {
+        let all = self.0.all_collections();
+        let seen = all.iter().filter(|collection| !collection.life.is_hidden());
+        seen.map(|collection| (collection.name().clone(), collection.state().durable)).collect()
+    }
+
+    /// The last sequence that a collection ever gave out, as far as the log knows; also of a deleted one.
+    ///
+    /// # Errors
+    /// What the catalog said.
+    pub(crate) fn end_of(&self, collection: &CollectionName) -> Result<Sequence> {
+        let known = self.0.collections().get(collection).map(|known| known.state().next.previous());
+        match known {
+            Some(end) => Ok(end),
+            None => Ok(self.0.catalog.sequence_max(collection)?),
+        }
+    }
+
+    /// Bytes of records up to `through` that are in no segment yet.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown collection.
+    pub(crate) fn unsealed_through(&self, collection: &CollectionName, through: Sequence) -> Result<u64> {
+        let collection = self.0.collection(collection)?;
+        let state = collection.state();
+        Ok(state.unsealed.runs().filter(|run| run.first <= through).map(|run| run.len).sum())
+    }
+}
+
+impl Inner {
+    pub(super) fn subscribers(&self, collection: &CollectionName) -> Result<Vec<String>> {
+        let own = self.stored(collection)?.settings.sinks;
+        Ok(own.unwrap_or_else(|| self.options.sinks.clone()))
+    }
+}

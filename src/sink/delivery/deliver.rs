@@ -1,0 +1,215 @@
+//! One collection to one sink.
+//!
+//! # Order of operations, and why a crash between any two is safe
+//!
+//! 1. The sink is asked for its cursor: nothing that is remembered elsewhere counts.
+//! 2. Where the log's floor is above it, the sink is told, and forgets what is below.
+//! 3. A batch is read behind the cursor: sealed records only, which are durable (D1). [`Sink::apply`](super::Sink::apply) makes it and the
+//!    new cursor durable, in that order. A crash before the cursor leaves what the sink finds by itself, and takes again.
+//! 4. The catalog's copy of the cursor is raised, and the segments that every subscriber has now are flushed (C2), in one transaction. A
+//!    crash before it leaves a catalog that knows less: the next delivery asks the sink, finds nothing to do, and tells the catalog.
+//!
+//! A cursor behind the end of the log is an error, never a skip (J6): records that the sink has and the log does not were delivered by a log
+//! that is another one, or that was put back.
+
+use super::line::{Line, Work};
+use super::{Shared, locked};
+use crate::catalog::{CursorRow, Mutation, SegmentKey};
+use crate::error::{Error, ErrorKind, Result, chain};
+use crate::log::ReadOptions;
+use crate::sink::{Batch, Cursor};
+use crate::types::{CollectionName, Record, Sequence};
+
+/// Rows read at once.
+const PAGE_ROWS: usize = 1000;
+
+/// What a delivery did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Delivered {
+    pub records: u64,
+    pub bytes: u64,
+    /// The sink was asked to do something, and did it.
+    pub asked: bool,
+    /// It was stopped before the end.
+    pub is_cut: bool,
+}
+
+impl Shared {
+    /// Delivers what is due next; whether there was something.
+    pub(super) fn work(&self, line: &Line) -> Result<bool> {
+        if self.is_stopped() {
+            return Ok(false);
+        }
+        let Some(work) = line.take_due(self.options.clock.monotonic()) else { return Ok(false) };
+        match self.deliver(line, work) {
+            // It is in the status, and rests.
+            Err(error) if error.kind() != ErrorKind::Closed => Ok(true),
+            Err(error) => Err(error),
+            Ok(_) => Ok(true),
+        }
+    }
+
+    /// Delivers a collection at once, waiting for who else does.
+    pub(super) fn deliver_now(&self, line: &Line, name: &CollectionName) -> Result<Delivered> {
+        self.deliver(line, line.take(name))
+    }
+
+    fn deliver(&self, line: &Line, work: Work<'_>) -> Result<Delivered> {
+        let mut cursor = None;
+        let outcome = self.bring(line, &work, &mut cursor);
+        match &outcome {
+            Ok(delivered) if delivered.is_cut => work.left(),
+            Ok(delivered) => work.done(delivered),
+            Err(error) if error.kind() == ErrorKind::Closed => work.left(),
+            Err(error) => work.failed(error, cursor.map(|cursor: Cursor| cursor.sequence), &self.options),
+        }
+        outcome
+    }
+
+    fn bring(&self, line: &Line, work: &Work<'_>, at: &mut Option<Cursor>) -> Result<Delivered> {
+        let (sink, name) = (&*line.sink, &work.collection);
+        let mut delivered = Delivered::default();
+        let subscribers = self.log.subscribers(name)?;
+        let Some(row) = self.log.catalog().collection(name)? else { return Ok(delivered) };
+        if !subscribers.iter().any(|subscriber| subscriber == line.name()) {
+            return Ok(delivered);
+        }
+        let epoch = self.log.epoch();
+        let cursor = sink.cursor(name)?;
+        *at = cursor;
+        let mut has = cursor.map_or(Sequence(0), |cursor| cursor.sequence);
+        self.check_not_ahead(line, name, has)?;
+        if row.floor > Sequence::FIRST {
+            // Cheap for a sink that did it before, and it may have failed behind its cursor.
+            sink.raise_floor(name, row.floor)?;
+        }
+        let through = row.sealed_through.max(row.floor.previous());
+        let mut reader = None;
+        while has < through {
+            if self.is_stopped() {
+                delivered.is_cut = true;
+                return Ok(delivered);
+            }
+            let mut records: Vec<Record> = Vec::new();
+            let mut bytes = 0;
+            let mut until = row.floor.previous().max(has);
+            if row.sealed_through > until {
+                let reader = match &mut reader {
+                    Some(reader) => reader,
+                    None => {
+                        let from = Some(until.next());
+                        let (until, durable) = (Some(row.sealed_through), true);
+                        reader.insert(
+                            self.log.read(name, ReadOptions { from, until, durable, ..ReadOptions::default() })?,
+                        )
+                    }
+                };
+                let most = sink.batch_bytes().min(self.options.batch_bytes);
+                while bytes < most {
+                    let Some(record) = reader.try_next()? else { break };
+                    bytes += size_of(&record);
+                    records.push(record);
+                }
+                until = if reader.is_finished() { row.sealed_through } else { (*reader).position().previous() };
+                if until <= has {
+                    let message = format!("nothing can be read behind the cursor: collection=`{name}`, cursor=`{has}`");
+                    return Err(Error::new(ErrorKind::Unavailable, message));
+                }
+            }
+            sink.apply(&Batch { collection: name, epoch, after: has, records: &records, through: until })?;
+            let count = records.len() as u64;
+            work.took(count, bytes);
+            (delivered.records, delivered.bytes) = (delivered.records + count, delivered.bytes + bytes);
+            delivered.asked = true;
+            has = until;
+            *at = Some(Cursor { epoch, sequence: has });
+            self.note_cursor(line, name, Cursor { epoch, sequence: has }, &subscribers)?;
+        }
+        if let Some(cursor) = cursor.filter(|_| !delivered.asked) {
+            // Nothing was missing; the catalog may not know.
+            self.note_cursor(line, name, cursor, &subscribers)?;
+        }
+        Ok(delivered)
+    }
+
+    fn check_not_ahead(&self, line: &Line, name: &CollectionName, has: Sequence) -> Result<()> {
+        let end = self.log.end_of(name)?;
+        if has <= end {
+            return Ok(());
+        }
+        let message = format!(
+            "a sink has more than the log: sink=`{}`, collection=`{name}`, cursor=`{has}`, end=`{end}`",
+            line.name()
+        );
+        let hint = "the sink is of another log, or the log was put back to an older state; `recover` may still find the records";
+        Err(Error::new(ErrorKind::Conflict, message).with_hint(hint))
+    }
+
+    /// Step 4.
+    fn note_cursor(&self, line: &Line, name: &CollectionName, cursor: Cursor, subscribers: &[String]) -> Result<()> {
+        let _turn = locked(&self.telling);
+        let catalog = self.log.catalog();
+        let known = catalog.cursors(name)?;
+        let of = |sink: &str| known.iter().find(|row| row.sink == sink).map(|row| row.sequence);
+        let mut mutations = Vec::new();
+        let before = of(line.name());
+        if before.is_none_or(|before| before < cursor.sequence) {
+            mutations.push(Mutation::SetCursor(CursorRow {
+                collection: name.clone(),
+                sink: line.name().to_owned(),
+                epoch: cursor.epoch,
+                sequence: cursor.sequence,
+            }));
+        } else if before > Some(cursor.sequence) {
+            tracing::warn!(
+                sink = line.name(), collection = %name, cursor = %cursor.sequence,
+                "a sink has less than it had: it is delivered anew"
+            );
+        }
+        let all = subscribers.iter().map(|sink| match sink == line.name() {
+            true => cursor.sequence,
+            false => of(sink).unwrap_or(Sequence(0)),
+        });
+        let flushed = all.min().unwrap_or(Sequence(0));
+        let keys = self.newly_flushed(name, flushed)?;
+        mutations.extend(keys.into_iter().map(Mutation::SetFlushed));
+        if mutations.is_empty() {
+            return Ok(());
+        }
+        match self.log.change(&mutations, "delivered") {
+            Ok(_) => Ok(()),
+            // A segment was replaced, or purged, meanwhile: the next delivery looks anew.
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                tracing::debug!(error = chain(&error), "the catalog moved on during a delivery");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Live segments that end at or before `through` and do not count as flushed yet.
+    fn newly_flushed(&self, name: &CollectionName, through: Sequence) -> Result<Vec<SegmentKey>> {
+        let mut keys = Vec::new();
+        let mut until = through;
+        // Newest first, up to what was flushed before.
+        while until > Sequence(0) {
+            let rows = self.log.catalog().segments_back(name, until, PAGE_ROWS)?;
+            let Some(oldest) = rows.last() else { break };
+            until = oldest.key.first.previous();
+            let is_known = rows.iter().any(|row| row.flushed_at.is_some());
+            let fresh = rows.into_iter().filter(|row| row.flushed_at.is_none() && row.key.last <= through);
+            keys.extend(fresh.map(|row| row.key));
+            if is_known {
+                break;
+            }
+        }
+        Ok(keys)
+    }
+}
+
+/// Bytes of a record that count for a batch: key, payload, headers.
+fn size_of(record: &Record) -> u64 {
+    let bytes = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
+    let headers: usize = record.headers.iter().map(|header| header.key.len() + header.value.len()).sum();
+    (bytes(&record.key) + bytes(&record.payload) + headers) as u64
+}

@@ -57,6 +57,7 @@
 //! | [`mod@log`] | open, append, seal, recover |
 //! | [`archive`] | segments in an object store, for years |
 //! | [`sink`] | delivery to storage engines, in order |
+//! | [`vector`] | vector records |
 //! | [`config`], `cli` | settings; the program |
 //!
 //! The formats of files are in `docs/format.md`, recovery in `docs/recovery.md`.

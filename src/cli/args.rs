@@ -206,11 +206,13 @@ With --json one object a line. Sizes are bytes there, and have a unit in the tab
   icecore --data /var/lib/log append access /var/log/nginx/access.log
   journalctl -f -o json | icecore --data DIR append journal --format ndjson --key __CURSOR
   apt-cache dumpavail | icecore --data DIR append packages --format stanzas --key Package
+  icecore --data DIR append docs embeddings.jsonl --format vectors
 
 Formats:
   lines    a record is a line, also an empty one; its payload is the line without the newline
   ndjson   a record is a line with a JSON object; blank lines are skipped
   stanzas  a record is a block of `Field: value` lines; empty lines lie between
+  vectors  a record is a line with a JSON object of id (its key), vector, metadata (an object)
   avro     a record is one of a segment, of `cat --format avro`, or, where it is COLLECTION's, of a journal
 
 With --resume the same command can be run again after a kill until it is done: what was acknowledged is not appended twice.

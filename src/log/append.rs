@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Batch, Journal, JournalError, Purpose, Ticket};
 use crate::memtable::RUN_OVERHEAD_BYTES;
 use crate::types::{CollectionName, NewRecord, RecordKind, Sequence, Timestamp};
+use crate::vector::VectorRecord;
 
 /// What an append gives: which sequences its records got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,6 +236,7 @@ impl Inner {
         waits: Waits,
         bytes: u64,
     ) -> Result<(Receipt, (Journal, Ticket), u64)> {
+        check_vectors(collection, records)?;
         let mode = match options.sync {
             Some(mode) => mode,
             None => self.sync_mode_of(collection)?,
@@ -389,6 +391,18 @@ fn encode(out: &mut Vec<u8>, collection: &Collection, first: Sequence, records: 
         checksums.extend_from_slice(&checksum.to_le_bytes());
     }
     crc32c(&checksums)
+}
+
+/// Vectors have the dimensions that the collection wants (`vector.dimensions`).
+fn check_vectors(collection: &Collection, records: &[NewRecord]) -> Result<()> {
+    let Some(wanted) = collection.life.vector_dimensions() else { return Ok(()) };
+    for record in records {
+        let payload = record.payload.as_ref();
+        if let Some(vector) = VectorRecord::of(record.kind, record.key.as_ref(), &record.headers, payload) {
+            vector?.check_dimensions(wanted)?;
+        }
+    }
+    Ok(())
 }
 
 /// Checks a batch against the limits; returns an upper bound of its encoded bytes.

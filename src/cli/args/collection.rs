@@ -19,7 +19,9 @@ Settings, each in place of the log's:
   seal.bytes  it is sealed at this SIZE, into segments of at most so much
   seal.age    records older than this DURATION are sealed
   retention.age, retention.bytes, retention.records
-              what is older than this DURATION, or beyond this SIZE or number, may be purged (`retention plan`); `none` keeps all")]
+              what is older than this DURATION, or beyond this SIZE or number, may be purged (`retention plan`); `none` keeps all
+  vector.dimensions
+              how many dimensions its vectors must have; others are refused")]
     Create(CollectionCreateArgs),
     /// Show a collection: what it holds, its settings, and who gave each
     #[command(after_long_help = "Examples:
@@ -40,7 +42,9 @@ Settings:
   seal.bytes  it is sealed at this SIZE, into segments of at most so much
   seal.age    records older than this DURATION are sealed
   retention.age, retention.bytes, retention.records
-              what is older than this DURATION, or beyond this SIZE or number, may be purged (`retention plan`); `none` keeps all")]
+              what is older than this DURATION, or beyond this SIZE or number, may be purged (`retention plan`); `none` keeps all
+  vector.dimensions
+              how many dimensions its vectors must have; others are refused")]
     Set(CollectionSetArgs),
     /// Delete a collection with all of its records
     #[command(after_long_help = "Examples:

@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::archive::archiver::Running;
 use crate::cli::commands::resume::Resume;
 use crate::cli::human;
-use crate::cli::input::{self, Batches, HEADER_OVERHEAD_BYTES, Input, InputOptions, InputRecord, Next};
+use crate::cli::input::{self, Batches, HEADER_OVERHEAD_BYTES, Input, InputFormat, InputOptions, InputRecord, Next};
 use crate::cli::{AppendArgs, CommandResult, Context, Exit, Failure, Progress, Stdout, Unit, logs, sinks, stores};
 use crate::log::{AppendOptions, Log, RECORD_OVERHEAD_BYTES, Receipt};
-use crate::types::{Header, NewRecord, RecordKind, Sequence, Timestamp};
+use crate::types::{CollectionName, Header, NewRecord, RecordKind, Sequence, Timestamp};
 use crate::{Error, ErrorKind};
 
 pub(in crate::cli) fn run(context: &Context, args: &AppendArgs) -> CommandResult {
@@ -56,6 +56,11 @@ pub(in crate::cli) fn run(context: &Context, args: &AppendArgs) -> CommandResult
             None
         }
         Err(closed) => return Err(closed),
+    };
+    // Told by its line; the log itself would name only the record's id.
+    let input = match args.format {
+        InputFormat::Vectors => input.with_dimensions(vector_dimensions(&log, &args.collection)?),
+        _ => input,
     };
     let resume = if args.resume { Some(Resume::begin(&log, &args.collection)?) } else { None };
     let batches = Batches::start(
@@ -233,6 +238,15 @@ fn explain(error: Error) -> Failure {
         return error.with_hint(hint).into();
     }
     logs::explain(error)
+}
+
+/// What the collection wants, where it is there already.
+fn vector_dimensions(log: &Log, collection: &CollectionName) -> Result<Option<usize>, Failure> {
+    match log.collection_settings(collection) {
+        Ok(settings) => Ok(settings.vector_dimensions.map(|wanted| wanted as usize)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(logs::explain(error)),
+    }
 }
 
 /// As the log counts them against their limit.

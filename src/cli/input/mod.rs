@@ -3,7 +3,8 @@
 //! Owns: opening an input, where a record begins and ends, what its payload, key and time are, where it stood, which
 //! records make a batch. Does not own: appending.
 //!
-//! What always holds: payloads are exact bytes of the input, in its order, and no byte that belongs to a record is in none.
+//! What always holds: payloads are exact bytes of the input (of `vectors`: all that they say), in its order, and no byte that belongs to a
+//! record is in none.
 //! A record is handed out before an error that comes after it. Memory is bounded by the largest record allowed, whatever
 //! the input is; a record above it is refused by its line as soon as it is seen to be too large.
 //!
@@ -12,6 +13,7 @@
 //! | `lines` | a line, also an empty one | the line without its newline; a carriage return stays |
 //! | `ndjson` | a line with a JSON object; blank lines are skipped | the line without its newline |
 //! | `stanzas` | lines up to an empty line, or the end (as in RFC 822); further empty lines are skipped | the lines with the last newline, without the empty line |
+//! | `vectors` | a line with a JSON object of `id`, `vector`, `metadata`; blank lines are skipped | the vector, as `schema/vector.avsc` says; the key is the id |
 //! | `avro` | a record of a segment, of a journal, or of `cat --format avro` | that record's; key, time, expiry, headers and kind too |
 
 mod avro;
@@ -22,6 +24,7 @@ mod lines;
 mod ndjson;
 mod open;
 mod stanzas;
+mod vectors;
 
 use std::io::Read;
 
@@ -44,6 +47,8 @@ pub enum InputFormat {
     Ndjson,
     /// Records are blocks of `Field: value` lines with empty lines between (RFC 822, Debian control files)
     Stanzas,
+    /// Each line is a JSON object with `id`, `vector` and maybe `metadata`
+    Vectors,
     /// The records of a segment, a journal, or `cat --format avro`, with all that they have
     Avro,
 }
@@ -56,6 +61,7 @@ impl InputFormat {
             Self::Lines => "lines",
             Self::Ndjson => "ndjson",
             Self::Stanzas => "stanzas",
+            Self::Vectors => "vectors",
             Self::Avro => "avro",
         }
     }
@@ -209,6 +215,7 @@ impl InputError {
             Self::Field { .. } => {
                 Some("every record needs the field; without it, leave --key or --timestamp out".to_owned())
             }
+            Self::NoFields { format: "vectors", .. } => Some("the key of each vector is its id".to_owned()),
             Self::NoFields { format: "avro", .. } => Some("each record has its own key and time there".to_owned()),
             Self::NoFields { .. } => Some("use --format ndjson or stanzas with --key and --timestamp".to_owned()),
             Self::ForeignSchema { .. } => {
@@ -230,6 +237,8 @@ impl InputError {
 pub struct Input<R> {
     reader: Reader<R>,
     options: InputOptions,
+    /// How many dimensions each vector must have.
+    dimensions: Option<usize>,
     record: u64,
     ended: bool,
 }
@@ -247,7 +256,7 @@ impl<R: Read> Input<R> {
     /// [`InputError::NoFields`] where the format cannot give what was asked for; of an Avro file, whose header is read
     /// here, also why it cannot be read.
     pub fn new(reader: R, options: InputOptions) -> Result<Self, InputError> {
-        if matches!(options.format, InputFormat::Lines | InputFormat::Avro)
+        if matches!(options.format, InputFormat::Lines | InputFormat::Vectors | InputFormat::Avro)
             && let Some(field) = options.key.as_ref().or(options.timestamp.as_ref())
         {
             return Err(InputError::NoFields { format: options.format.word(), field: field.clone() });
@@ -256,7 +265,14 @@ impl<R: Read> Input<R> {
             InputFormat::Avro => Reader::Avro(Box::new(AvroReader::open(reader, &options)?)),
             _ => Reader::Text(LineReader::new(reader)),
         };
-        Ok(Self { reader, options, record: 0, ended: false })
+        Ok(Self { reader, options, dimensions: None, record: 0, ended: false })
+    }
+
+    /// Refuses vectors of other dimensions (the collection's setting `vector.dimensions`).
+    #[must_use]
+    pub const fn with_dimensions(mut self, dimensions: Option<usize>) -> Self {
+        self.dimensions = dimensions;
+        self
     }
 
     fn read_record(&mut self) -> Result<Option<InputRecord>, InputError> {
@@ -264,6 +280,7 @@ impl<R: Read> Input<R> {
             (Reader::Avro(reader), _) => reader.read_record(self.record + 1),
             (Reader::Text(_), InputFormat::Ndjson) => self.read_ndjson_record(),
             (Reader::Text(_), InputFormat::Stanzas) => self.read_stanza_record(),
+            (Reader::Text(_), InputFormat::Vectors) => self.read_vector_record(),
             (Reader::Text(_), _) => self.read_line_record(),
         }
     }
@@ -290,7 +307,7 @@ impl<R: Read> Input<R> {
         match (&self.reader, self.options.format) {
             (Reader::Avro(reader), _) => reader.has_buffered(),
             (Reader::Text(lines), InputFormat::Stanzas) => lines.has_end_of_stanza(),
-            (Reader::Text(lines), InputFormat::Ndjson) => lines.has_line_with_content(),
+            (Reader::Text(lines), InputFormat::Ndjson | InputFormat::Vectors) => lines.has_line_with_content(),
             (Reader::Text(lines), _) => lines.has_line(),
         }
     }

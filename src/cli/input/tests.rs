@@ -304,3 +304,51 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn vectors_are_records_with_their_id_as_key() {
+    let input = "{\"id\":\"a\",\"vector\":[1,2.5],\"metadata\":{\"n\": 1.0}}\n\n {\"vector\":[3],\"id\":\"b\"}\r\n";
+    // One byte at a time, and all at once.
+    for sizes in [&[1][..], &[4096]] {
+        let pieces = Pieces { bytes: input.as_bytes(), sizes, calls: 0 };
+        let (records, error) = read(pieces, options(InputFormat::Vectors));
+        assert!(error.is_none(), "{error:?}");
+        let places: Vec<_> = records.iter().map(|record| (record.place.record, record.place.line)).collect();
+        assert_eq!(places, [(1, 1), (2, 3)]);
+        let expected = crate::vector::VectorRecord::new("a", [1.0, 2.5]).with_metadata("{\"n\": 1.0}");
+        assert_eq!(records[0].record, expected.into_new_record().unwrap());
+        assert_eq!(records[1].record.key.as_deref(), Some(&b"b"[..]));
+    }
+}
+
+#[test]
+fn a_line_without_a_vector_is_refused_by_its_line() {
+    let good = "{\"id\":\"a\",\"vector\":[1,2]}\n";
+    for (line, what) in [
+        (
+            "{\"id\":\"b\",\"vector\":[1,1e39]}",
+            "a vector has a number that is not finite as f32: id=`b`, at=`1`, value=`inf`",
+        ),
+        ("{\"id\":\"b\",\"vector\":[]}", "a vector is empty: id=`b`"),
+        ("{\"id\":\"\",\"vector\":[1,2]}", "the id of a vector is empty"),
+        (
+            "{\"id\":\"b\",\"vector\":[1]}",
+            "a vector has other dimensions than its collection: id=`b`, dimensions=`1`, wanted=`2`, setting=`vector.dimensions`",
+        ),
+    ] {
+        let text = format!("{good}\n{line}\n{good}");
+        let mut input = Input::new(text.as_bytes(), options(InputFormat::Vectors)).unwrap().with_dimensions(Some(2));
+        assert!(input.next().unwrap().is_ok());
+        let error = input.next().unwrap().unwrap_err();
+        let offset = good.len() + 1;
+        assert_eq!(error.to_string(), format!("input is not vectors: line=`3`, record=`2`, offset=`{offset}`; {what}"));
+        assert!(input.next().is_none(), "nothing after an error");
+    }
+    let (_, error) = read(&b"{\"id\":\"123456789\",\"vector\":[1]}"[..], options(InputFormat::Vectors));
+    assert!(matches!(error, Some(InputError::TooLarge { what: "key", .. })), "{error:?}");
+    let limited = InputOptions { record_bytes_max: ByteSize(20), ..options(InputFormat::Vectors) };
+    let (_, error) = read(&b"{\"id\":\"a\",\"vector\":[1,2,3,4,5]}"[..], limited);
+    assert!(matches!(error, Some(InputError::TooLarge { what: "record", .. })), "{error:?}");
+    let keyed = Input::new(&b""[..], keyed(InputFormat::Vectors, "id")).err().unwrap();
+    assert_eq!(keyed.hint().unwrap(), "the key of each vector is its id");
+}

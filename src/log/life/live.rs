@@ -4,7 +4,7 @@
 //! know them. The catalog is the truth; these follow it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub(in crate::log) struct Life {
     seal_bytes: AtomicU64,
     /// Zero for the log's.
     seal_age_ms: AtomicU64,
+    /// Zero for any.
+    vector_dimensions: AtomicU32,
     /// Changed under the collection's lock only.
     presence: AtomicU8,
     deleted_at: AtomicI64,
@@ -99,6 +101,11 @@ impl Life {
         Some(self.seal_age_ms.load(Ordering::Relaxed)).filter(|age| *age > 0).map(Duration::from_millis)
     }
 
+    /// How many dimensions its vectors must have.
+    pub fn vector_dimensions(&self) -> Option<usize> {
+        Some(self.vector_dimensions.load(Ordering::Relaxed)).filter(|wanted| *wanted > 0).map(|wanted| wanted as usize)
+    }
+
     /// Its own durability, if it has one.
     fn sync(&self) -> Result<Option<SyncMode>, ()> {
         match self.sync.load(Ordering::Relaxed) {
@@ -118,6 +125,7 @@ impl Life {
         self.sync.store(sync, Ordering::Relaxed);
         self.seal_bytes.store(settings.seal_bytes.unwrap_or(0), Ordering::Relaxed);
         self.seal_age_ms.store(age, Ordering::Relaxed);
+        self.vector_dimensions.store(settings.vector_dimensions.unwrap_or(0), Ordering::Relaxed);
     }
 }
 

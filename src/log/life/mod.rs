@@ -32,7 +32,7 @@ pub(super) use live::{Life, Lives, load};
 pub use retention::{Keep, LegalHold, Retention};
 pub use settings::{COLLECTION_KEYS, CollectionSettings};
 
-use self::settings::{SEAL_AGE, SEAL_BYTES, SINKS, SYNC, Stored, show_sinks};
+use self::settings::{DIMENSIONS, SEAL_AGE, SEAL_BYTES, SINKS, SYNC, Stored, show_sinks};
 use super::append::read_only;
 use super::options::SyncMode;
 use super::{Collection, CollectionInfo, Inner, Log};
@@ -156,6 +156,7 @@ impl Log {
         let texts = own.retention.texts().into_iter().zip(log.options.retention.texts());
         settings
             .extend(texts.map(|((key, own), (_, log))| setting(key, own, log.unwrap_or_else(|| "none".to_owned()))));
+        settings.push(setting(DIMENSIONS, own.vector_dimensions.map(|wanted| wanted.to_string()), "any".to_owned()));
         for (key, value) in &own.others {
             // In the place of the log's value, where it is one of those above.
             settings.retain(|known| known.key != *key || known.from == SettingFrom::Collection);

@@ -12,14 +12,16 @@ use super::retention::{AGE, BYTES, HOLDS, LegalHold, RECORDS, Retention};
 use crate::config::{ByteSize, nearest, parse_duration, show_duration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Timestamp;
+use crate::vector::DIMENSIONS_MAX;
 
 /// Which settings a collection may have.
-pub const COLLECTION_KEYS: [&str; 7] = [SYNC, SEAL_BYTES, SEAL_AGE, SINKS, AGE, BYTES, RECORDS];
+pub const COLLECTION_KEYS: [&str; 8] = [SYNC, SEAL_BYTES, SEAL_AGE, SINKS, AGE, BYTES, RECORDS, DIMENSIONS];
 
 pub(super) const SYNC: &str = "sync";
 pub(super) const SEAL_BYTES: &str = "seal.bytes";
 pub(super) const SEAL_AGE: &str = "seal.age";
 pub(super) const SINKS: &str = "sinks";
+pub(super) const DIMENSIONS: &str = "vector.dimensions";
 /// The mark of a deleted collection, and since when. It stands for what is below the floor: a record at or behind it makes the
 /// collection live again, whether the mark is still there or not.
 const DELETED: &str = "deleted";
@@ -56,6 +58,8 @@ pub struct CollectionSettings {
     pub sinks: Option<Vec<String>>,
     /// What of it may be purged (`retention.age`, `retention.bytes`, `retention.records`).
     pub retention: Retention,
+    /// How many dimensions its vectors must have (`vector.dimensions`); others are refused.
+    pub vector_dimensions: Option<u32>,
     /// What must not be purged nor deleted; see [`Log::set_hold`](crate::Log::set_hold).
     pub holds: Vec<LegalHold>,
     /// What the catalog has of this collection and this program does not understand, by key: it is kept.
@@ -86,6 +90,11 @@ impl From<Map<String, Value>> for CollectionSettings {
                     settings.sinks.is_some()
                 }
                 AGE | BYTES | RECORDS => settings.retention.take(&key, &value),
+                DIMENSIONS => {
+                    let dimensions = value.as_u64().and_then(|number| u32::try_from(number).ok());
+                    settings.vector_dimensions = dimensions.filter(|number| check_dimensions(*number).is_ok());
+                    settings.vector_dimensions.is_some()
+                }
                 HOLDS => {
                     let holds = serde_json::from_value(value.clone()).ok();
                     let is_understood = holds.is_some();
@@ -112,6 +121,7 @@ impl From<CollectionSettings> for Map<String, Value> {
             (SEAL_BYTES, settings.seal_bytes.map(Value::from)),
             (SEAL_AGE, settings.seal_age.map(|age| show_duration(age).into())),
             (SINKS, settings.sinks.map(Value::from)),
+            (DIMENSIONS, settings.vector_dimensions.map(Value::from)),
         ];
         for (key, value) in known.into_iter().chain(settings.retention.values()) {
             if let Some(value) = value {
@@ -164,6 +174,13 @@ impl CollectionSettings {
             }
             SINKS => self.sinks = given.map(parse_sinks).transpose().map_err(wrong)?,
             AGE | BYTES | RECORDS => drop(self.retention.set(key, given).map_err(wrong)?),
+            DIMENSIONS => {
+                let read = |text: &str| {
+                    let number = text.parse().map_err(|_| "a whole number is wanted".to_owned())?;
+                    check_dimensions(number).map(|()| number)
+                };
+                self.vector_dimensions = given.map(read).transpose().map_err(wrong)?;
+            }
             _ => {
                 let read = |text: &str| {
                     let age = parse_duration(text).map_err(|error| error.to_string())?;
@@ -180,9 +197,11 @@ impl CollectionSettings {
         let wrong = |key: &str, why: String| {
             Err(Error::new(ErrorKind::Invalid, format!("invalid setting of a collection: key=`{key}`; {why}")))
         };
-        match (self.seal_bytes.map(check_bytes), self.seal_age.map(check_age)) {
-            (Some(Err(why)), _) => wrong(SEAL_BYTES, why),
-            (_, Some(Err(why))) => wrong(SEAL_AGE, why),
+        let dimensions = self.vector_dimensions.map(check_dimensions);
+        match (self.seal_bytes.map(check_bytes), self.seal_age.map(check_age), dimensions) {
+            (Some(Err(why)), ..) => wrong(SEAL_BYTES, why),
+            (_, Some(Err(why)), _) => wrong(SEAL_AGE, why),
+            (.., Some(Err(why))) => wrong(DIMENSIONS, why),
             _ => Ok(()),
         }
     }
@@ -226,6 +245,13 @@ fn check_sink(name: &str) -> std::result::Result<(), String> {
         return Ok(());
     }
     Err(format!("names of sinks separated by commas are wanted, or `{NO_SINKS}`"))
+}
+
+fn check_dimensions(dimensions: u32) -> std::result::Result<(), String> {
+    if (1..=DIMENSIONS_MAX).contains(&(dimensions as usize)) {
+        return Ok(());
+    }
+    Err(format!("it must be from 1 to {DIMENSIONS_MAX}"))
 }
 
 fn check_age(age: Duration) -> std::result::Result<(), String> {
@@ -356,6 +382,9 @@ mod tests {
             (SEAL_BYTES, "1", "it must be from 64KiB to 4GiB"),
             (SEAL_BYTES, "many", "a size is a whole number and a unit"),
             (SEAL_AGE, "1ms", "it must be from 1s to 365d"),
+            (DIMENSIONS, "0", "it must be from 1 to 65536"),
+            (DIMENSIONS, "65537", "it must be from 1 to 65536"),
+            (DIMENSIONS, "many", "a whole number is wanted"),
             (SEAL_AGE, "90", "a span of time is whole numbers with units"),
             (AGE, "1ms", "it must be from 1s to 36500d, or `none`"),
             (AGE, "7y", "or `none`"),

@@ -48,6 +48,11 @@ pub(in crate::cli) fn run(context: &Context, args: &AppendArgs) -> CommandResult
         }
         Err(closed) => return Err(closed),
     };
+    // Told by its line; the log itself would name only the record's id.
+    let input = match args.format {
+        InputFormat::Vectors => input.with_dimensions(vector_dimensions(&log, &args.collection)?),
+        _ => input,
+    };
     let sinking = match sinks::beside(context, &log) {
         Ok(sinking) => sinking,
         // Nor for a sink: it gets what it lacks later.
@@ -56,11 +61,6 @@ pub(in crate::cli) fn run(context: &Context, args: &AppendArgs) -> CommandResult
             None
         }
         Err(closed) => return Err(closed),
-    };
-    // Told by its line; the log itself would name only the record's id.
-    let input = match args.format {
-        InputFormat::Vectors => input.with_dimensions(vector_dimensions(&log, &args.collection)?),
-        _ => input,
     };
     let resume = if args.resume { Some(Resume::begin(&log, &args.collection)?) } else { None };
     let batches = Batches::start(

@@ -20,8 +20,8 @@ pub const COLLECTION_KEYS: [&str; 8] = [SYNC, SEAL_BYTES, SEAL_AGE, SINKS, AGE, 
 pub(super) const SYNC: &str = "sync";
 pub(super) const SEAL_BYTES: &str = "seal.bytes";
 pub(super) const SEAL_AGE: &str = "seal.age";
-pub(super) const SINKS: &str = "sinks";
 pub(super) const DIMENSIONS: &str = "vector.dimensions";
+pub(super) const SINKS: &str = "sinks";
 /// The mark of a deleted collection, and since when. It stands for what is below the floor: a record at or behind it makes the
 /// collection live again, whether the mark is still there or not.
 const DELETED: &str = "deleted";
@@ -120,8 +120,8 @@ impl From<CollectionSettings> for Map<String, Value> {
             (SYNC, settings.sync.map(|mode| mode.to_string().into())),
             (SEAL_BYTES, settings.seal_bytes.map(Value::from)),
             (SEAL_AGE, settings.seal_age.map(|age| show_duration(age).into())),
-            (SINKS, settings.sinks.map(Value::from)),
             (DIMENSIONS, settings.vector_dimensions.map(Value::from)),
+            (SINKS, settings.sinks.map(Value::from)),
         ];
         for (key, value) in known.into_iter().chain(settings.retention.values()) {
             if let Some(value) = value {
@@ -219,6 +219,13 @@ fn check_bytes(bytes: u64) -> std::result::Result<(), String> {
     Err(format!("it must be from {} to {}", ByteSize(SEAL_BYTES_MIN), ByteSize(SEAL_BYTES_MAX)))
 }
 
+fn check_dimensions(dimensions: u32) -> std::result::Result<(), String> {
+    if (1..=DIMENSIONS_MAX).contains(&(dimensions as usize)) {
+        return Ok(());
+    }
+    Err(format!("it must be from 1 to {DIMENSIONS_MAX}"))
+}
+
 /// Names separated by commas, or `none`, without doubles.
 fn parse_sinks(text: &str) -> std::result::Result<Vec<String>, String> {
     if text == NO_SINKS {
@@ -245,13 +252,6 @@ fn check_sink(name: &str) -> std::result::Result<(), String> {
         return Ok(());
     }
     Err(format!("names of sinks separated by commas are wanted, or `{NO_SINKS}`"))
-}
-
-fn check_dimensions(dimensions: u32) -> std::result::Result<(), String> {
-    if (1..=DIMENSIONS_MAX).contains(&(dimensions as usize)) {
-        return Ok(());
-    }
-    Err(format!("it must be from 1 to {DIMENSIONS_MAX}"))
 }
 
 fn check_age(age: Duration) -> std::result::Result<(), String> {

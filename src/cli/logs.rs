@@ -15,7 +15,6 @@ use crate::log::catalog::CatalogLook;
 use crate::log::identity::Identity;
 use crate::log::{FlushTriggers, Keep, Limits, Log, LogOptions, Retention, SyncMode};
 use crate::objects::{InvalidLocation, Location};
-use crate::search::source::{Nothing, Source};
 use crate::types::CollectionName;
 use crate::{Error, ErrorKind};
 
@@ -76,11 +75,6 @@ pub(super) fn look_to_read(context: &Context) -> Result<CatalogLook, Failure> {
 /// Opens the catalog of a log that must be there, and nothing else, to read.
 pub(super) fn look_at_catalog(context: &Context) -> Result<CatalogLook, Failure> {
     CatalogLook::open(&options(context)?).map_err(explain)
-}
-
-/// What search reads besides the log.
-pub(super) fn source(_log: &Log) -> Arc<dyn Source> {
-    Arc::new(Nothing)
 }
 
 fn open(options: LogOptions) -> Result<Log, Failure> {

@@ -18,6 +18,7 @@ mod logs;
 mod output;
 mod progress;
 mod sinks;
+mod source;
 mod stdout;
 mod stores;
 pub mod time;

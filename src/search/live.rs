@@ -306,9 +306,12 @@ impl Index {
         loop {
             let from = Sequence(self.through + 1).max(floor);
             let mut reader = log.read(collection, ReadOptions { from: Some(from), ..ReadOptions::default() })?;
+            let (mut expected, mut is_whole) = (from, true);
             let outcome = loop {
                 match reader.try_next() {
                     Ok(Some(record)) => {
+                        is_whole &= record.sequence == expected;
+                        expected = record.sequence.next();
                         if let Some(key) = &record.key {
                             let here = Newest { sequence: record.sequence.0, file: TAIL, row: 0 };
                             self.take_row(hash(shared, key), here);
@@ -323,7 +326,7 @@ impl Index {
             self.tail.close(&shared.tail_held, shared.tail_bytes_max);
             outcome?;
             self.through = self.through.max(reader.position().previous().0);
-            if reader.skipped().is_empty() {
+            if is_whole && reader.position() == expected {
                 return Ok(());
             }
         }

@@ -24,6 +24,8 @@
 //! 5. What is damaged is an error, never left out.
 
 mod cache;
+#[cfg(feature = "store")]
+mod columns;
 pub mod filter;
 pub mod kernel;
 mod live;
@@ -190,9 +192,9 @@ impl Search {
         collection: &CollectionName,
         mut work: impl FnMut(&Snapshot, MutexGuard<'_, Index>) -> Result<T, Stop>,
     ) -> Result<T> {
-        let index = self.index(collection)?;
         let mut tries = 1;
         loop {
+            let index = self.index(collection)?;
             let outcome = (|| {
                 self.log.refresh()?;
                 let mut index = lock(&index);
@@ -206,7 +208,13 @@ impl Search {
             })();
             match outcome {
                 Ok(done) => return Ok(done),
-                Err(Stop::Again(_)) if tries < TRIES => tries += 1,
+                Err(Stop::Again(error)) if tries < TRIES => {
+                    tries += 1;
+                    if error.kind() != ErrorKind::NotFound {
+                        // The log has no longer what was read of it: all of it is read anew.
+                        self.forget(collection);
+                    }
+                }
                 Err(Stop::Again(error) | Stop::Error(error)) => return Err(error),
             }
         }

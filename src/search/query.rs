@@ -127,7 +127,7 @@ pub struct Statistics {
     pub groups: u64,
     /// Row groups whose vectors were in memory.
     pub groups_cached: u64,
-    /// Records that the store does not have yet.
+    /// Records that count and that the store does not have yet, vectors or not.
     pub tail_rows: u64,
     /// Bytes read from the store's files.
     pub bytes_read: u64,

@@ -1,5 +1,7 @@
 //! Search over a log on the real file system, and a store in memory.
 
+#[cfg(feature = "store")]
+mod columnar;
 mod model;
 mod racing;
 mod small;
@@ -20,7 +22,7 @@ use store::MemoryStore;
 
 /// A log, a store and a search of both.
 struct World {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     clock: Arc<FakeClock>,
     options: LogOptions,
     log: Log,
@@ -48,7 +50,7 @@ impl World {
         let store = Arc::new(MemoryStore::new(group_rows));
         let search = Search::open(log.clone(), store.clone(), clock.clone(), options);
         let collection = CollectionName::new("docs").unwrap();
-        Self { _folder: folder, clock, options: log_options, log, store, search, collection }
+        Self { folder, clock, options: log_options, log, store, search, collection }
     }
 
     fn put(&self, id: &str, vector: &[f32]) -> u64 {

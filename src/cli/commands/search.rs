@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use crate::cli::human::{self, Align, Table};
-use crate::cli::{CommandResult, Context, Exit, Failure, SearchArgs, Stdout, logs};
+use crate::cli::{CommandResult, Context, Exit, Failure, SearchArgs, Stdout, logs, source};
 use crate::search::{Hit, Query, Search, SearchOptions};
 use crate::{Error, ErrorKind};
 
@@ -24,7 +24,7 @@ pub(in crate::cli) fn run(context: &Context, args: &SearchArgs) -> CommandResult
         tail_bytes: settings.tail_bytes.as_len(),
         ..SearchOptions::default()
     };
-    let source = logs::source(&log);
+    let source = source::beside(context, &log);
     let search = Search::open(log, source, Arc::clone(&context.clock), options);
     let answer = search.nearest(&args.collection, &query).map_err(logs::explain)?;
     let mut stdout = Stdout::lock();

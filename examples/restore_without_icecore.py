@@ -182,10 +182,15 @@ def read_manifests(archive):
     names = sorted(name for name in os.listdir(folder) if re.fullmatch(r"[0-9]{20}", name))
     need(names, "there is no manifest")
     state, before, digest = State(), None, None
-    for number, name in enumerate(names, 1):
+    # The newest one tells where the chain begins. What stands before that counts no more.
+    newest, _, _ = read_manifest(os.path.join(folder, names[-1]), int(names[-1]))
+    begins = newest.get("begins", 1)
+    names = [name for name in names if int(name) >= begins]
+    for number, name in enumerate(names, begins):
         need(int(name) == number, f"manifest {number} is missing")
         head, entries, own_digest = read_manifest(os.path.join(folder, name), number)
         need(head["previous"] == digest, f"manifest {number}: the one before it is not the one that it names")
+        need(head.get("begins", 1) == begins, f"manifest {number}: its chain begins with another")
         if before is None:
             need(head["checkpoint"], "the first manifest is no checkpoint")
         else:

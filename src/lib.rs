@@ -57,7 +57,9 @@
 //! | [`mod@log`] | open, append, seal, recover |
 //! | [`archive`] | segments in an object store, for years |
 //! | [`sink`] | delivery to storage engines, in order |
+//! | `store` | what was appended as Parquet files |
 //! | [`vector`] | vector records |
+//! | [`search`] | the nearest vectors, and the newest version of a key |
 //! | [`config`], `cli` | settings; the program |
 //!
 //! The formats of files are in `docs/format.md`, recovery in `docs/recovery.md`.
@@ -66,7 +68,7 @@
 //!
 //! `sqlite`, `mdbx` (Linux and macOS) and `lmdb` (all default) are the catalog's engines; without any of them,
 //! [`LogOptions::catalog`] must be given. `tokio` (default) has appends for async code. `cli` (default) is the program. `testing`
-//! has what crash tests need.
+//! has what crash tests need. `store` (default) has the columnar store.
 
 pub mod archive;
 pub mod assignment;
@@ -77,16 +79,21 @@ pub mod catalog;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod clock;
+pub mod compaction;
 pub mod config;
 pub mod error;
 pub mod fs;
 pub mod journal;
+#[cfg(feature = "kv")]
+pub mod kv;
 pub mod log;
 pub mod memtable;
 pub mod objects;
 pub mod search;
 pub mod segment;
 pub mod sink;
+#[cfg(feature = "store")]
+pub mod store;
 pub mod testing;
 pub mod types;
 pub mod vector;

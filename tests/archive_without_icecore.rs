@@ -106,6 +106,7 @@ fn archive(place: &Path) -> PathBuf {
                 floor: row.floor,
                 sealed_through: row.sealed_through,
                 settings: row.settings,
+                home: None,
             }));
         }
         claim.commit(entries).unwrap();
@@ -130,6 +131,7 @@ fn last_words(log: &Log) -> Vec<Entry> {
             floor: Sequence(RECORDS + 1),
             sealed_through: Sequence(SEGMENTS * RECORDS),
             settings: "{}".into(),
+            home: None,
         }),
         Entry::Removed(RemovedSegment::from(&lost[1])),
         Entry::Loss(LossEntry {

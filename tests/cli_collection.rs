@@ -45,14 +45,19 @@ fn a_collection_is_created_with_settings_of_its_own() {
             triple("retention.age", "none", "log"),
             triple("retention.bytes", "none", "log"),
             triple("retention.records", "none", "log"),
+            triple("vector.dimensions", "any", "log"),
+            triple("compact.keep_versions", "all", "log"),
+            triple("compact.ttl", "none", "log"),
+            triple("compact.tombstone_grace", "none", "log"),
+            triple("compact.target_bytes", "16MiB", "log"),
         ]
     );
     let with = workspace.run("--data d collection show audit --set segment.bytes=1MiB").expect_code(0).stdout;
     for line in [
         "collection        audit",
         "next sequence     1",
-        "setting            value   from",
-        "seal.bytes         1MiB    log",
+        "setting                  value   from",
+        "seal.bytes               1MiB    log",
     ] {
         assert!(with.lines().any(|shown| shown == line), "{line}\n{with}");
     }

@@ -59,6 +59,7 @@ fn the_contract_words_are_all_there() {
         "doctor",
         "evict",
         "rehydrate",
+        "compact",
         "restore",
         "retention plan",
         "retention apply",

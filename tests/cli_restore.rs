@@ -115,6 +115,52 @@ fn damage_is_found_and_told() {
     workspace.run("verify --remote").expect_code(2);
 }
 
+/// A manifest behind the newest checkpoint is gone: what it named proves itself, and the archive goes on.
+#[test]
+fn an_archive_with_a_damaged_manifest_is_salvaged() {
+    let (workspace, lines) = archived();
+    let manifests = workspace.run("--archive cold ls manifests --json").expect_code(0).json_lines();
+    let damaged = manifests.iter().rposition(|manifest| manifest["segments"] != 0).unwrap() as u64 + 1;
+    let path = workspace.path(&format!("cold/_manifest/{damaged:020}"));
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[400] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let refused = workspace.run("restore cold --to no --json").expect_code(4);
+    let error = refused.json_error();
+    assert!(error["message"].as_str().unwrap().contains(&format!("manifest=`{damaged}`")), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("restore --salvage"), "{error}");
+    let salvaged = json(&workspace.run("restore cold --to back --salvage --json").expect_code(4));
+    let salvage = &salvaged["salvage"];
+    assert_eq!(salvage["unreadable"][0]["first"], damaged, "{salvage}");
+    assert_eq!((&salvaged["segments"], salvage["left_out"].as_array().unwrap().len()), (&3.into(), 0), "{salvaged}");
+    let text = workspace.run("restore cold --to too --salvage").expect_code(4).stdout;
+    assert!(text.contains("manifests that cannot be read") && text.contains("proven by themselves"), "{text}");
+    assert_eq!(cat(&workspace, &["--data", "back"], "access"), lines.repeat(2));
+    // Read back by anybody, once it was archived to.
+    workspace.run("--data back --archive cold archive").expect_code(0);
+    assert_eq!(std::fs::read(&path).unwrap(), bytes, "the evidence stays");
+    workspace.run("--archive cold verify --remote --deep").expect_code(0);
+    workspace.run("restore cold --to again").expect_code(0);
+    assert_eq!(cat(&workspace, &["--data", "again"], "Other/ü"), lines);
+}
+
+#[test]
+fn a_catalog_is_made_anew_from_a_damaged_archive() {
+    let (workspace, lines) = archived();
+    workspace.run("--data log --archive cold evict").expect_code(0);
+    for name in ["catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"] {
+        let _ = std::fs::remove_file(workspace.path("log/.icecore").join(name));
+    }
+    std::fs::remove_file(workspace.path("cold/_manifest/00000000000000000002")).unwrap();
+    workspace.run("--data log --archive cold catalog rebuild --from-archive").expect_code(4);
+    let args = "--data log --archive cold catalog rebuild --from-archive --salvage --json";
+    let rebuilt = json(&workspace.run(args).expect_code(4));
+    assert_eq!((&rebuilt["segments"], &rebuilt["from_archive"]), (&3.into(), &3.into()), "{rebuilt}");
+    assert_eq!(rebuilt["salvage"]["unreadable"][0]["first"], 2, "{rebuilt}");
+    assert_eq!(cat(&workspace, &["--data", "log", "--archive", "cold"], "access"), lines.repeat(2));
+    workspace.run("--data log catalog rebuild --salvage").expect_code(2);
+}
+
 #[test]
 fn a_catalog_is_made_anew_from_the_archive() {
     let (workspace, lines) = archived();

@@ -149,3 +149,59 @@ fn retention_is_planned_first_and_applied_with_a_yes() {
     assert_eq!((archive(&workspace), objects()), (1, 2));
     workspace.run("--data d verify --deep").expect_code(0);
 }
+
+/// `archive` drops local copies as the settings say, and `status` tells what stands in the way.
+#[test]
+fn local_copies_go_by_settings() {
+    let workspace = archived();
+    let all = "--data d --archive store --set evict.after=0s";
+    workspace.run("--data d hold set access case-7 --by legal --until 100").expect_code(0);
+    let run = workspace.run(&format!("{all} archive --json")).expect_code(0);
+    assert_eq!(run.json_lines()[0]["evicted_segments"].as_u64(), Some(2), "{}", run.stdout);
+    assert!(run.stderr.contains("evicted: 2 segments"), "{}", run.stderr);
+    assert_eq!((segments(&workspace), lines(&workspace, "--archive store")), (1, 300));
+    let status = workspace.run(&format!("{all} status")).expect_code(0).stdout;
+    assert!(status.contains("evicted") && status.contains("its local copy is due to go and stays"), "{status}");
+    let status = workspace.run(&format!("{all} status --json")).expect_code(0).json_lines().remove(0);
+    let archive = &status["archive"];
+    assert_eq!((archive["evicted_segments"].as_u64(), archive["evict"]["local_segments"].as_u64()), (Some(2), Some(1)));
+    assert_eq!(archive["evict"]["kept"].as_array().map(Vec::len), Some(1), "{archive}");
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// Two machines, one archive: who was fenced says so at every start, until an operator says that it is to have it back.
+#[test]
+fn who_was_fenced_needs_the_operators_word() {
+    let workspace = archived();
+    copy(&workspace.path("d"), &workspace.path("e"));
+    let archive = |data: &str, more: &str| {
+        let lines = "one more\n".to_owned();
+        workspace.icecore(["--data", data, "append", "access"]).stdin(lines).run().expect_code(0);
+        workspace.run(&format!("--data {data} seal access")).expect_code(0);
+        workspace.run(&format!("--data {data} --archive store archive {more}"))
+    };
+    archive("e", "").expect_code(0);
+    for _ in 0..2 {
+        let run = archive("d", "").expect_code(1);
+        assert!(run.stderr.contains("another writer took the archive over"), "{}", run.stderr);
+        assert!(run.stderr.contains("archive --take-over"), "{}", run.stderr);
+        archive("e", "").expect_code(0);
+    }
+    let status = workspace.run("--data d --archive store status").expect_code(0).stdout;
+    assert!(status.contains("this log archives and purges there no more"), "{status}");
+    // It may write there again; what the other one archived meanwhile is in the way of the same sequences, and is told.
+    let run = archive("d", "--take-over").expect_code(3);
+    assert!(run.stderr.contains("the archive has other bytes for its sequences"), "{}", run.stderr);
+    archive("e", "").expect_code(1);
+}

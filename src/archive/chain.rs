@@ -1,7 +1,10 @@
 //! Reads the manifests of an archive in their order.
 //!
 //! Owns: finding the newest one, fetching, that none is missing and each stands behind the one that it names. Does not own: what they
-//! say together ([`state`](super::state)).
+//! say together ([`state`](super::state)), what can be had where that is not so ([`salvage`](super::salvage)).
+//!
+//! A chain begins with the first manifest, or **anew** with a checkpoint written behind manifests that could not be read: each head says with
+//! which. What stands before that counts no more, whether it is there or not.
 //!
 //! Requests: one listing for each thousand manifests behind where looking begins, one get for each manifest that is read.
 
@@ -15,6 +18,9 @@ use crate::objects::{ObjectErrorKind, ObjectStore};
 const PIECE_BYTES: u64 = 4 << 20;
 /// Keys asked for at once; what stores give at most.
 const PAGE: usize = 1_000;
+/// What can be done about a manifest that is damaged or missing.
+pub(super) const HINT: &str = "a versioned bucket may still have it as it was; `verify --remote` tells what else is wrong, and \
+    `restore --salvage`, or `catalog rebuild --from-archive --salvage`, brings back what can be proven without it";
 
 /// The newest manifest of an archive, read and found right; `None` where there is none. With a `hint`, those behind it are looked for, and it
 /// must be there as it was.
@@ -25,9 +31,11 @@ const PAGE: usize = 1_000;
 pub fn newest(store: &dyn ObjectStore, hint: Option<&ManifestMark>) -> Result<Option<(ManifestHead, ManifestMark)>> {
     let mut last = hint.map(|hint| hint.number);
     let mut expected = last.map_or(ManifestNumber::FIRST, ManifestNumber::next);
+    // First and last number of each. What is missing before the beginning of the chain is no matter.
+    let mut holes: Vec<(ManifestNumber, ManifestNumber)> = Vec::new();
     list(store, last, &mut |number, _| {
         if number != expected {
-            return Err(missing(store, expected));
+            holes.push((expected, number.previous().unwrap_or(expected)));
         }
         (last, expected) = (Some(number), number.next());
         Ok(())
@@ -38,7 +46,11 @@ pub fn newest(store: &dyn ObjectStore, hint: Option<&ManifestMark>) -> Result<Op
         Some(hinted) if hinted.head.number == number => hinted,
         _ => read_one(store, number)?.ok_or_else(|| missing(store, number))?,
     };
-    Ok(Some((newest.head, newest.mark)))
+    let begins = newest.head.begins;
+    match holes.iter().find(|(_, last)| *last >= begins) {
+        Some((first, _)) => Err(missing(store, begins.max(*first))),
+        None => Ok(Some((newest.head, newest.mark))),
+    }
 }
 
 fn read_hinted(store: &dyn ObjectStore, hint: &ManifestMark) -> Result<Manifest> {
@@ -108,36 +120,53 @@ fn read_long(store: &dyn ObjectStore, number: ManifestNumber) -> Result<Manifest
     decoder.finish()
 }
 
-fn missing(store: &dyn ObjectStore, number: ManifestNumber) -> Error {
+pub(super) fn missing(store: &dyn ObjectStore, number: ManifestNumber) -> Error {
     let message = format!("a manifest is missing: store=`{}`, manifest=`{number}`", store.place());
-    Error::new(ErrorKind::Corrupt, message)
-        .with_hint("a versioned bucket may still have it; `verify --remote` tells what else is there")
+    Error::new(ErrorKind::Corrupt, message).with_hint(HINT)
 }
 
-/// Gives the manifests from `from` on (from the first on, where `None`) to `visit`, in order, each checked against the one before.
+/// Gives the manifests from `from` on (from the first on, where `None`) to `visit`, in order, each checked against the one before. Behind one
+/// that cannot be read it goes on where the chain begins anew.
 ///
 /// # Errors
-/// `Corrupt` for one that is damaged, missing, or not behind the one before; `Conflict` for one of another log; all name its number. What
-/// `visit` and the store said.
+/// `Corrupt` for one that is damaged, missing, or not behind the one before, and no chain begins behind it; `Conflict` for one of another log;
+/// all name its number. What `visit` and the store said.
 pub fn read(
     store: &dyn ObjectStore,
     from: Option<ManifestNumber>,
     visit: &mut dyn FnMut(Manifest) -> Result<()>,
 ) -> Result<()> {
-    let mut number = from.unwrap_or(ManifestNumber::FIRST);
+    let mut expected = from.unwrap_or(ManifestNumber::FIRST);
     let mut before: Option<(ManifestHead, ManifestMark)> = None;
-    list(store, number.previous(), &mut |listed, _| {
-        if listed != number {
-            return Err(missing(store, number));
+    // The first that could not be read, until the chain begins anew.
+    let mut broken: Option<Error> = None;
+    list(store, expected.previous(), &mut |listed, _| {
+        if listed != expected {
+            broken.get_or_insert_with(|| missing(store, expected));
         }
-        let manifest = read_one(store, number)?.ok_or_else(|| missing(store, number))?;
-        if let Some((head, mark)) = &before {
-            check_next(head, mark, &manifest.head)?;
+        expected = listed.next();
+        let found = read_one(store, listed).and_then(|found| found.ok_or_else(|| missing(store, listed)));
+        let checked = found.and_then(|manifest| {
+            if let Some((head, mark)) = before.as_ref().filter(|_| broken.is_none() || manifest.head.begins_anew()) {
+                check_next(head, mark, &manifest.head)?;
+            }
+            Ok(manifest)
+        });
+        match checked {
+            Ok(manifest) if manifest.head.begins_anew() || broken.is_none() => {
+                broken = None;
+                before = Some((manifest.head.clone(), manifest.mark));
+                visit(manifest)
+            }
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                broken.get_or_insert(error);
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
-        before = Some((manifest.head.clone(), manifest.mark));
-        number = number.next();
-        visit(manifest)
-    })
+    })?;
+    broken.map_or(Ok(()), Err)
 }
 
 /// What an archive has: its manifests from the newest checkpoint on. One that is damaged is done without: reading then begins at the
@@ -170,7 +199,8 @@ pub fn state_at(store: &dyn ObjectStore, head: &ManifestHead, mark: &ManifestMar
                 if error.kind() != ErrorKind::Corrupt {
                     return Err(error);
                 }
-                let before = match base.previous() {
+                // What the chain begins with told what nobody had told before.
+                let before = match base.previous().filter(|_| base != head.begins) {
                     Some(before) => read_one(store, before)?,
                     None => None,
                 };
@@ -202,7 +232,7 @@ fn fold(store: &dyn ObjectStore, checkpoint: Manifest, until: &ManifestMark) -> 
         if let Some(error) = skipped.take() {
             let head = &manifest.head;
             // Only a checkpoint told nothing new; that it was one is told by the one behind it.
-            let before = number.previous().filter(|before| head.base == *before);
+            let before = number.previous().filter(|before| head.base == *before && head.begins != *before);
             let (Some(number), Some(sha256)) = (before, head.previous) else { return Err(error) };
             state.skip_checkpoint(ManifestMark { number, epoch: head.epoch, writer: head.writer, sha256 });
         }
@@ -212,7 +242,7 @@ fn fold(store: &dyn ObjectStore, checkpoint: Manifest, until: &ManifestMark) -> 
         Some(mark) if mark == until => Ok(state),
         _ => {
             let message = format!("a manifest is not the one that it was: manifest=`{}`", until.number);
-            Err(Error::new(ErrorKind::Corrupt, message))
+            Err(Error::new(ErrorKind::Corrupt, message).with_hint(HINT))
         }
     }
 }

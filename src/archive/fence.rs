@@ -4,13 +4,35 @@
 //!
 //! A manifest is created under the next number, by a store that never replaces an object: of all who try, one succeeds. Who takes an archive over
 //! creates a manifest of a higher epoch, which says nothing. From then on the number that the writer before tries next is taken by a manifest
-//! that is not its own: it is fenced, for good. What it put into the store besides manifests counts for nothing, as no manifest names it.
+//! that is not its own: it is fenced, until an operator says otherwise. What it put into the store besides manifests counts for nothing, as no manifest names it.
 //!
 //! # Whatever a store answers
 //!
 //! A put that failed, in whatever way, may have happened, may happen later (a request that still travels), or not. So nothing is concluded from
 //! the failure: what is under the number is looked at, and where nothing is there, the number is tried again, never the next one. So the chain
 //! has no holes, and of all tries under one number the store keeps one. Who finds a manifest of its own there, of a try that it gave up, counts it.
+//!
+//! # Who was fenced stays so
+//!
+//! Two machines that are configured alike would take the archive from each other for ever, at each start. So who was fenced needs an operator's word
+//! ([`take_over`](super::ArchiverOptions::take_over)), also when it is started anew: the catalog's value `archive.fenced` keeps by whom. And a machine
+//! that was away while another one took over, and noticed nothing, needs it too: it finds that the newest manifest is of a writer that it
+//! never was. `archiver::claims` decides that:
+//!
+//! - **Which writers it was** is in the catalog's value `archive.claims`: an id is drawn for each claim, and is durable there *before* the first
+//!   request that has it leaves. A crash behind a claim, an answer that was lost, a put that came late: whatever of ours is in the archive
+//!   has an id that is on record. Were it noted behind the claim, `kill -9` between the two would make us strangers to ourselves.
+//! - Once a claim is noted, earlier ids are forgotten. Their processes are gone, or their claims are; a late request of theirs is for a number that is
+//!   taken by now, and is refused.
+//! - **No claim noted, no judgement**: a log that never archived there itself takes over without a word. So does one that was restored onto a new
+//!   machine, whose catalog is made new from manifests, and one whose catalog was rebuilt: the first start of a second machine
+//!   takes over with a higher epoch, and fences the first. That is what the machine before wants that is to be replaced.
+//! - **An older copy of the catalog** that was put back (C3) does not know the writers that this log was since. The opening finds
+//!   that it is old, by journals, and notes the epoch ([`CHANGES_SINCE_EPOCH`](crate::log::recover::CHANGES_SINCE_EPOCH)): claims before that prove
+//!   nothing, and it takes over without a word.
+//! - A whole machine that was put back to an earlier day (disks and catalog), or a copy of its disks that is older than its last claim, looks exactly as
+//!   one that was away. It needs the word, which is right: its records behind that day are other ones than those that the archive has. A copy that is as
+//!   new as the last claim takes over without: all that is in the archive is in it.
 //!
 //! # Checkpoints
 //!
@@ -28,11 +50,15 @@ use super::checkpoint::Checkpoint;
 use super::manifest::{
     Entry, FORMAT, LINE_BYTES_MAX, Manifest, ManifestHead, ManifestMark, ManifestNumber, WriterId, encode,
 };
-use super::state::check_next;
+use super::state::{ArchiveState, check_next};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::{ObjectStore, Put, Upload};
-use crate::types::{Epoch, LogId};
+use crate::types::{Epoch, LogId, Timestamp};
+
+/// What who is fenced can do.
+pub const TAKE_OVER: &str =
+    "only one machine may archive to a place: stop the other one, then say `archive --take-over` on this one";
 
 /// The most bytes of one manifest that is no checkpoint.
 pub const DELTA_BYTES_MAX: usize = 64 << 20;
@@ -51,6 +77,53 @@ pub const fn is_due(head: &ManifestHead) -> bool {
     manifests >= MANIFESTS_MIN && cost >= head.base_entries
 }
 
+/// Who took an archive over, as its first manifest says.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FencedBy {
+    /// That manifest.
+    pub manifest: ManifestNumber,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Who wrote it.
+    pub writer: WriterId,
+    /// When, by the clock there.
+    pub at: Timestamp,
+}
+
+impl FencedBy {
+    /// By the head of a manifest that is not ours.
+    #[must_use]
+    pub const fn of(head: &ManifestHead) -> Self {
+        Self { manifest: head.number, epoch: head.epoch, writer: head.writer, at: head.at }
+    }
+
+    /// The error of who writes there no more.
+    #[must_use]
+    pub fn error(&self, place: &str) -> Error {
+        let Self { manifest, epoch, writer, at } = self;
+        let message = format!(
+            "another writer took the archive over: store=`{place}`, manifest=`{manifest}`, its epoch=`{epoch}`, its writer=`{writer}`, at=`{at}`"
+        );
+        Error::new(ErrorKind::Fenced, message).with_hint(TAKE_OVER)
+    }
+}
+
+/// How to take an archive over.
+pub struct Taking<'a> {
+    /// Whose archive it must be.
+    pub log: LogId,
+    /// The lowest epoch of the new manifests.
+    pub epoch: Epoch,
+    /// Who writes: an id that nobody else ever has.
+    pub writer: WriterId,
+    /// The newest manifest that is known.
+    pub hint: Option<ManifestMark>,
+    /// How long the store is to refuse to delete each manifest.
+    pub retain: Option<Duration>,
+    /// Whether one may be written behind the manifest with this head. Asked of the newest one before each try.
+    pub may_follow: &'a dyn Fn(&ManifestHead) -> Result<()>,
+}
+
 /// The right to write an archive's manifests, until somebody else takes it.
 #[derive(Debug)]
 pub struct Claim {
@@ -60,7 +133,7 @@ pub struct Claim {
     newest: (ManifestHead, ManifestMark),
     /// How long the store is to refuse to delete a manifest.
     retain: Option<Duration>,
-    fenced: OnceLock<ManifestMark>,
+    fenced: OnceLock<FencedBy>,
     /// Before this number no checkpoint is tried: one failed.
     no_checkpoint_before: ManifestNumber,
 }
@@ -95,13 +168,22 @@ impl Claim {
         retain: Option<Duration>,
     ) -> Result<Self> {
         let writer = WriterId(clock.random());
-        let mut hint = hint;
+        Self::take_with(store, clock, Taking { log, epoch, writer, hint, retain, may_follow: &|_| Ok(()) })
+    }
+
+    /// As [`take`](Self::take), with everything said.
+    ///
+    /// # Errors
+    /// As there; `Unsupported` where the store cannot retain; what `may_follow` said.
+    pub fn take_with(store: Arc<dyn ObjectStore>, clock: Arc<dyn Clock>, taking: Taking<'_>) -> Result<Self> {
+        let Taking { log, epoch, writer, mut hint, retain, may_follow } = taking;
         for _ in 0..RACES_MAX {
             let before = chain::newest(&*store, hint.as_ref())?;
-            if let Some((head, _)) = &before
-                && head.log != log
-            {
-                return Err(other_log(&*store, head, log));
+            if let Some((head, _)) = &before {
+                if head.log != log {
+                    return Err(other_log(&*store, head, log));
+                }
+                may_follow(head)?;
             }
             hint = before.as_ref().map(|(_, mark)| *mark).or(hint);
             let epoch = before.as_ref().map_or(epoch, |(head, _)| epoch.max(head.epoch.next()));
@@ -129,6 +211,43 @@ impl Claim {
         }
         let message = format!("others always write the next manifest first: store=`{}`", store.place());
         Err(Error::new(ErrorKind::Unavailable, message).with_hint("does another machine archive to the same place?"))
+    }
+
+    /// Begins the chain anew with a checkpoint of `state`, under a number behind all that were ever listed
+    /// ([`salvage::anew`](super::salvage::anew)).
+    ///
+    /// # Errors
+    /// `Unavailable` where somebody else wrote a manifest under this number; what the store said. It can be called again.
+    pub(super) fn anew(
+        store: Arc<dyn ObjectStore>,
+        log: LogId,
+        number: ManifestNumber,
+        epoch: Epoch,
+        clock: Arc<dyn Clock>,
+        writer: WriterId,
+        retain: Option<Duration>,
+        state: &ArchiveState,
+    ) -> Result<Self> {
+        let mut head = first(log, epoch, writer, clock.now());
+        (head.number, head.base, head.begins) = (number, number, number);
+        let checkpoint = Checkpoint::new(state, &mut head);
+        let mark = checkpoint.mark(&head);
+        let upload = retained(checkpoint.upload(), &*clock, retain);
+        match store.put_if_absent(&number.key(), &upload) {
+            Ok(Put::Created | Put::SameThere) => {}
+            Ok(Put::OtherThere) => {
+                let message =
+                    format!("somebody else wrote the manifest first: store=`{}`, manifest=`{number}`", store.place());
+                return Err(Error::new(ErrorKind::Unavailable, message)
+                    .with_hint("does another machine archive to the same place?"));
+            }
+            // Did it happen?
+            Err(error) => match chain::read_one(&*store, number) {
+                Ok(Some(found)) if found.mark == mark => {}
+                _ => return Err(error.into()),
+            },
+        }
+        Ok(Self::new(store, clock, writer, (head, mark), retain))
     }
 
     const fn new(
@@ -159,9 +278,9 @@ impl Claim {
         self.writer
     }
 
-    /// The manifest by which somebody else took the archive over, once that was seen.
+    /// Who took the archive over, once that was seen.
     #[must_use]
-    pub fn fenced_by(&self) -> Option<&ManifestMark> {
+    pub fn fenced_by(&self) -> Option<&FencedBy> {
         self.fenced.get()
     }
 
@@ -247,26 +366,20 @@ impl Claim {
     /// The manifest behind one of ours, which is ours; `None` where there is none.
     fn behind(&self, head: &ManifestHead, mark: &ManifestMark) -> Result<Option<Manifest>> {
         let Some(found) = chain::read_one(&*self.store, head.number.next())? else { return Ok(None) };
-        check_next(head, mark, &found.head)?;
+        let is_anew = found.head.log == head.log && found.head.begins > head.begins && found.head.epoch > head.epoch;
+        // A chain that begins anew may do so with an older number, where manifests of ours could not be read.
+        if !is_anew {
+            check_next(head, mark, &found.head)?;
+        }
         if found.head.writer != self.writer {
-            let _ = self.fenced.set(found.mark);
+            let _ = self.fenced.set(FencedBy::of(&found.head));
             self.must_not_be_fenced()?;
         }
         Ok(Some(found))
     }
 
     fn must_not_be_fenced(&self) -> Result<()> {
-        let Some(by) = self.fenced.get() else { return Ok(()) };
-        let message = format!(
-            "another writer took the archive over: store=`{}`, manifest=`{}`, its epoch=`{}`, our epoch=`{}`",
-            self.store.place(),
-            by.number,
-            by.epoch,
-            self.epoch()
-        );
-        Err(Error::new(ErrorKind::Fenced, message).with_hint(
-            "only one machine may archive to a place; where this one shall, stop the other and start this one anew",
-        ))
+        self.fenced.get().map_or(Ok(()), |by| Err(by.error(&self.store.place())))
     }
 
     fn checkpoint_if_due(&mut self) {
@@ -319,13 +432,14 @@ fn retained<'a>(upload: Upload<'a>, clock: &dyn Clock, retain: Option<Duration>)
     Upload { retain_until: retain.map(|span| clock.now().saturating_add(span)), ..upload }
 }
 
-fn first(log: LogId, epoch: Epoch, writer: WriterId, at: crate::types::Timestamp) -> ManifestHead {
+fn first(log: LogId, epoch: Epoch, writer: WriterId, at: Timestamp) -> ManifestHead {
     ManifestHead {
         format: FORMAT,
         log,
         number: ManifestNumber::FIRST,
         epoch,
         writer,
+        begins: ManifestNumber::FIRST,
         previous: None,
         at,
         checkpoint: true,
@@ -340,7 +454,7 @@ fn next(
     mark: &ManifestMark,
     epoch: Epoch,
     writer: WriterId,
-    at: crate::types::Timestamp,
+    at: Timestamp,
     entries: u64,
 ) -> ManifestHead {
     ManifestHead {

@@ -22,7 +22,7 @@
 //!
 //! [`manifest`] has the format of manifests, [`chain`] reads them in order, [`state`] folds them into what the archive has, [`fence`] writes them;
 //! [`reader`] reads archived segments by range, [`mod@restore`] brings a log back, [`mod@verify`] proves that all is there, [`mod@snapshot`] archives the catalog.
-//! [`retention`] decides what goes, and lets it go.
+//! [`salvage`] is what can be had where manifests are damaged. [`retention`] decides what goes, and lets it go.
 
 pub mod archiver;
 pub mod chain;
@@ -39,6 +39,7 @@ pub mod price;
 pub mod reader;
 pub mod restore;
 pub mod retention;
+pub mod salvage;
 pub mod snapshot;
 pub mod state;
 pub mod verify;
@@ -54,7 +55,8 @@ pub use manifest::{
 pub use overview::ArchiveOverview;
 pub use price::PriceTable;
 pub use reader::{ArchiveReader, ReaderOptions};
-pub use restore::{RestoreOptions, RestoreProgress, Restored, rebuild_catalog, restore};
+pub use restore::{RestoreOptions, RestoreProgress, Restored, rebuild_catalog, rebuild_catalog_salvaging, restore};
+pub use salvage::Salvage;
 pub use snapshot::snapshot;
 pub use state::{ArchiveState, ArchivedCollection};
 pub use verify::{RemoteFault, RemoteFaultKind, RemoteReport, RemoteVerifyOptions, verify};

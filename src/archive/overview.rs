@@ -22,6 +22,10 @@ pub struct ArchiveOverview {
     pub archived_segments: u64,
     /// Their bytes.
     pub archived_bytes: u64,
+    /// Those of them without a local copy.
+    pub evicted_segments: u64,
+    /// Their bytes.
+    pub evicted_bytes: u64,
     /// Segments that are purged here, and not yet in the archive.
     pub purging_segments: u64,
     /// The stores, as of the last pass of an archiver.
@@ -49,6 +53,10 @@ impl ArchiveOverview {
             each(catalog, status, &mut |row| {
                 overview.archived_segments += 1;
                 overview.archived_bytes += row.bytes;
+                if status == SegmentStatus::Evicted {
+                    overview.evicted_segments += 1;
+                    overview.evicted_bytes += row.bytes;
+                }
             })?;
         }
         each(catalog, SegmentStatus::Purging, &mut |_| overview.purging_segments += 1)?;

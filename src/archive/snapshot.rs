@@ -14,6 +14,7 @@ use crate::catalog::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{File, FileSystem, OpenMode};
 use crate::objects::{ObjectKey, ObjectStore, Put, Upload};
+use crate::types::Timestamp;
 use crate::types::ids::hex;
 
 /// What the keys of all copies begin with.
@@ -31,6 +32,20 @@ pub fn snapshot(
     fs: &dyn FileSystem,
     staging: &Path,
 ) -> Result<CatalogSnapshot> {
+    snapshot_retained(catalog, store, fs, staging, None)
+}
+
+/// As [`snapshot`]; the store is to refuse to delete the copy before `retain_until`.
+///
+/// # Errors
+/// As there; `Unsupported` where the store cannot.
+pub fn snapshot_retained(
+    catalog: &dyn Catalog,
+    store: &dyn ObjectStore,
+    fs: &dyn FileSystem,
+    staging: &Path,
+    retain_until: Option<Timestamp>,
+) -> Result<CatalogSnapshot> {
     let Some(engine) = catalog.engine() else {
         return Err(Error::new(ErrorKind::Unsupported, "a catalog that is in no file has no copy to archive"));
     };
@@ -38,7 +53,7 @@ pub fn snapshot(
         let file = fs.open(staging, OpenMode::Read)?;
         let (bytes, sha256) = digest(&file)?;
         let key = ObjectKey::new(format!("{PREFIX}{:020}.{}.{engine}", change.get(), hex(&sha256[..4])))?;
-        let upload = Upload::new(&file, bytes, sha256);
+        let upload = Upload { retain_until, ..Upload::new(&file, bytes, sha256) };
         if store.put_if_absent(&key, &upload)? == Put::OtherThere {
             let message = format!("another object has the key: store=`{}`, key=`{key}`", store.place());
             return Err(Error::new(ErrorKind::Conflict, message));

@@ -11,7 +11,7 @@ use std::ops::Bound;
 
 use super::manifest::{
     ArchivedSegment, CatalogSnapshot, CollectionEntry, Entry, LossEntry, Manifest, ManifestHead, ManifestMark,
-    RemoteEntry, RemovedSegment,
+    ManifestNumber, RemoteEntry, RemovedSegment,
 };
 use crate::catalog::SegmentKey;
 use crate::error::{Error, ErrorKind, Result};
@@ -151,7 +151,7 @@ impl ArchiveState {
         self.problems_unlisted
     }
 
-    /// Takes in the next manifest. The first one must be a checkpoint.
+    /// Takes in the next manifest. The first one must be a checkpoint. One with which the chain begins anew takes the place of all before.
     ///
     /// # Errors
     /// `Corrupt` where it is not the next one: another number, another predecessor, a lower epoch; `Conflict` for another log's. Nothing changed then.
@@ -162,22 +162,71 @@ impl ArchiveState {
             _ if !head.checkpoint => return Err(broken(&head, "reading begins at one that is no checkpoint")),
             _ => {}
         }
+        if head.begins_anew() {
+            *self = Self { problems: std::mem::take(&mut self.problems), ..Self::new() };
+        }
         if self.head.is_some() && head.checkpoint {
-            // It tells nothing new: so it can be checked, and one that is damaged can be done without.
-            let mut told = Self::new();
-            entries.into_iter().for_each(|entry| told.take(&head, entry));
-            let is_same = told.collections == self.collections
-                && told.snapshot == self.snapshot
-                && told.remotes == self.remotes
-                && told.problems.is_empty();
-            if !is_same {
-                self.problem(&head, "a checkpoint that is not what the manifests before it tell");
-            }
+            self.compare(head.number, entries);
         } else {
-            entries.into_iter().for_each(|entry| self.take(&head, entry));
+            entries.into_iter().for_each(|entry| self.take(head.number, entry));
         }
         (self.head, self.mark) = (Some(head), Some(mark));
         Ok(())
+    }
+
+    /// A checkpoint tells nothing new: so it can be checked, and one that is damaged can be done without.
+    fn compare(&mut self, number: ManifestNumber, entries: Vec<Entry>) {
+        let mut told = Self::new();
+        entries.into_iter().for_each(|entry| told.take(number, entry));
+        let is_same = told.collections == self.collections
+            && told.snapshot == self.snapshot
+            && told.remotes == self.remotes
+            && told.problems.is_empty();
+        if !is_same {
+            self.problem(number, "a checkpoint that is not what the manifests before it tell");
+        }
+    }
+
+    /// Takes in a manifest that may stand behind others which cannot be read. Where it `tells_all`, it takes the place of all that was told
+    /// before, but for floors and ends, which never go back. A checkpoint that does not is compared.
+    pub(super) fn take_over_damage(&mut self, manifest: Manifest, tells_all: bool) {
+        let Manifest { head, entries, mark, .. } = manifest;
+        if tells_all {
+            let before = std::mem::take(self);
+            self.problems = before.problems;
+            entries.into_iter().for_each(|entry| self.take(head.number, entry));
+            for told in before.collections.into_values().filter_map(|collection| collection.entry) {
+                if let Some(entry) = self.collections.get_mut(&told.name).and_then(|found| found.entry.as_mut()) {
+                    entry.floor = entry.floor.max(told.floor);
+                    entry.sealed_through = entry.sealed_through.max(told.sealed_through);
+                } else {
+                    self.take(head.number, Entry::Collection(told));
+                }
+            }
+        } else if head.checkpoint {
+            self.compare(head.number, entries);
+        } else {
+            entries.into_iter().for_each(|entry| self.take(head.number, entry));
+        }
+        (self.head, self.mark) = (Some(head), Some(mark));
+    }
+
+    /// Takes in what no manifest tells yet.
+    pub(super) fn tell(&mut self, entry: Entry) {
+        self.take(ManifestNumber(0), entry);
+    }
+
+    /// Adds a segment that no manifest names, and that shares no sequence with any of its generation.
+    pub(super) fn add_unnamed(&mut self, segment: ArchivedSegment) {
+        let place = Place::from(&segment.segment);
+        self.collection(&segment.segment.collection).segments.insert(place, segment);
+    }
+
+    /// Leaves a segment out whose object is not there; the collection's end stays.
+    pub(super) fn leave_out(&mut self, key: &SegmentKey) {
+        if let Some(collection) = self.collections.get_mut(&key.collection) {
+            collection.segments.remove(&Place::from(key));
+        }
     }
 
     /// Goes on behind a checkpoint that cannot be read: it told nothing new. `after` is the one behind it.
@@ -190,9 +239,9 @@ impl ArchiveState {
         self.mark = Some(skipped);
     }
 
-    fn problem(&mut self, head: &ManifestHead, what: impl std::fmt::Display) {
+    fn problem(&mut self, number: ManifestNumber, what: impl std::fmt::Display) {
         if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(format!("manifest=`{}`, what=`{what}`", head.number));
+            self.problems.push(format!("manifest=`{number}`, what=`{what}`"));
         } else {
             self.problems_unlisted += 1;
         }
@@ -206,10 +255,10 @@ impl ArchiveState {
         self.collections.get_mut(name).expect("it is there, or was put there")
     }
 
-    fn take(&mut self, head: &ManifestHead, entry: Entry) {
+    fn take(&mut self, number: ManifestNumber, entry: Entry) {
         match entry {
-            Entry::Added(added) => self.add(head, added),
-            Entry::Removed(removed) => self.remove(head, &removed),
+            Entry::Added(added) => self.add(number, added),
+            Entry::Removed(removed) => self.remove(number, &removed),
             Entry::Collection(mut told) => {
                 let slot = &mut self.collection(&told.name).entry;
                 if let Some(before) = slot {
@@ -235,7 +284,7 @@ impl ArchiveState {
         }
     }
 
-    fn add(&mut self, head: &ManifestHead, mut added: ArchivedSegment) {
+    fn add(&mut self, number: ManifestNumber, mut added: ArchivedSegment) {
         let place = Place::from(&added.segment);
         let collection = self.collection(&added.segment.collection);
         if let Some(known) = collection.segments.first_key_value().map(|(_, known)| &known.segment.collection) {
@@ -249,14 +298,14 @@ impl ArchiveState {
                     added.object_key(),
                     other.object_key()
                 );
-                self.problem(head, what);
+                self.problem(number, what);
             }
             return;
         }
         collection.segments.insert(place, added);
     }
 
-    fn remove(&mut self, head: &ManifestHead, removed: &RemovedSegment) {
+    fn remove(&mut self, number: ManifestNumber, removed: &RemovedSegment) {
         let collection = self.collection(&removed.segment.collection);
         if let Slot::Occupied(slot) = collection.segments.entry(Place::from(&removed.segment)) {
             if slot.get().object_key() == removed.key {
@@ -268,7 +317,7 @@ impl ArchiveState {
                     removed.key,
                     slot.get().object_key()
                 );
-                self.problem(head, what);
+                self.problem(number, what);
             }
         }
     }
@@ -305,7 +354,7 @@ fn overlapping(segments: &BTreeMap<Place, ArchivedSegment>, place: Place) -> Opt
     before.filter(|segment| segment.segment.last >= place.first).or(behind)
 }
 
-/// Whether `head` is of the manifest behind `before`.
+/// Whether `head` is of the manifest behind `before`; one with which the chain begins anew may be behind others that cannot be read.
 pub(super) fn check_next(before: &ManifestHead, mark: &ManifestMark, head: &ManifestHead) -> Result<()> {
     if head.log != before.log {
         let message = format!(
@@ -315,10 +364,20 @@ pub(super) fn check_next(before: &ManifestHead, mark: &ManifestMark, head: &Mani
         return Err(Error::new(ErrorKind::Conflict, message));
     }
     let is_other_writer = head.writer != before.writer;
+    if head.begins_anew() {
+        let is_behind = head.number > before.number && head.epoch > before.epoch;
+        return if is_behind {
+            Ok(())
+        } else {
+            Err(broken(head, "the chain begins anew with it, and its epoch is not above"))
+        };
+    }
     if head.number != before.number.next() {
         Err(broken(head, format_args!("the number before is another, found=`{}`", before.number)))
     } else if head.previous != Some(mark.sha256) {
         Err(broken(head, "the one before it is not the one that was there when it was written"))
+    } else if head.begins != before.begins {
+        Err(broken(head, format_args!("its chain begins with another, begins=`{}`", head.begins)))
     } else if head.epoch < before.epoch || (is_other_writer && head.epoch == before.epoch) {
         Err(broken(head, format_args!("its epoch is not above, epoch=`{}`, before=`{}`", head.epoch, before.epoch)))
     } else {
@@ -328,7 +387,7 @@ pub(super) fn check_next(before: &ManifestHead, mark: &ManifestMark, head: &Mani
 
 fn broken(head: &ManifestHead, what: impl std::fmt::Display) -> Error {
     let message = format!("the chain of manifests is broken: manifest=`{}`, what=`{what}`", head.number);
-    Error::new(ErrorKind::Corrupt, message)
+    Error::new(ErrorKind::Corrupt, message).with_hint(super::chain::HINT)
 }
 
 /// The sequences from `floor` to `until` that none of the ranges holds.

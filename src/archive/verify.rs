@@ -6,139 +6,31 @@
 //! It works beside an archiver. What is captured first may move on: the catalog's rows are read before the manifests, the manifests before the
 //! objects are listed, and what then seems wrong is judged again by the manifests written meanwhile.
 //!
+//! - [`report`]: what is asked, and what is answered
+//! - `objects`: one object
+//!
 //! Requests: one get for each manifest, one listing for each thousand objects, one head for each segment (none where everything is read back),
 //! and what is read back.
+
+mod objects;
+pub mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use self::objects::{Looked, compare, in_threads, look};
+pub use self::report::{Orphan, RemoteFault, RemoteFaultKind, RemoteProgress, RemoteReport, RemoteVerifyOptions};
 use super::chain;
 use super::ls::ObjectKind;
-use super::manifest::{ArchivedSegment, ManifestMark, ManifestNumber};
+use super::manifest::{ArchivedSegment, ManifestNumber};
 use super::state::{ArchiveState, holes};
-use crate::avro::Sha256;
 use crate::catalog::{Catalog, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, Result};
 use crate::log::verify::{Missing, Verified};
-use crate::objects::{ObjectErrorKind, ObjectKey, ObjectStore};
-use crate::types::{CollectionName, Sequence};
+use crate::objects::{ObjectKey, ObjectStore};
 
 const PAGE: usize = 1_000;
-const PIECE_BYTES: u64 = 4 << 20;
-
-/// How thoroughly to look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RemoteVerifyOptions {
-    /// Read back every byte of every segment.
-    pub deep: bool,
-    /// Read back so many of a hundred segments, chosen by their digests and `seed`; 0 to 100.
-    pub sample_percent: u8,
-    /// Another seed chooses others.
-    pub seed: u64,
-    /// Requests under way at the same time.
-    pub threads: usize,
-}
-
-impl Default for RemoteVerifyOptions {
-    fn default() -> Self {
-        Self { deep: false, sample_percent: 0, seed: 0, threads: 4 }
-    }
-}
-
-/// How far a verification has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RemoteProgress {
-    /// Segments looked at.
-    pub segments: u64,
-    /// Segments there are.
-    pub segments_total: u64,
-    /// Bytes that were read back.
-    pub bytes: u64,
-}
-
-/// What is wrong with an archive, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RemoteFaultKind {
-    /// A manifest is missing, damaged, or not behind the one before it; or manifests say things against each other.
-    Manifest,
-    /// Sequences are in no segment, and nothing says why; or a loss that nobody acknowledged.
-    Sequences,
-    /// An object that a manifest names is not there.
-    MissingObject,
-    /// It is there under a delete marker: an older version of it still has its bytes.
-    HiddenObject,
-    /// It has another length, or other bytes.
-    WrongObject,
-    /// The store did not let us look.
-    Unreadable,
-    /// The catalog says that a segment is archived, and no manifest names it.
-    NotNamed,
-    /// A manifest names a segment that the catalog does not know.
-    WithoutRow,
-}
-
-/// Something that is wrong with an archive.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct RemoteFault {
-    /// In one word.
-    pub kind: RemoteFaultKind,
-    /// The object, or the manifest, that it is about.
-    pub key: Option<String>,
-    /// The collection that it is about.
-    pub collection: Option<CollectionName>,
-    /// The first sequence that it may cost.
-    pub first_sequence: Option<Sequence>,
-    /// The last one.
-    pub last_sequence: Option<Sequence>,
-    /// What it is.
-    pub reason: String,
-}
-
-/// An object that no manifest names.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Orphan {
-    /// Its key.
-    pub key: String,
-    /// Its length in bytes.
-    pub bytes: u64,
-    /// What it probably is.
-    pub what: ObjectKind,
-    /// The catalog has an upload of it under way.
-    pub under_way: bool,
-}
-
-/// What a verification found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct RemoteReport {
-    /// Whether nothing is wrong but losses that were acknowledged.
-    pub ok: bool,
-    /// The answer in one word.
-    pub verdict: Verified,
-    /// Where the archive is.
-    pub store: String,
-    /// The newest manifest; `None` where there is none, or it cannot be read.
-    pub newest: Option<ManifestMark>,
-    /// Manifests that were read.
-    pub manifests: u64,
-    /// Segments that manifests name.
-    pub segments: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Their records.
-    pub records: u64,
-    /// Segments whose checksum the store told, and it is right.
-    pub proven_by_store: u64,
-    /// Segments that were read back, and are right.
-    pub read_back: u64,
-    /// What is wrong.
-    pub faults: Vec<RemoteFault>,
-    /// Acknowledged losses.
-    pub gaps: Vec<Missing>,
-    /// Objects that no manifest names; they cost money, and nothing else.
-    pub orphans: Vec<Orphan>,
-}
 
 /// Proves that an archive has what its manifests say. Where the log's `catalog` is given, its rows are compared too. What is wrong is part
 /// of the report, and no error.
@@ -186,17 +78,6 @@ struct Verifier<'a> {
     store: &'a dyn ObjectStore,
     options: &'a RemoteVerifyOptions,
     report: RemoteReport,
-}
-
-/// What looking at one object gave.
-enum Looked {
-    /// The store's checksum is right.
-    Proven,
-    /// It was read back, and is right.
-    ReadBack,
-    /// It is there.
-    There,
-    Wrong(RemoteFaultKind, String),
 }
 
 impl Verifier<'_> {
@@ -415,103 +296,6 @@ impl Verifier<'_> {
         self.report.ok = self.report.faults.is_empty();
         self.report
     }
-}
-
-fn in_threads(threads: usize, work: &(dyn Fn() + Sync)) {
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(work);
-        }
-    });
-}
-
-/// Looks at one segment's object; `listed` is its length in the listing.
-fn look(
-    store: &dyn ObjectStore,
-    options: &RemoteVerifyOptions,
-    segment: &ArchivedSegment,
-    listed: Option<u64>,
-) -> Looked {
-    let key = segment.object_key();
-    match listed {
-        None => return absent(store, &key),
-        Some(bytes) if bytes != segment.bytes => {
-            let what = format!("it has another length: bytes=`{bytes}`, expected=`{}`", segment.bytes);
-            return Looked::Wrong(RemoteFaultKind::WrongObject, what);
-        }
-        Some(_) => {}
-    }
-    let reads_back = options.deep || is_sampled(segment, options);
-    compare(store, reads_back, &key, segment.bytes, &segment.sha256)
-}
-
-/// Chosen by what the object is, not by chance: the same seed looks at the same ones again.
-fn is_sampled(segment: &ArchivedSegment, options: &RemoteVerifyOptions) -> bool {
-    let mut digest = Sha256::new();
-    digest.update(&options.seed.to_le_bytes());
-    digest.update(&segment.sha256);
-    let [one, two, three, four, ..] = digest.finish();
-    u32::from_le_bytes([one, two, three, four]) % 100 < u32::from(options.sample_percent)
-}
-
-/// Why an object is not in the listing.
-fn absent(store: &dyn ObjectStore, key: &ObjectKey) -> Looked {
-    match store.versions(key) {
-        Ok(versions) => {
-            let kept = versions.iter().find(|version| !version.is_delete_marker);
-            match (versions.first(), kept) {
-                (Some(newest), Some(kept)) if newest.is_delete_marker => {
-                    let what = format!("it is under a delete marker; version=`{}` still has it", kept.id);
-                    Looked::Wrong(RemoteFaultKind::HiddenObject, what)
-                }
-                // It came between the listing and now: a listing that lags, or a copy that was put back.
-                (Some(_), Some(_)) => Looked::There,
-                _ => Looked::Wrong(RemoteFaultKind::MissingObject, "it is not there".to_owned()),
-            }
-        }
-        Err(error) if error.kind == ObjectErrorKind::Unsupported => {
-            Looked::Wrong(RemoteFaultKind::MissingObject, "it is not there".to_owned())
-        }
-        Err(error) => Looked::Wrong(RemoteFaultKind::MissingObject, format!("it is not there; {error}")),
-    }
-}
-
-fn compare(store: &dyn ObjectStore, reads_back: bool, key: &ObjectKey, bytes: u64, sha256: &[u8; 32]) -> Looked {
-    let outcome = if reads_back { read_back(store, key, bytes) } else { checksum(store, key, bytes) };
-    match outcome {
-        Ok(Some(found)) if found == *sha256 => {
-            if reads_back {
-                Looked::ReadBack
-            } else {
-                Looked::Proven
-            }
-        }
-        Ok(Some(_)) => Looked::Wrong(RemoteFaultKind::WrongObject, "its SHA-256 is not the manifest's".to_owned()),
-        Ok(None) => Looked::There,
-        Err(error) if error.kind == ObjectErrorKind::NotFound => absent(store, key),
-        Err(error) if error.kind == ObjectErrorKind::Invalid => {
-            Looked::Wrong(RemoteFaultKind::WrongObject, error.to_string())
-        }
-        Err(error) => Looked::Wrong(RemoteFaultKind::Unreadable, error.to_string()),
-    }
-}
-
-fn read_back(store: &dyn ObjectStore, key: &ObjectKey, bytes: u64) -> crate::objects::ObjectResult<Option<[u8; 32]>> {
-    let mut digest = Sha256::new();
-    let mut at = 0;
-    while at < bytes {
-        let length = usize::try_from((bytes - at).min(PIECE_BYTES)).expect("a piece fits memory");
-        digest.update(&store.get_range(key, at, length)?);
-        at += length as u64;
-    }
-    Ok(Some(digest.finish()))
-}
-
-/// The store's own, where it has one.
-fn checksum(store: &dyn ObjectStore, key: &ObjectKey, bytes: u64) -> crate::objects::ObjectResult<Option<[u8; 32]>> {
-    let head = store.head(key)?;
-    // Another length than the listing's a moment ago is told as other bytes.
-    Ok(if head.bytes == bytes { head.sha256 } else { Some([0; 32]) })
 }
 
 #[cfg(test)]

@@ -28,6 +28,43 @@ pub enum Policy {
     LeastUsed,
 }
 
+/// Which directories a [`Policy`] is asked about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Over {
+    /// All: a new collection may get a remote for its home (A5), as well as a local directory.
+    #[default]
+    All,
+    /// The local ones: a remote is a home only of those that are given it by name.
+    Local,
+}
+
+impl Over {
+    /// The words of the settings.
+    pub const WORDS: [&str; 2] = ["all", "local"];
+
+    /// The word that operators see.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+}
+
+/// Its [`word`](Over::word).
+impl std::fmt::Display for Over {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl std::str::FromStr for Over {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = [Self::All, Self::Local].into_iter().find(|over| over.word() == text);
+        found.ok_or_else(|| format!("no set of directories: set=`{text}`, sets=`{}`", Self::WORDS.join(", ")))
+    }
+}
+
 /// [`Policy::LeastUsed`] leaves out a directory whose free space, times this, is below that of the directory with the most.
 pub const TIGHT: u64 = 4;
 

@@ -32,12 +32,14 @@ const READ_RECORDS: u64 = 1000;
 const MIB: f64 = (1 << 20) as f64;
 
 /// A store below a place of its own.
-struct Place {
-    location: Location,
-    store: Arc<dyn ObjectStore>,
+pub(super) struct Place {
+    pub(super) location: Location,
+    pub(super) store: Arc<dyn ObjectStore>,
     /// The same, to be asked as the bare client asks.
     #[cfg(feature = "s3")]
     s3: Option<crate::objects::S3ObjectStore>,
+    #[cfg(feature = "azure")]
+    azure: Option<crate::objects::AzureObjectStore>,
 }
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Figure>> {
@@ -53,7 +55,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Figure>> {
         log.append(&first, NewRecord::payload("a record"))?;
         log.seal(None)?;
         archiver.run_once(&mut |_| true)?;
-        fill(&log, round)?;
+        fill(&log, round, SEGMENTS)?;
         let bytes = sealed_bytes(&log)?;
         let before = place.store.meter().usage(RequestKind::Put).requests;
         let (report, taken) = bench.timed(|| archiver.run_once(&mut |_| true))?;
@@ -96,6 +98,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Figure>> {
         figures.extend(read_through(bench, log, &place)?);
         remove(&place)?;
     }
+    figures.extend(super::archive_memory::run(bench)?);
     Ok(figures)
 }
 
@@ -104,16 +107,20 @@ fn name() -> CollectionName {
 }
 
 fn options(bench: &Bench, round: usize) -> LogOptions {
-    let mut options = bench.options(&format!("log-{round}"));
+    of_segments(bench.options(&format!("log-{round}")))
+}
+
+/// A log with segments of the size that is measured with, sealed by hand.
+pub(super) fn of_segments(mut options: LogOptions) -> LogOptions {
     options.limits.segment_bytes = SEGMENT_BYTES as u64;
     options.background = false;
     options
 }
 
 /// A log with full segments of noise, which no codec makes smaller.
-fn fill(log: &Log, round: usize) -> Result<()> {
+pub(super) fn fill(log: &Log, round: usize, segments: usize) -> Result<()> {
     let mut noise = fastrand::Rng::with_seed(round as u64);
-    for _ in 0..SEGMENTS {
+    for _ in 0..segments {
         let mut left = SEGMENT_BYTES / RECORD_BYTES - 8;
         while left > 0 {
             let batch = left.min(256);
@@ -140,7 +147,7 @@ fn segments(log: &Log) -> Result<Vec<SegmentRow>> {
     Ok(log.catalog().segments(Some(&name()), None, usize::MAX)?)
 }
 
-fn place(bench: &Bench, what: &str) -> Result<Place> {
+pub(super) fn place(bench: &Bench, what: &str) -> Result<Place> {
     let location = match &bench.archive {
         None => Location::Local(bench.folder.join(what)),
         Some((location, _)) => below(location, &format!("{}-{what}", folder_name(bench))),
@@ -157,11 +164,20 @@ fn place(bench: &Bench, what: &str) -> Result<Place> {
         }
         _ => None,
     };
+    #[cfg(feature = "azure")]
+    let azure = match &location {
+        Location::Azure { .. } => {
+            Some(crate::objects::AzureObjectStore::open(&location, &options, &bench.fs, &bench.clock)?)
+        }
+        _ => None,
+    };
     Ok(Place {
         location,
         store,
         #[cfg(feature = "s3")]
         s3,
+        #[cfg(feature = "azure")]
+        azure,
     })
 }
 
@@ -184,8 +200,13 @@ fn below(location: &Location, what: &str) -> Location {
 
 fn archiver(bench: &Bench, log: &Log, place: &Place) -> Result<Archiver> {
     let target = TargetStore { remote: None, url: place.location.to_string(), store: Arc::clone(&place.store) };
-    let options = ArchiverOptions { parallel: PARALLEL, clock: Arc::clone(&bench.clock), ..ArchiverOptions::default() };
-    Archiver::new(log, vec![target], options)
+    Archiver::new(log, vec![target], archiver_options(bench, PARALLEL))
+}
+
+/// As the settings say, with so many uploads at the same time.
+pub(super) fn archiver_options(bench: &Bench, parallel: usize) -> ArchiverOptions {
+    let clock = Arc::clone(&bench.clock);
+    ArchiverOptions { parallel, memory_bytes: bench.archive_memory_bytes, clock, ..ArchiverOptions::default() }
 }
 
 /// The same files, by as many threads, as the bare client sends them.
@@ -216,6 +237,10 @@ fn put_bare(bench: &Bench, place: &Place, number: usize, bytes: Bytes) -> Result
     #[cfg(feature = "s3")]
     if let Some(s3) = &place.s3 {
         return Ok(s3.bare_put(&key, bytes)?);
+    }
+    #[cfg(feature = "azure")]
+    if let Some(azure) = &place.azure {
+        return Ok(azure.bare_put(&key, bytes)?);
     }
     match &place.location {
         Location::Local(root) => {
@@ -279,7 +304,7 @@ fn remove_round(log: &Log, place: &Place) -> Result<()> {
 }
 
 /// Everything below a place of this bench's own.
-fn remove(place: &Place) -> Result<()> {
+pub(super) fn remove(place: &Place) -> Result<()> {
     loop {
         let page = place.store.list("", None, 1000)?;
         if page.objects.is_empty() {

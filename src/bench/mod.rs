@@ -4,12 +4,14 @@
 //! the ratio holds on a noisy machine too. Nothing is asserted: who runs it reads the ratios.
 //!
 //! - [`raw`]: the limit
-//! - `appending`, `reopening`, `memory`, `catalog`, `directories`, `archive`, `search`: what is measured
+//! - `appending`, `reopening`, `memory`, `catalog`, `directories`, `archive`, `archive_memory`, `compaction`, `search`: what is measured
 //! - [`measure`]: medians and quantiles
 
 mod appending;
 mod archive;
+mod archive_memory;
 mod catalog;
+mod compaction;
 mod directories;
 pub mod measure;
 mod memory;
@@ -159,6 +161,11 @@ pub const SCENARIOS: &[Scenario] = &[
         help: "256 MiB of segments to a store (--archive, or a directory here), beside bare puts; reading out of the middle",
         run: archive::run,
     },
+    Scenario {
+        name: "compaction",
+        help: "16 writers, each append durable, while 384 MiB of old versions are compacted at 16 MiB/s, beside appending alone",
+        run: compaction::run,
+    },
     #[cfg(feature = "store")]
     Scenario {
         name: "search",
@@ -171,6 +178,7 @@ pub const SCENARIOS: &[Scenario] = &[
 const PARTS: &[Scenario] = &[
     Scenario { name: directories::FILL, help: "a part of `directories`", run: directories::fill },
     Scenario { name: directories::OPEN, help: "a part of `directories`", run: directories::open },
+    Scenario { name: archive_memory::PART, help: "a part of `archive`", run: archive_memory::part },
     #[cfg(feature = "store")]
     Scenario { name: search::SMALL, help: "a part of `search`", run: search::small },
 ];
@@ -185,6 +193,8 @@ pub struct Bench {
     pub folder: PathBuf,
     /// The store that the scenario `archive` uses, and how it is reached; a directory of its own without one.
     pub archive: Option<(Location, StoreOptions)>,
+    /// The memory that uploads may take together, in bytes (`archive.memory_bytes`).
+    pub archive_memory_bytes: u64,
     /// How much of the work is done, in percent, by the scenarios that can do less.
     pub scale: u32,
 }
@@ -198,7 +208,7 @@ impl Bench {
         let unique = crate::types::ids::hex(&clock.random()[..4]);
         let folder = dir.join(format!("icecore-bench-{unique}"));
         crate::fs::durable::create_dir_all(&*fs, &folder)?;
-        Ok(Self { fs, clock, folder, archive: None, scale: 100 })
+        Ok(Self { fs, clock, folder, archive: None, archive_memory_bytes: 256 << 20, scale: 100 })
     }
 
     /// This many, by the scale; at least one.

@@ -120,10 +120,12 @@ pub enum Command {
 impl Command {
     /// Whether it finishes what is in flight on Ctrl-C, and says how far it came.
     pub(super) fn ends_in_order(&self) -> bool {
-        use LogCommand::{Append, Archive, Bench, Cat, Directory, Evict, Rehydrate, Tail};
+        use LogCommand::{Append, Archive, Bench, Cat, Compact, Directory, Evict, Rehydrate, Tail};
         let is_long = |command: &DirectoryCommand| matches!(command, DirectoryCommand::Drain(_));
-        matches!(self, Self::Log(Append(_) | Archive(_) | Cat(_) | Tail(_) | Bench(_) | Evict(_) | Rehydrate(_)))
-            || matches!(self, Self::Log(Directory(command)) if is_long(command))
+        matches!(
+            self,
+            Self::Log(Append(_) | Archive(_) | Cat(_) | Compact(_) | Tail(_) | Bench(_) | Evict(_) | Rehydrate(_))
+        ) || matches!(self, Self::Log(Directory(command)) if is_long(command))
     }
 }
 
@@ -190,6 +192,8 @@ With --json one object a line. Sizes are bytes there, and have a unit in the tab
     Evict(EvictArgs),
     /// Bring local copies of segments back from the archive
     Rehydrate(RehydrateArgs),
+    /// Write segments anew, without what their collection's policy lets go, and merge small ones
+    Compact(CompactArgs),
     /// Say what may be purged by its age or size, and purge it
     #[command(subcommand)]
     Retention(RetentionCommand),

@@ -12,8 +12,9 @@ use crate::config::{self, ByteSize, SegmentCodec, SegmentSettings, Settings};
 use crate::fs::FileSystem;
 use crate::journal::PeriodicSync;
 use crate::log::catalog::CatalogLook;
+use crate::log::compact::BackgroundCompaction;
 use crate::log::identity::Identity;
-use crate::log::{FlushTriggers, Keep, Limits, Log, LogOptions, Retention, SyncMode};
+use crate::log::{CompactionSettings, FlushTriggers, Keep, Limits, Log, LogOptions, Retention, SyncMode};
 use crate::objects::{InvalidLocation, Location};
 use crate::types::CollectionName;
 use crate::{Error, ErrorKind};
@@ -37,6 +38,13 @@ pub(super) fn open_existing(context: &Context) -> Result<Log, Failure> {
     let options = options(context)?;
     must_exist(&options)?;
     open(LogOptions { auto_create: false, ..options })
+}
+
+/// As [`open_existing`], and nothing else compacts it.
+pub(super) fn open_to_compact(context: &Context) -> Result<Log, Failure> {
+    let options = options(context)?;
+    must_exist(&options)?;
+    open(LogOptions { auto_create: false, compact_in_background: None, ..options })
 }
 
 /// Opens a log that must be there to read, beside a writer or without one.
@@ -103,6 +111,7 @@ pub(super) fn options_in(context: &Context, data: &[String]) -> Result<LogOption
     options.cold_bytes = settings.seal.cold_bytes.0;
     options.seal_age = settings.seal.age;
     options.placement = settings.placement.policy;
+    options.placement_over = settings.placement.over;
     options.auto_create = settings.collections.auto_create;
     options.sinks = settings.sinks.0.iter().map(|sink| sink.word().to_owned()).collect();
     options.flush = FlushTriggers {
@@ -117,6 +126,18 @@ pub(super) fn options_in(context: &Context, data: &[String]) -> Result<LogOption
         bytes: kept.bytes.map(|size| Keep::UpTo(size.0)),
         records: kept.records.map(Keep::UpTo),
     };
+    let compact = &settings.compact;
+    options.compaction = CompactionSettings {
+        keep_versions: compact.keep_versions.map(Keep::UpTo),
+        ttl: compact.ttl.map(Keep::UpTo),
+        tombstone_grace: compact.tombstone_grace.map(Keep::UpTo),
+        target_bytes: Some(if compact.target_bytes.0 == 0 { Keep::All } else { Keep::UpTo(compact.target_bytes.0) }),
+    };
+    options.compact_in_background = compact.interval.map(|interval| BackgroundCompaction {
+        interval,
+        bytes_per_second: compact.bytes_per_second.map(|size| size.0),
+        quiet_hours: compact.quiet_hours,
+    });
     Ok(options)
 }
 

@@ -135,6 +135,7 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Archive(args) => commands::archive::run(context, args),
         LogCommand::Evict(args) => commands::evict::evict(context, args),
         LogCommand::Rehydrate(args) => commands::evict::rehydrate(context, args),
+        LogCommand::Compact(args) => commands::compact::run(context, args),
         LogCommand::Retention(command) => commands::retention::run(context, command),
         LogCommand::Hold(command) => commands::hold::run(context, command),
         LogCommand::Status => commands::status::run(context),

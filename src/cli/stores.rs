@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use super::{Context, Failure};
 use crate::archive::archiver::{Noted, Running};
-use crate::archive::chain;
 use crate::archive::restore::alone::Alone;
 use crate::archive::retention::Targets;
-use crate::archive::{ArchiveReader, Archiver, ArchiverOptions, PriceTable, ReaderOptions, TargetStore};
+use crate::archive::{
+    ArchiveReader, Archiver, ArchiverOptions, PriceTable, ReaderOptions, TargetStore, chain, salvage,
+};
 use crate::config::{Amount, RetainMode, Settings};
 use crate::error::Error;
 use crate::fs::FileSystem;
-use crate::log::tier::Archive;
+use crate::log::tier::{Archive, EvictRules};
 use crate::log::{Log, LogOptions};
 use crate::objects::options::{AzureOptions, S3Options};
 use crate::objects::patient::{Patience, PatientStore, Stop};
@@ -113,8 +114,14 @@ fn absolute(location: &Location) -> Location {
 }
 
 /// An archiver as the settings say.
-pub(super) fn archiver(context: &Context, log: &Log, targets: Vec<TargetStore>) -> Result<Archiver, Failure> {
-    let settings = &context.config.settings().archive;
+pub(super) fn archiver(
+    context: &Context,
+    log: &Log,
+    targets: Vec<TargetStore>,
+    take_over: bool,
+) -> Result<Archiver, Failure> {
+    let all = context.config.settings();
+    let settings = &all.archive;
     let options = ArchiverOptions {
         parallel: usize::try_from(settings.parallel).unwrap_or(usize::MAX),
         memory_bytes: settings.memory_bytes.0,
@@ -124,8 +131,10 @@ pub(super) fn archiver(context: &Context, log: &Log, targets: Vec<TargetStore>) 
         manifest_age: settings.batch_age,
         snapshot_age: Some(settings.snapshot_age),
         retain: settings.retain,
-        multipart_bytes: settings.multipart_bytes.0,
         part_bytes: settings.part_bytes.0,
+        take_over,
+        evict: evict_rules(all),
+        grace: Some(all.retention.grace),
         clock: Arc::clone(&context.clock),
         ..ArchiverOptions::default()
     };
@@ -138,7 +147,12 @@ pub(super) fn archive_beside(context: &Context, log: &Log, options: &LogOptions)
     if targets.is_empty() {
         return Ok(None);
     }
-    Ok(Some(archiver(context, log, targets)?.start()?))
+    Ok(Some(archiver(context, log, targets, false)?.start()?))
+}
+
+/// Which local copies go by the settings.
+pub(super) fn evict_rules(settings: &Settings) -> EvictRules {
+    EvictRules { after: settings.evict.after, above_bytes: settings.evict.above_bytes.map(|size| size.0) }
 }
 
 /// What the settings say that requests and bytes cost.
@@ -173,7 +187,7 @@ pub(super) fn purge_targets(context: &Context, log: &Log) -> Result<Targets, Fai
 /// The log that is only in the archive that the settings name.
 pub(super) fn alone(context: &Context, only: Option<&CollectionName>, options: LogOptions) -> Result<Alone, Failure> {
     let store = open_patient(context, location(context)?)?;
-    let remotes = homes(context, &*store)?;
+    let remotes = homes(context, &*store, false)?;
     let name = format!("icecore-{}", crate::types::ids::hex(&context.clock.random()));
     let folder = std::env::temp_dir().join(name);
     let reader = ReaderOptions { cache_bytes: context.config.settings().archive.cache_bytes.0 };
@@ -185,9 +199,11 @@ pub(super) fn alone(context: &Context, only: Option<&CollectionName>, options: L
 pub(super) fn homes(
     context: &Context,
     archive: &dyn ObjectStore,
+    salvages: bool,
 ) -> Result<BTreeMap<String, Arc<dyn ObjectStore>>, Failure> {
     let mut homes = BTreeMap::new();
-    for (id, url) in chain::state(archive)?.remotes() {
+    let state = if salvages { salvage::readable(archive)? } else { chain::state(archive)? };
+    for (id, url) in state.remotes() {
         match url
             .parse::<Location>()
             .map_err(|error| crate::Error::from(error).into())

@@ -16,6 +16,7 @@
 
 mod keys;
 mod nearest;
+mod quiet;
 mod settings;
 mod source;
 mod units;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 pub use crate::types::{MASK, Secret};
 pub use keys::{KEYS, Key, variable};
 pub(crate) use nearest::nearest;
+pub use quiet::QuietHours;
 pub use settings::{
     CatalogSettings, CollectionsSettings, FlushSettings, JournalSettings, LimitSettings, LogSettings,
     PlacementSettings, SealSettings, SearchSettings, SegmentSettings, Settings, SyncSettings,

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::quiet::QuietHours;
 use super::units::ByteSize;
 use super::value::{Amount, CatalogEngines, LogLevel, RetainMode, SegmentCodec, SinkKinds, SyncMode};
-use crate::assignment::Policy;
+use crate::assignment::{Over, Policy};
 use crate::objects::Location;
 
 /// Everything that can be set. `Settings::default()` is what holds when nothing is.
@@ -27,6 +28,8 @@ pub struct Settings {
     pub sinks: SinkKinds,
     /// When a collection is flushed to its sinks.
     pub flush: FlushSettings,
+    /// The key-value store.
+    pub kv: KvSettings,
     /// What searches hold in memory.
     pub search: SearchSettings,
     /// Where new collections go.
@@ -41,8 +44,12 @@ pub struct Settings {
     pub s3: S3Settings,
     /// How Azure Blob Storage is reached.
     pub azure: AzureSettings,
+    /// Which local copies of archived segments go.
+    pub evict: EvictSettings,
     /// What may be purged.
     pub retention: RetentionSettings,
+    /// What compaction leaves, and when it runs by itself.
+    pub compact: CompactSettings,
     /// What a store's owner charges.
     pub price: PriceSettings,
     /// What is logged on stderr.
@@ -133,6 +140,8 @@ pub struct SearchSettings {
 pub struct PlacementSettings {
     /// How a directory is chosen.
     pub policy: Policy,
+    /// Which directories it may be: object stores too, or local ones only.
+    pub over: Over,
 }
 
 /// How collections come to be.
@@ -212,6 +221,15 @@ pub struct AzureSettings {
     pub service_version: Option<String>,
 }
 
+/// Which local copies of archived segments go, beside the archiver; none where nothing is set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EvictSettings {
+    /// Archived so long ago.
+    pub after: Option<Duration>,
+    /// The oldest, beyond so many bytes of them.
+    pub above_bytes: Option<ByteSize>,
+}
+
 /// What may be purged, of collections that have no setting of their own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetentionSettings {
@@ -223,6 +241,25 @@ pub struct RetentionSettings {
     pub records: Option<u64>,
     /// How long objects stay after they were purged.
     pub grace: Duration,
+}
+
+/// What compaction leaves of collections that have no setting of their own, and when it runs by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompactSettings {
+    /// The newest versions of a key; all where unset.
+    pub keep_versions: Option<u64>,
+    /// Records expire so long after their own time.
+    pub ttl: Option<Duration>,
+    /// Tombstones may go so long after their own time.
+    pub tombstone_grace: Option<Duration>,
+    /// Neighbours are merged up to so many bytes of records, before compression.
+    pub target_bytes: ByteSize,
+    /// How often it runs by itself; never where unset.
+    pub interval: Option<Duration>,
+    /// Read and written in a second by a run.
+    pub bytes_per_second: Option<ByteSize>,
+    /// When it may run by itself; always where unset.
+    pub quiet_hours: Option<QuietHours>,
 }
 
 /// What a store's owner charges; nothing is reckoned where nothing is set.
@@ -295,6 +332,19 @@ impl Default for SealSettings {
     }
 }
 
+/// The key-value store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KvSettings {
+    /// Blocks kept in memory.
+    pub cache_bytes: ByteSize,
+}
+
+impl Default for KvSettings {
+    fn default() -> Self {
+        Self { cache_bytes: ByteSize::mib(64) }
+    }
+}
+
 impl Default for FlushSettings {
     fn default() -> Self {
         Self { bytes: ByteSize::mib(64), total_bytes: ByteSize::mib(256), age: DAY }
@@ -340,6 +390,20 @@ impl Default for ArchiveSettings {
 impl Default for RetentionSettings {
     fn default() -> Self {
         Self { age: None, bytes: None, records: None, grace: DAY * 7 }
+    }
+}
+
+impl Default for CompactSettings {
+    fn default() -> Self {
+        Self {
+            keep_versions: None,
+            ttl: None,
+            tombstone_grace: None,
+            target_bytes: ByteSize::mib(16),
+            interval: None,
+            bytes_per_second: Some(ByteSize::mib(16)),
+            quiet_hours: None,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::types::{MASK, Secret};
 
 use super::units::{ByteSize, parse_duration, show_duration};
-use crate::assignment::Policy;
+use crate::assignment::{Over, Policy};
 use crate::catalog::Engine;
 use crate::objects::{InvalidLocation, Location};
 
@@ -337,6 +337,17 @@ impl SettingValue for Engine {
 }
 
 impl SettingValue for Policy {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let wanted = || format!("one of {} is wanted", Self::WORDS.join(", "));
+        raw.as_text().map_err(|_| wanted())?.parse().map_err(|_| wanted())
+    }
+
+    fn show(&self) -> Option<Shown> {
+        Some(Shown::One(self.to_string()))
+    }
+}
+
+impl SettingValue for Over {
     fn read(raw: &Raw) -> Result<Self, String> {
         let wanted = || format!("one of {} is wanted", Self::WORDS.join(", "));
         raw.as_text().map_err(|_| wanted())?.parse().map_err(|_| wanted())

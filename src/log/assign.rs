@@ -1,5 +1,8 @@
 //! Which directory each component keeps a collection in, and what the directories hold.
 //!
+//! - `placement`: what choosing goes by; `tally`: the same of other components
+//! - [`homes`]: object stores as homes of segments (A5)
+//!
 //! Owns: choosing for new collections and for those that must move, assignments of other components, their history, statistics.
 //! Does not own: the policies (`assignment`), how a collection moves, where unassigned ones are found when the log opens (`recover`).
 //!
@@ -11,6 +14,7 @@
 //!   it was.
 //! - Choosing takes as long as there are directories, however many collections: `placement` keeps the counts.
 
+pub(super) mod homes;
 mod placement;
 mod tally;
 #[cfg(test)]
@@ -20,14 +24,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-pub(super) use placement::Placement;
+pub(super) use homes::{Homes, SegmentsAt};
+pub(super) use placement::{Placement, remote_of_key};
 
 use super::append::read_only;
 use super::collection::Collection;
 use super::recover::COMPONENT;
 use super::{Directory, DirectoryState, Inner, Log};
 use crate::assignment::{self, Candidate, Policy};
-use crate::catalog::{Assignment, Catalog, Mutation, SegmentKey};
+use crate::catalog::{Assignment, Catalog, Mutation, SegmentKey, SegmentRow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{ChangeNumber, CollectionName, Epoch, Sequence, Timestamp};
 
@@ -117,6 +122,8 @@ impl Log {
     /// this returns. A collection that is not there is made, as by a first append. For the component `wal` it is where the
     /// collection lives.
     ///
+    /// Where the directory that stands was forgotten, a new one is assigned: what the component had there it makes again.
+    ///
     /// A new one costs a transaction of the catalog. What other components have on disk the log does not know: for them
     /// `least-used` goes by the number of their collections, and by free space.
     ///
@@ -130,7 +137,7 @@ impl Log {
         }
         let known = log.must_be_there(collection, Some(log.collection_for_append(collection)?))?;
         if component == COMPONENT {
-            let news = log.introduce(&known);
+            let news = log.introduce(&known)?;
             if !news.is_empty() {
                 log.apply(&news, ASSIGNED)?;
                 known.catalogued.store(true, std::sync::atomic::Ordering::Release);
@@ -138,8 +145,8 @@ impl Log {
             return log.wal_assignment(&known);
         }
         match log.catalog.assignment(component, collection)? {
-            Some(standing) => Ok(standing),
-            None => log.assign_new(component, &known),
+            Some(standing) if log.has_directory(&standing.directory) => Ok(standing),
+            _ => log.assign_new(component, &known),
         }
     }
 
@@ -293,7 +300,9 @@ impl Inner {
         let figures = self.placement.figures();
         let mut tallies = self.placement.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         // Of two who ask at once, the second finds what the first made.
-        if let Some(standing) = self.catalog.assignment(component, name)? {
+        if let Some(standing) =
+            self.catalog.assignment(component, name)?.filter(|row| self.has_directory(&row.directory))
+        {
             return Ok(standing);
         }
         let tally = tallies.of(component, self)?;
@@ -306,7 +315,7 @@ impl Inner {
         });
         let index = chosen.ok_or_else(|| self.no_directory(name))?;
         // The collection's own row and where it lives, first: a row that only another component made would tell nobody.
-        let mut mutations = self.introduce(collection);
+        let mut mutations = self.introduce(collection)?;
         let is_introduced = !mutations.is_empty();
         mutations.push(Mutation::Assign {
             component: component.to_owned(),
@@ -325,6 +334,11 @@ impl Inner {
                 format!("an assignment is gone: component=`{component}`, collection=`{name}`"),
             )
         })
+    }
+
+    /// Whether a directory is one of the log's, there or not; one that was forgotten is none.
+    fn has_directory(&self, id: &str) -> bool {
+        self.directory_index(id).is_some()
     }
 
     /// Where a collection lives: by the catalog's row, where that has followed already.
@@ -352,16 +366,23 @@ impl Inner {
     /// Calls `visit` with the directory, the key and the bytes of every segment whose file is in a directory of the log, in order of
     /// their keys.
     fn each_local_segment(&self, mut visit: impl FnMut(usize, &SegmentKey, u64)) -> Result<()> {
+        self.each_segment(|row| {
+            if row.status.is_local()
+                && let Some(directory) = self.directory_index(&row.directory)
+            {
+                visit(directory, &row.key, row.bytes);
+            }
+        })
+    }
+
+    /// Calls `visit` with every row, in order of their keys.
+    pub(super) fn each_segment(&self, mut visit: impl FnMut(&SegmentRow)) -> Result<()> {
         let mut after = None;
         loop {
             let rows = self.catalog.segments(None, after.as_ref(), PAGE)?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = Some(last.key.clone());
-            for row in rows.iter().filter(|row| row.status.is_local()) {
-                if let Some(directory) = self.directory_index(&row.directory) {
-                    visit(directory, &row.key, row.bytes);
-                }
-            }
+            rows.iter().for_each(&mut visit);
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::assign::SegmentsAt;
 use super::budget::Budget;
 use super::life::Life;
 use crate::avro::record::Seed;
@@ -25,6 +26,9 @@ pub struct Collection {
     state: Mutex<CollectionState>,
     /// The catalog has its row and its assignment.
     pub(super) catalogued: AtomicBool,
+    /// Where its segments are at home: 0 where they are sealed, `usize::MAX` nowhere that is known, else the remote of the number before.
+    /// Changed under its lock, or before anybody sees it.
+    segments_at: AtomicUsize,
     /// In which directory, counted from 1, this run has made sure that the folder of its segments has a durable name; 0: in none.
     pub(super) has_folder: AtomicUsize,
     /// Its own settings, and whether it is there.
@@ -129,6 +133,14 @@ impl Waiter {
     }
 }
 
+const fn segments_at(number: usize) -> SegmentsAt {
+    match number {
+        0 => SegmentsAt::Here,
+        usize::MAX => SegmentsAt::Unknown,
+        number => SegmentsAt::Remote(number - 1),
+    }
+}
+
 /// Where a collection stands when it is opened.
 #[derive(Debug)]
 pub struct Standing {
@@ -185,9 +197,9 @@ impl Collection {
             unknown_end: standing.unknown_end,
             waiters: Vec::new(),
         };
-        let (catalogued, has_folder) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let (catalogued, segments_at, has_folder) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
         let (life, unclaimed) = (Life::default(), Condvar::new());
-        Self { name, seed, budget, state: Mutex::new(state), catalogued, has_folder, life, unclaimed }
+        Self { name, seed, budget, state: Mutex::new(state), catalogued, segments_at, has_folder, life, unclaimed }
     }
 
     /// Its name.
@@ -197,6 +209,21 @@ impl Collection {
 
     pub(super) fn state(&self) -> MutexGuard<'_, CollectionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where its segments are at home.
+    pub(super) fn segments_at(&self) -> SegmentsAt {
+        segments_at(self.segments_at.load(Ordering::Acquire))
+    }
+
+    /// Its segments are at home there now. Returns where they were.
+    pub(super) fn set_segments_at(&self, at: SegmentsAt) -> SegmentsAt {
+        let number = match at {
+            SegmentsAt::Here => 0,
+            SegmentsAt::Remote(index) => index + 1,
+            SegmentsAt::Unknown => usize::MAX,
+        };
+        segments_at(self.segments_at.swap(number, Ordering::AcqRel))
     }
 
     /// Which of the log's directories it lives in now.

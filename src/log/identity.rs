@@ -71,6 +71,9 @@ pub struct Remote {
     pub directory: String,
     /// Where it is: `s3://...`, `az://...`; never with a secret in it.
     pub url: String,
+    /// It was drained: no collection gets it for its home by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drained: bool,
 }
 
 impl Identity {

@@ -1,7 +1,7 @@
 //! The log's own work behind the writers: sealing, cooling, releasing, preparing journals.
 //!
-//! Owns: when that work is due. Two threads a log, whatever the number of collections (R5): one seals and releases, one
-//! prepares journals, so that a long seal does not make a rotation wait for zeros. Neither is asked on the way of an append, but
+//! Owns: when that work is due. Two threads a log, whatever the number of collections (R5), and a third where compaction runs by itself: one seals and
+//! releases, one prepares journals, so that a long seal does not make a rotation wait for zeros. Neither is asked on the way of an append, but
 //! woken by it; both sleep while nothing is appended.
 
 use std::path::Path;
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::budget::Relief;
 use super::collection::Collection;
+use super::compact::BackgroundCompaction;
 use super::recover::act::{self, Context};
 use super::{Directory, Inner, recover};
 use crate::error::{Error, ErrorKind, Result};
@@ -71,7 +72,33 @@ impl Workers {
             log.prepare_journals();
             false
         })?;
+        if let Some(settings) = log.options.compact_in_background {
+            workers.spawn_compaction(Arc::downgrade(log), settings)?;
+        }
         Ok(workers)
+    }
+
+    /// Sleeps until a compaction is due; appends do not wake it.
+    fn spawn_compaction(&mut self, log: Weak<Inner>, settings: BackgroundCompaction) -> std::io::Result<()> {
+        let signal = Arc::new(Signal::default());
+        let for_thread = Arc::clone(&signal);
+        let thread = std::thread::Builder::new().name("icecore-compact".into()).spawn(move || {
+            let mut is_first = true;
+            loop {
+                let Some(wait) = log.upgrade().map(|log| log.compaction_wait(&settings, is_first)) else { return };
+                is_first = false;
+                if !for_thread.rest(wait) {
+                    return;
+                }
+                let Some(log) = log.upgrade() else { return };
+                // It slept for as long as it looks ahead, or the clock was set.
+                if log.compaction_wait(&settings, false).is_zero() {
+                    log.compact_by_itself(&settings);
+                }
+            }
+        })?;
+        self.0.push(Worker { signal, thread: Some(thread) });
+        Ok(())
     }
 
     fn spawn(
@@ -134,6 +161,13 @@ impl Signal {
     fn kick(&self) {
         self.lock().0 = true;
         self.changed.notify_all();
+    }
+
+    /// Waits, and does not wake for anything but the end; whether to go on.
+    fn rest(&self, wait: Duration) -> bool {
+        let state = self.lock();
+        let waited = self.changed.wait_timeout_while(state, wait, |(_, stop)| !*stop);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.1
     }
 
     /// Waits for the next look; whether there is one.
@@ -235,8 +269,16 @@ impl Inner {
             if some.is_empty() {
                 return Ok(());
             }
-            let mutations: Vec<_> = some.iter().flat_map(|collection| self.introduce(collection)).collect();
-            if let Err(error) = self.apply(&mutations, "first append") {
+            let news = || -> Result<()> {
+                // All in one write; each alone would cost a sync.
+                self.record_homes(some.iter().map(|collection| &**collection))?;
+                let mut mutations = Vec::new();
+                for collection in &some {
+                    mutations.extend(self.introduce(collection)?);
+                }
+                self.apply(&mutations, "first append").map(drop)
+            };
+            if let Err(error) = news() {
                 self.unintroduced.lock().unwrap_or_else(PoisonError::into_inner).extend(some);
                 return Err(error);
             }
@@ -482,6 +524,8 @@ impl Inner {
         }
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).stop();
         self.sealings.wake();
+        // A compaction of somebody else's thread puts nothing in force behind this.
+        drop(self.compactions.commit());
         let mut outcome =
             if self.is_writable() { self.note_moves().and_then(|()| self.introduce_new()) } else { Ok(()) };
         if self.is_writable() {

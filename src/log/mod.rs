@@ -10,6 +10,7 @@
 //! - `moves`: from one directory to another (J7, A2)
 //! - [`read`]: reading and following
 //! - [`verify`]: proving that everything is there; the state of the log
+//! - [`compact`]: segments written anew, without what the policy lets go
 //! - [`directories`]: adding, draining, listing and forgetting directories; homes in object stores
 //! - `subscribe`: what delivery to sinks asks of the log
 //! - [`tier`]: memory, local segments, the archive; what log and archive ask of each other
@@ -27,6 +28,7 @@ mod budget;
 pub mod catalog;
 mod cold;
 mod collection;
+pub mod compact;
 #[cfg(any(test, feature = "testing"))]
 mod contents;
 mod damage;
@@ -59,7 +61,9 @@ pub use assign::{AssignmentChange, Assignments, DirectoryStatistics};
 pub use budget::{Limit, Pressure};
 pub use collection::{Collection, Waiter};
 pub use damage::Damaged;
-pub use life::{CollectionSettings, Deletion, EffectiveSetting, Keep, LegalHold, Retention, SettingFrom};
+pub use life::{
+    CollectionSettings, CompactionSettings, Deletion, EffectiveSetting, Keep, LegalHold, Retention, SettingFrom,
+};
 pub use moves::MoveReport;
 pub use options::{AppendOptions, FlushTriggers, Limits, LogOptions, SyncMode};
 pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
@@ -93,6 +97,8 @@ pub(crate) struct Inner {
     collections: RwLock<HashMap<CollectionName, Arc<Collection>>>,
     /// How many of them live in each directory.
     placement: assign::Placement,
+    /// The remotes, and what of homes is on record.
+    homes: assign::Homes,
     /// Made since the catalog was last told.
     unintroduced: Mutex<Vec<Arc<Collection>>>,
     lives: life::Lives,
@@ -134,8 +140,11 @@ pub(crate) struct Inner {
     sealings: tier::Sealings,
     /// Which segments somebody has open.
     leases: tier::Leases,
+    /// Whether somebody archives it.
+    archiver: tier::Seat,
     /// Held by who moves segments between tiers: one at a time.
     tier_turn: Mutex<()>,
+    compactions: compact::Compactions,
     workers: Mutex<keeper::Workers>,
 }
 
@@ -362,7 +371,7 @@ impl Inner {
             return Err(self.may_not_create(name));
         }
         self.may_be_new(name)?;
-        let (collection, is_new) = self.make_collection(name, |_| {})?;
+        let (collection, is_new) = self.make_collection(name, None, |_| {})?;
         if is_new {
             // The catalog learns of it later: the journal's table names it, so a crash before loses nothing, and no
             // append waits for the catalog (R1).
@@ -378,11 +387,13 @@ impl Inner {
         Err(Error::new(ErrorKind::Unavailable, message).with_hint("mount the directory, or `directory forget` it"))
     }
 
-    /// Puts a collection of that name among those of the log, unless there is one; whether it is new. `begin` is called before
+    /// Puts a collection of that name among those of the log, unless there is one; whether it is new. Its home is the one that is `wanted`, or
+    /// the policy's choice. `begin` is called before
     /// anybody sees it.
     fn make_collection(
         &self,
         name: &CollectionName,
+        wanted: Option<assign::SegmentsAt>,
         begin: impl FnOnce(&life::Life),
     ) -> Result<(Arc<Collection>, bool)> {
         self.refresh_figures();
@@ -392,8 +403,12 @@ impl Inner {
         }
         // Under the lock: of two new ones, the second is placed after the first counts; and who gives a directory up marks it before he
         // looks at every collection.
-        let directory = self.choose_directory(name, &[]).ok_or_else(|| self.no_directory(name))?;
-        self.placement.added(directory);
+        let chosen = match self.homes.on_record(name).or(wanted) {
+            Some(at) => self.choose_directory(name, &[]).map(|directory| (directory, at)),
+            None => self.choose_place(name),
+        };
+        let (directory, at) = chosen.ok_or_else(|| self.no_directory(name))?;
+        self.placement.added(directory, at);
         let journal = self.directories[directory].journal.clone();
         let home = Home { directory, journal, epoch: self.epoch, from: Sequence::FIRST };
         let collection = Arc::new(Collection::new(
@@ -403,6 +418,7 @@ impl Inner {
             Standing::empty(),
             self.clock.monotonic(),
         ));
+        collection.set_segments_at(at);
         begin(&collection.life);
         collections.insert(name.clone(), Arc::clone(&collection));
         Ok((collection, true))

@@ -2,12 +2,12 @@
 //!
 //! Order of opening to write, and why a crash between any two is safe: (1) the lock; (2) directories and identities of a
 //! new log, the first directory's last, so that a half-made log is made again (`places`); (3) the catalog; (4) the new epoch, durable
-//! in every identity that can be written; (5) recovery examines, then acts; (6) each directory's new journal with its OPEN, durable before
-//! the first append; (7) collections of directories that can only be read move (`moves`), and what lies elsewhere of others is brought
-//! home; (8) what came back of recorded losses is sealed; (9) journals in which nothing lives are released.
+//! in every identity that can be written; (5) recovery examines, asks the archive where it must (`recover::ask`), then acts; (6) each directory's new journal with its OPEN, durable before
+//! the first append; (7) what is on record of homes in object stores (`assign::homes`); collections of directories that can only be read move (`moves`), and
+//! what lies elsewhere of others is brought home; (8) what came back of recorded losses is sealed; (9) journals in which nothing lives are released.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -20,6 +20,7 @@ use super::options::{LogOptions, SyncMode};
 use super::places::{self, Ids, Places};
 use super::read::{Companion, standing_of};
 use super::recover::act::{Context, act};
+use super::recover::ask;
 use super::recover::{self, Examination, Looked, Report, Unknown};
 use super::{Directory, DirectoryState, Inner, Log, keeper, life, seal};
 use crate::catalog::{Catalog, Mutation};
@@ -53,13 +54,14 @@ impl Log {
         let there = places.ids.iter().enumerate().filter(|(index, _)| !places.is_missing(*index));
         let there: Vec<_> = there.map(|(_, place)| place.clone()).collect();
         life::delete::finish(&*fs, &there, catalog, (log_id, epoch), &*options.clock)?;
-        let mut examination = recover(&options, &mut places, catalog, epoch)?;
+        let mut examination = recover(&options, &mut places, (catalog, opened.was_missing), epoch)?;
         examination.report.catalog_was_missing = opened.was_missing;
         let found = std::mem::take(&mut examination.found);
         let returned = places.returned.clone();
         let is_return = returned.contains(&true);
         let inner = build(options, opened, (log_id, epoch), places, true, examination)?;
         let inner = Arc::new(inner);
+        inner.settle_homes()?;
         inner.watch_journals();
         inner.leave_failed()?;
         inner.bring_home()?;
@@ -166,6 +168,7 @@ pub(super) fn examine_beside(
                 writable: false,
                 unknown: Unknown::default(),
                 returned: &vec![false; directories.len()],
+                archived: &BTreeMap::new(),
             },
             catalog,
         )?;
@@ -185,15 +188,33 @@ pub(super) fn examine_beside(
 
 /// Recovers: examines, then acts. Where a directory turns out to be unreadable, or not to take what must be written, it is looked at
 /// anew, without it: acting can be repeated.
-fn recover(options: &LogOptions, places: &mut Places, catalog: &dyn Catalog, epoch: Epoch) -> Result<Examination> {
+fn recover(
+    options: &LogOptions,
+    places: &mut Places,
+    (catalog, was_missing): (&dyn Catalog, bool),
+    epoch: Epoch,
+) -> Result<Examination> {
     let fs = &*options.fs;
+    let (none, mut word): (_, Option<ask::Word>) = (BTreeMap::new(), None);
     loop {
         let (directories, states, unknown) = (&places.ids, &places.states, places.unknown);
-        let looked = Looked { directories, states, writable: true, unknown, returned: &places.returned };
+        let archived = word.as_ref().map_or(&none, |word| &word.last);
+        let looked = Looked { directories, states, writable: true, unknown, returned: &places.returned, archived };
         let mut examination = recover::examine(fs, &looked, catalog)?;
         if note_unreadable(fs, places, &examination)? {
             continue;
         }
+        let word = match &word {
+            Some(word) => word,
+            None => {
+                let asked = word.insert(ask::archive(options, catalog, &examination, was_missing)?);
+                if !asked.last.is_empty() {
+                    continue;
+                }
+                asked
+            }
+        };
+        examination.report.archive_asked.clone_from(&word.asked);
         for index in 0..places.ids.len() {
             if places.is_writable(index)
                 && let Err(error) = clear_staging(fs, &places.ids[index].1)
@@ -206,7 +227,10 @@ fn recover(options: &LogOptions, places: &mut Places, catalog: &dyn Catalog, epo
         let at = Cell::new(None);
         let context = Context { fs, directories: &places.ids, writable: &writable, catalog, epoch, now, at: &at };
         match (act(&context, &mut examination), at.take()) {
-            (Ok(()), _) => return Ok(examination),
+            (Ok(()), _) => {
+                ask::answered(options, catalog, word)?;
+                return Ok(examination);
+            }
             (Err(error), Some(index)) => places.blame(fs, index, error)?,
             (Err(error), None) => return Err(error),
         }
@@ -219,7 +243,8 @@ fn clear_staging(fs: &dyn FileSystem, directory: &Path) -> Result<()> {
     let journals = crate::journal::writer::folder(directory);
     for (folder, prefix) in [(&staging, ""), (&journals, "cold-")] {
         for entry in fs.list(folder)? {
-            if entry.name.starts_with(prefix) && entry.name.ends_with(".tmp") {
+            // What an engine lays beside its file (a lock, a journal) is named after it.
+            if entry.name.starts_with(prefix) && (entry.name.ends_with(".tmp") || entry.name.contains(".tmp-")) {
                 fs.remove_file(&folder.join(&entry.name))?;
             }
         }
@@ -297,7 +322,8 @@ fn build(
     let lives = life::Lives::default();
     life::load(&*opened.catalog, &collections, &lives, companion.is_none())?;
     Ok(Inner {
-        placement: super::assign::Placement::of(directories.len(), &collections),
+        placement: super::assign::Placement::of(directories.len(), places.newest.remotes.len(), &collections),
+        homes: super::assign::Homes::new(places.newest.remotes),
         fs: Arc::clone(&options.fs),
         clock: Arc::clone(&options.clock),
         catalog: opened.catalog,
@@ -332,7 +358,9 @@ fn build(
         quiet: Arc::default(),
         report: examination.report,
         leases: super::tier::Leases::default(),
+        archiver: super::tier::Seat::default(),
         tier_turn: Mutex::default(),
+        compactions: super::compact::Compactions::default(),
         sealings: super::tier::Sealings::default(),
         workers: Mutex::default(),
         options,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::assignment::Policy;
+use crate::assignment::{Over, Policy};
 use crate::avro::codec::Codec;
 use crate::catalog::Engine;
 use crate::clock::{Clock, SystemClock};
@@ -130,6 +130,8 @@ pub struct LogOptions {
     pub seal_age: Duration,
     /// How a directory is chosen for a new collection.
     pub placement: Policy,
+    /// Whether remotes are chosen too (A5).
+    pub placement_over: Over,
     /// Whether appending to a new name creates the collection.
     pub auto_create: bool,
     /// Where files are.
@@ -154,8 +156,14 @@ pub struct LogOptions {
     pub sinks: Vec<String>,
     /// When collections are flushed, where there are sinks.
     pub flush: FlushTriggers,
+    /// How long an opening waits for what only the archive knows, where the catalog is an older copy or was made anew (C7). Then the log opens without.
+    pub archive_wait: Duration,
     /// How long records are kept, of collections that have no setting of their own.
     pub retention: super::life::Retention,
+    /// What compaction leaves of collections that have no setting of their own.
+    pub compaction: super::life::CompactionSettings,
+    /// When compaction runs by itself; never where `None`, or without threads.
+    pub compact_in_background: Option<super::compact::BackgroundCompaction>,
     /// A rule to break, in tests.
     pub sabotage: Sabotage,
 }
@@ -174,6 +182,7 @@ impl LogOptions {
             cold_bytes: 1 << 20,
             seal_age: Duration::from_secs(24 * 3600),
             placement: Policy::default(),
+            placement_over: Over::default(),
             auto_create: true,
             fs: Arc::new(OsFileSystem::new()),
             clock: Arc::new(SystemClock::new()),
@@ -184,7 +193,10 @@ impl LogOptions {
             archive: None,
             sinks: Vec::new(),
             flush: FlushTriggers::default(),
+            archive_wait: Duration::from_secs(30),
             retention: super::life::Retention::default(),
+            compaction: super::life::CompactionSettings::default(),
+            compact_in_background: None,
             sabotage: Sabotage::default(),
         }
     }

@@ -115,13 +115,14 @@ impl Inner {
     fn seal_claim(&self, collection: &Collection, claim: &Claim<'_>) -> Result<()> {
         let (first, last) = (claim.runs[0].first, claim.runs[claim.runs.len() - 1].last());
         let key = SegmentKey { collection: collection.name().clone(), first, last, generation: Generation(0) };
+        // Before there is a segment: no file is of a collection of whose home there is no record (`assign::homes`).
+        let mut mutations = self.introduce(collection)?;
         let (footer, bytes, sha256) = self.write_segment(collection, claim.directory, &claim.runs, &key)?;
         if self.options.sabotage.releases_before_row() {
             self.drop_sealed(collection, last);
             self.release_finished();
         }
         let id = &self.directories[claim.directory].id;
-        let mut mutations = self.introduce(collection);
         mutations.push(Mutation::InsertSegment(row(id, &footer, bytes, sha256)));
         mutations.push(Mutation::RaiseSealedThrough { collection: key.collection.clone(), sequence: last });
         let through = match self.apply(&mutations, "sealed") {
@@ -203,19 +204,21 @@ impl Inner {
     }
 
     /// What the catalog must learn of a collection before its first segment.
-    pub(super) fn introduce(&self, collection: &Collection) -> Vec<Mutation> {
+    pub(super) fn introduce(&self, collection: &Collection) -> Result<Vec<Mutation>> {
         if collection.is_catalogued() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
+        self.record_homes([collection])?;
         // It makes the collection's row too, where there is none, and leaves the settings of one that is there alone.
         let home = collection.state().home.clone();
-        vec![Mutation::Assign {
+        let own = Mutation::Assign {
             component: COMPONENT.into(),
             collection: collection.name().clone(),
             directory: self.directories[home.directory].id.clone(),
             epoch: home.epoch,
             from: home.from,
-        }]
+        };
+        Ok(std::iter::once(own).chain(self.home_row(collection.name())).collect())
     }
 
     fn drop_sealed(&self, collection: &Collection, last: Sequence) {

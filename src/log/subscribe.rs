@@ -59,8 +59,21 @@ impl Log {
 }
 
 impl Inner {
+    /// Up to where each sink has a collection that must have it before local copies of it go, or versions are compacted away. A log that was opened
+    /// without any sink goes by those on record: who only looks after a log must not lose what another process delivers.
+    pub(super) fn delivered(&self, collection: &CollectionName) -> Result<Vec<(String, Sequence)>> {
+        let cursors = self.catalog.cursors(collection)?;
+        let own = self.stored_settings(collection)?.sinks;
+        if own.is_none() && self.options.sinks.is_empty() {
+            return Ok(cursors.into_iter().map(|cursor| (cursor.sink, cursor.sequence)).collect());
+        }
+        let has = |sink: &str| cursors.iter().find(|cursor| cursor.sink == sink).map(|cursor| cursor.sequence);
+        let subscribers = own.unwrap_or_else(|| self.options.sinks.clone()).into_iter();
+        Ok(subscribers.map(|sink| (has(&sink).unwrap_or(Sequence(0)), sink)).map(|(has, sink)| (sink, has)).collect())
+    }
+
     pub(super) fn subscribers(&self, collection: &CollectionName) -> Result<Vec<String>> {
-        let own = self.stored(collection)?.settings.sinks;
+        let own = self.stored_settings(collection)?.sinks;
         Ok(own.unwrap_or_else(|| self.options.sinks.clone()))
     }
 }

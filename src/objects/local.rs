@@ -327,6 +327,10 @@ impl ObjectStore for LocalObjectStore {
         put
     }
 
+    fn put_memory(&self, bytes: u64) -> u64 {
+        bytes.min(PIECE_BYTES)
+    }
+
     fn get(&self, key: &ObjectKey, bytes_max: u64) -> ObjectResult<Bytes> {
         self.meter.begin(RequestKind::Get, 0);
         self.must_be_there("get", key.as_str())?;

@@ -8,7 +8,7 @@
 //! - [`options`]: what a store is reached with; [`mod@open`]: the store of a location
 //! - [`patient`]: a store that is asked again: retries, breaker
 //! - [`probe`]: trying out what a store can do; [`doctor`]: which right is missing
-//! - [`said`]: what a service said when it refused something
+//! - [`said`]: what a service said when it refused something; `certificate`: why a server is not trusted
 //! - [`meter`]: how many requests and bytes, by kind
 //! - [`conformance`]: what every store must do alike
 //!
@@ -37,6 +37,8 @@
 
 #[cfg(feature = "azure")]
 pub mod azure;
+#[cfg(any(feature = "s3", feature = "azure"))]
+mod certificate;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod doctor;
@@ -91,6 +93,11 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`ObjectErrorKind::Corrupt`] where the source's bytes are not what `upload` says, or what the store said.
     fn put_if_absent(&self, key: &ObjectKey, upload: &Upload<'_>) -> ObjectResult<Put>;
+
+    /// How many bytes of memory a put of an object of `bytes` bytes holds at most: who makes several at once asks first.
+    fn put_memory(&self, bytes: u64) -> u64 {
+        bytes
+    }
 
     /// A small object, whole.
     ///

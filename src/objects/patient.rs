@@ -217,6 +217,10 @@ impl ObjectStore for PatientStore {
         self.patiently("put", key.as_str(), || self.store.put_if_absent(key, upload))
     }
 
+    fn put_memory(&self, bytes: u64) -> u64 {
+        self.store.put_memory(bytes)
+    }
+
     fn get(&self, key: &ObjectKey, bytes_max: u64) -> ObjectResult<Bytes> {
         self.patiently("get", key.as_str(), || self.store.get(key, bytes_max))
     }

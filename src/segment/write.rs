@@ -166,6 +166,12 @@ impl SegmentWriter {
         self.next
     }
 
+    /// Bytes of the file so far, without those of the block that is open.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.offset()
+    }
+
     /// Appends a record, its bytes as they are. Its checksum is verified here, whoever did before: a segment never takes
     /// over damaged bytes.
     ///

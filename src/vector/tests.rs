@@ -1,4 +1,6 @@
+use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
+use apache_avro::writer::datum::GenericDatumWriter;
 use proptest::prelude::*;
 
 use super::*;
@@ -32,14 +34,14 @@ fn a_record_has_the_id_as_key_and_says_what_it_is() {
 fn any_avro_reader_reads_the_payload() {
     let schema = apache_avro::Schema::parse_str(VECTOR_SCHEMA).unwrap();
     let payload = sample().into_new_record().unwrap().payload.unwrap();
-    let value = apache_avro::from_avro_datum(&schema, &mut &payload[..], None).unwrap();
+    let value = GenericDatumReader::builder(&schema).build().unwrap().read_value(&mut &payload[..]).unwrap();
     let expected = Value::Record(vec![
         ("id".into(), Value::String("doc-7".into())),
         ("vector".into(), Value::Array(vec![Value::Float(0.25), Value::Float(-1.0), Value::Float(3.4e38)])),
         ("metadata".into(), Value::String(r#"{"lang":"en","n":1.00}"#.into())),
     ]);
     assert_eq!(value, expected);
-    let theirs = apache_avro::to_avro_datum(&schema, expected).unwrap();
+    let theirs = GenericDatumWriter::builder(&schema).build().unwrap().write_value_to_vec(expected).unwrap();
     assert_eq!(VectorRecord::decode(&theirs), Ok(sample()));
 }
 

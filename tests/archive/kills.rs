@@ -40,7 +40,7 @@ fn images<C: Kept>(base: &World<C>) -> Images<C> {
         .map_or_else(|()| panic!("somebody still watches"), |images| images.into_inner().unwrap())
 }
 
-fn at_every_step<C: Kept>(base: &World<C>) -> usize {
+pub fn at_every_step<C: Kept>(base: &World<C>) -> usize {
     let images = images(base);
     let count = images.len();
     for (step, (what, image)) in images.into_iter().enumerate() {

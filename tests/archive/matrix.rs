@@ -62,7 +62,7 @@ fn clear_up<C: Kept>(world: &World<C>, call: &Call, fault: Fault) {
     }
 }
 
-fn at_every_call<C: Kept>(base: &World<C>, patience: Patience, again: &[bool]) -> u64 {
+pub fn at_every_call<C: Kept>(base: &World<C>, patience: Patience, again: &[bool]) -> u64 {
     let mut combinations = 0;
     for (call, fault) in calls(base).iter().flat_map(|call| FAULTS.map(|fault| (call, fault))) {
         if !fault.concerns(call) {

@@ -4,11 +4,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::ThreadId;
 
 use icecore::ErrorKind;
-use icecore::archive::archiver::Archiver;
+use icecore::archive::archiver::{Archiver, ArchiverOptions};
 use icecore::catalog::{MemoryCatalog, SegmentStatus};
 use icecore::testing::faulty_store::Moment;
 
-use crate::world::{HASTY, World, run};
+use crate::world::{HASTY, World, options, run};
 
 /// Who may make the next call.
 #[derive(Default)]
@@ -120,15 +120,19 @@ fn race(base: &World<MemoryCatalog>, number: u64, plan: &[(usize, usize)]) -> (V
 
 #[test]
 fn the_loser_is_fenced_and_nothing_counts_twice() {
-    let base = World::new(MemoryCatalog::new(), [2, 1]);
-    let (_, [alone, _]) = race(&base, 0, &[(0, usize::MAX), (1, usize::MAX)]);
+    races(&World::new(MemoryCatalog::new(), [2, 1]));
+}
+
+/// Every pair of pauses; `base` has three segments that nobody archived.
+pub fn races(base: &World<MemoryCatalog>) {
+    let (_, [alone, _]) = race(base, 0, &[(0, usize::MAX), (1, usize::MAX)]);
     let (mut races, mut fenced, mut both) = (0, 0, 0);
     for first in 0..=alone {
         for second in 0..=alone + 4 {
             races += 1;
             let plan = [(0, first), (1, second), (0, usize::MAX), (1, usize::MAX)];
             let what = format!("{first} calls, then {second} of the other");
-            let (sides, _) = race(&base, races, &plan);
+            let (sides, _) = race(base, races, &plan);
             let state = sides[0].world.archived();
             assert_eq!(state.problems(), [""; 0], "{what}");
             for side in &sides {
@@ -174,7 +178,10 @@ fn who_is_fenced_stays_so_and_asks_no_more() {
     crate::world::seal(&other_log, "audit");
     crate::world::seal(&other_log, "audit");
     assert!(run(&taker).unwrap().is_complete());
-    let again = first.archiver(&log, HASTY);
+    // An operator says that it is to have it back.
+    drop(archiver);
+    let word = ArchiverOptions { take_over: true, ..options(&first.clock, HASTY) };
+    let again = Archiver::new(&log, vec![first.target()], word).unwrap();
     let report = run(&again).unwrap();
     assert!(report.failed.iter().all(|failed| failed.reason.contains("other bytes for its sequences")), "{report:?}");
     assert_eq!((report.failed.len(), report.archived_segments), (1, 0), "{report:?}");

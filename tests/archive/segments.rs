@@ -150,6 +150,7 @@ fn another_url_must_have_what_was_archived() {
     assert!(report.errors[0].error.contains("known url=`memory://archive`"), "{report:?}");
     assert_eq!(empty.objects().len(), 0, "nothing begins in the wrong place");
     // A copy of everything is fine.
+    drop(archiver);
     let archiver = Archiver::new(&log, vec![target(&moved.store)], options(&moved.clock, HASTY)).unwrap();
     moved.finish_with(&log, &archiver, "the copy");
 }
@@ -160,7 +161,7 @@ fn another_logs_archive_is_refused() {
     world.finish("ours");
     let clock = Arc::new(icecore::clock::FakeClock::at(icecore::Timestamp(5)));
     let (fs, catalog) = (icecore::fs::SimulatedFileSystem::new(), Arc::new(MemoryCatalog::new()));
-    let stranger = World { fs, catalog, clock, store: Arc::clone(&world.store) };
+    let stranger = World { fs, catalog, clock, store: Arc::clone(&world.store), broken: None };
     let log = stranger.open();
     seal(&log, "audit");
     let before = world.store.objects();
@@ -296,6 +297,7 @@ fn who_purges_beside_the_archiver_does_not_fence_it() {
         floor: Sequence(2),
         sealed_through: Sequence(3),
         settings: "{}".into(),
+        home: None,
     };
     let mark = archiver
         .lend(|_, targets| targets.archive.as_mut().unwrap().claim.commit(vec![Entry::Collection(entry)]))

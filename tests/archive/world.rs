@@ -16,6 +16,7 @@ use icecore::testing::faulty_store::FaultyStore;
 use icecore::{CollectionName, Log, LogOptions, NewRecord, Timestamp, VerifyOptions};
 
 use crate::kept::Kept;
+use crate::sabotage::{Broken, BrokenStore};
 
 pub const NAMES: [&str; 2] = ["audit", "Orders/2024"];
 /// Records of each segment.
@@ -32,6 +33,8 @@ pub struct World<C: Kept> {
     pub catalog: Arc<C>,
     pub store: Arc<FaultyStore>,
     pub clock: Arc<FakeClock>,
+    /// A rule that its store breaks.
+    pub broken: Option<Broken>,
 }
 
 /// Gives up at once, so that each fault is one that the archiver sees.
@@ -60,7 +63,7 @@ impl<C: Kept> World<C> {
     pub fn new(catalog: C, segments: [u64; 2]) -> Self {
         let clock = Arc::new(FakeClock::at(Timestamp(1_700_000_000_000_000)));
         let store = Arc::new(FaultyStore::new(Arc::clone(&clock) as Arc<dyn Clock>));
-        let world = Self { fs: SimulatedFileSystem::new(), catalog: Arc::new(catalog), store, clock };
+        let world = Self { fs: SimulatedFileSystem::new(), catalog: Arc::new(catalog), store, clock, broken: None };
         let log = world.open();
         for (name_of, count) in NAMES.iter().zip(segments) {
             (0..count).for_each(|_| seal(&log, name_of));
@@ -78,6 +81,7 @@ impl<C: Kept> World<C> {
             catalog: Arc::new(self.catalog.snapshot()),
             store: Arc::new(self.store.snapshot().with_clock(Arc::clone(&clock) as Arc<dyn Clock>)),
             clock,
+            broken: self.broken,
         }
     }
 
@@ -96,7 +100,10 @@ impl<C: Kept> World<C> {
     }
 
     pub fn target(&self) -> TargetStore {
-        let store = Arc::clone(&self.store) as Arc<dyn ObjectStore>;
+        let store: Arc<dyn ObjectStore> = match self.broken {
+            None => Arc::clone(&self.store) as _,
+            Some(rule) => Arc::new(BrokenStore::new(&self.store, rule)),
+        };
         TargetStore { remote: None, url: "memory://archive".into(), store }
     }
 
@@ -118,19 +125,22 @@ impl<C: Kept> World<C> {
         chain::state(&store).unwrap()
     }
 
-    /// At any time: what a row says to be archived is there, whole, and a manifest names it (O1, O4). Nothing was made twice. No local
+    /// At any time: what a manifest names is there, whole; what a row says to be archived is, too, and a manifest names it (O1, O4). Nothing was made twice. No local
     /// file is gone.
     pub fn must_be_sound(&self, what: &str) {
         let objects = self.store.objects();
         for (key, times) in self.store.created() {
             assert_eq!(times, 1, "{what}: created twice: {key}");
         }
+        let state = self.archived();
+        for named in state.segments() {
+            let key = named.object_key().to_string();
+            let object =
+                objects.get(&key).unwrap_or_else(|| panic!("{what}: a manifest names what is not there: {key}"));
+            assert_eq!(sha256(object), named.sha256, "{what}: {key}");
+        }
         let archived: Vec<SegmentRow> =
             self.rows().into_iter().filter(|row| row.status == SegmentStatus::Archived).collect();
-        if archived.is_empty() {
-            return;
-        }
-        let state = self.archived();
         for row in archived {
             let key = row.archive_key.as_deref().unwrap_or_else(|| panic!("{what}: no key: {}", row.key));
             let object = objects.get(key).unwrap_or_else(|| panic!("{what}: not there: {key}"));

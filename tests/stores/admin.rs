@@ -3,14 +3,14 @@
 //! Written from "Signature Version 4" of Amazon and "Authorize with Shared Key" of Microsoft.
 
 use std::fmt::Write as _;
-use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io;
 use std::time::Duration;
 
 use azure_core::base64;
 use ring::{digest, hmac};
 
 use super::servers::{Kind, Server};
+use super::tls::read_to_end;
 
 /// The account of the emulator, and its key, which its makers publish.
 pub const AZURE_DEVELOPMENT: (&str, &str) =
@@ -67,12 +67,54 @@ pub fn send(server: &Server, method: &str, path: &str, query: Query<'_>, body: &
         write!(head, "{name}: {value}\r\n").unwrap();
     }
     write!(head, "Content-Length: {}\r\n\r\n", body.len()).unwrap();
-    let mut stream = TcpStream::connect(server.address())?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    exchange(server, &head, body)
+}
+
+/// Keys for a while, with a token, as MinIO's own token service gives them.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    pub id: String,
+    pub secret: String,
+    pub token: String,
+}
+
+/// Asks MinIO for keys that hold for a quarter of an hour.
+#[track_caller]
+pub fn keys_for_a_while(server: &Server) -> Keys {
+    let body = b"Action=AssumeRole&Version=2011-06-15&DurationSeconds=900";
+    let host = server.address().to_string();
+    let hash = hex(digest::digest(&digest::SHA256, body).as_ref());
+    let signed = Signed {
+        keys: server.credentials(),
+        service: "sts",
+        method: "POST",
+        host: &host,
+        path: "/",
+        query: vec![],
+        hash,
+    };
+    let mut head = format!("POST / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    for (name, value) in sign(&signed) {
+        write!(head, "{name}: {value}\r\n").unwrap();
+    }
+    write!(head, "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
+    // It listens and lists before it knows who is who.
+    let answer = super::wait_for("MinIO gives out keys", || {
+        exchange(server, &head, body).ok().filter(|answer| answer.status == 200)
+    });
+    let text = |name: &str| {
+        let (_, behind) = answer.body.split_once(&format!("<{name}>")).expect("it says so");
+        behind.split('<').next().unwrap().to_owned()
+    };
+    Keys { id: text("AccessKeyId"), secret: text("SecretAccessKey"), token: text("SessionToken") }
+}
+
+fn exchange(server: &Server, head: &str, body: &[u8]) -> io::Result<Answer> {
+    let mut stream = server.connect()?;
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
+    stream.flush()?;
+    let answer = read_to_end(&mut *stream)?;
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
@@ -80,29 +122,47 @@ pub fn send(server: &Server, method: &str, path: &str, query: Query<'_>, body: &
 }
 
 fn sign_s3(server: &Server, method: &str, path: &str, query: Query<'_>, body: &[u8]) -> Vec<(&'static str, String)> {
-    let (key, secret) = server.credentials();
-    let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    let day = &time[..8];
     let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let hash = hex(digest::digest(&digest::SHA256, body).as_ref());
+    let host = server.address().to_string();
+    sign(&Signed { keys: server.credentials(), service: "s3", method, host: &host, path, query, hash })
+}
+
+/// What of a request is signed.
+pub struct Signed<'a> {
+    pub keys: (&'a str, &'a str),
+    pub service: &'a str,
+    pub method: &'a str,
+    pub host: &'a str,
+    pub path: &'a str,
+    /// `name=value`, in order.
+    pub query: Vec<String>,
+    /// The SHA-256 of the body, or `UNSIGNED-PAYLOAD`.
+    pub hash: String,
+}
+
+/// Signature Version 4: the headers that carry it.
+pub fn sign(what: &Signed<'_>) -> Vec<(&'static str, String)> {
+    let Signed { keys: (key, secret), service, method, host, path, query, hash } = what;
+    let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let day = &time[..8];
     let signed = "host;x-amz-content-sha256;x-amz-date";
     let request = format!(
-        "{method}\n{path}\n{}\nhost:{}\nx-amz-content-sha256:{hash}\nx-amz-date:{time}\n\n{signed}\n{hash}",
+        "{method}\n{path}\n{}\nhost:{host}\nx-amz-content-sha256:{hash}\nx-amz-date:{time}\n\n{signed}\n{hash}",
         query.join("&"),
-        server.address()
     );
-    let scope = format!("{day}/us-east-1/s3/aws4_request");
+    let scope = format!("{day}/us-east-1/{service}/aws4_request");
     let text = format!(
         "AWS4-HMAC-SHA256\n{time}\n{scope}\n{}",
         hex(digest::digest(&digest::SHA256, request.as_bytes()).as_ref())
     );
     let mut signing = format!("AWS4{secret}").into_bytes();
-    for part in [day, "us-east-1", "s3", "aws4_request", &text] {
+    for part in [day, "us-east-1", service, "aws4_request", &text] {
         signing = hmac_sha256(&signing, part.as_bytes());
     }
     let authorization =
         format!("AWS4-HMAC-SHA256 Credential={key}/{scope}, SignedHeaders={signed}, Signature={}", hex(&signing));
-    vec![("x-amz-content-sha256", hash), ("x-amz-date", time), ("Authorization", authorization)]
+    vec![("x-amz-content-sha256", hash.clone()), ("x-amz-date", time), ("Authorization", authorization)]
 }
 
 fn sign_azure(server: &Server, method: &str, path: &str, query: Query<'_>, body: &[u8]) -> Vec<(&'static str, String)> {

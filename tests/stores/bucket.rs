@@ -50,17 +50,22 @@ impl Bucket {
 
     /// With the credentials that may do everything.
     pub fn options(&self, address: SocketAddr) -> StoreOptions {
+        self.options_at(&format!("http://{address}"))
+    }
+
+    /// The same, at `http://HOST:PORT` or `https`.
+    pub fn options_at(&self, server: &str) -> StoreOptions {
         let (key, secret) = self.server.credentials();
         let mut options = StoreOptions::default();
         match self.server.kind {
             Kind::Azurite => {
-                options.azure.endpoint = Some(format!("http://{address}/{key}"));
+                options.azure.endpoint = Some(format!("{server}/{key}"));
                 options.azure.account_key = Some(Secret::new(secret));
                 // Newer ones it does not know.
                 options.azure.service_version = Some("2025-11-05".to_owned());
             }
             _ => {
-                options.s3.endpoint = Some(format!("http://{address}"));
+                options.s3.endpoint = Some(server.to_owned());
                 options.s3.region = Some("us-east-1".to_owned());
                 options.s3.access_key_id = Some(Secret::new(key));
                 options.s3.secret_access_key = Some(Secret::new(secret));
@@ -71,15 +76,21 @@ impl Bucket {
 
     /// The same for the program, which looks where the vendors' own programs look.
     pub fn environment(&self, address: SocketAddr) -> Vec<(&'static str, String)> {
+        self.environment_at(&format!("http://{address}"))
+    }
+
+    /// The same, at `http://HOST:PORT` or `https`.
+    pub fn environment_at(&self, server: &str) -> Vec<(&'static str, String)> {
         let (key, secret) = self.server.credentials();
         match self.server.kind {
             Kind::Azurite => {
-                let endpoint = format!("http://{address}/{key}");
+                let endpoint = format!("{server}/{key}");
                 let text = format!("AccountName={key};AccountKey={secret};BlobEndpoint={endpoint};");
-                vec![("AZURE_STORAGE_CONNECTION_STRING", format!("DefaultEndpointsProtocol=http;{text}"))]
+                let scheme = server.split(':').next().unwrap();
+                vec![("AZURE_STORAGE_CONNECTION_STRING", format!("DefaultEndpointsProtocol={scheme};{text}"))]
             }
             _ => vec![
-                ("ICECORE_S3_ENDPOINT", format!("http://{address}")),
+                ("ICECORE_S3_ENDPOINT", server.to_owned()),
                 ("AWS_ACCESS_KEY_ID", key.to_owned()),
                 ("AWS_SECRET_ACCESS_KEY", secret.to_owned()),
                 ("AWS_REGION", "us-east-1".to_owned()),
@@ -107,7 +118,8 @@ impl Bucket {
     }
 }
 
-fn open(location: &Location, options: &StoreOptions) -> Arc<dyn ObjectStore> {
+/// What talks to the store of a location.
+pub fn open(location: &Location, options: &StoreOptions) -> Arc<dyn ObjectStore> {
     let fs: Arc<dyn FileSystem> = Arc::new(OsFileSystem);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     open_store(location, options, &fs, &clock).unwrap()

@@ -31,6 +31,18 @@ impl Container {
     /// Starts one. Fails the test where it cannot be.
     #[track_caller]
     pub fn start(image: &str, port: u16, environment: &[(&str, &str)], command: &[&str]) -> Self {
+        Self::start_with(image, port, environment, command, &[])
+    }
+
+    /// The same, with files in it: a path, and what is there.
+    #[track_caller]
+    pub fn start_with(
+        image: &str,
+        port: u16,
+        environment: &[(&str, &str)],
+        command: &[&str],
+        files: &[(&str, &str)],
+    ) -> Self {
         let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
         // Mapped by number: a port that the engine chooses is another one after a restart.
         let address = free_port();
@@ -45,6 +57,9 @@ impl Container {
             });
         for (name, value) in environment {
             request = request.with_env_var(*name, *value);
+        }
+        for (path, text) in files {
+            request = request.with_copy_to(*path, text.as_bytes().to_vec());
         }
         let before = LACKING.lock().unwrap().get(image).cloned();
         let started = before.map_or_else(|| RUNTIME.block_on(request.start()).map_err(|error| error.to_string()), Err);

@@ -8,6 +8,11 @@
 //! - `conformance`: what every store does alike
 //! - `faults`: what goes wrong between us and a server, and in the server
 //! - `life`: the life of an archive through the real program
+//! - `homes`: object stores as homes of segments
+//! - `trust`: servers behind TLS; `credentials`: S3's own ways to them; `entra`: tokens for Azure; `secrets`: that none of all that shows
+//! - `tls`: an authority of our own, and both sides of TLS; `loopback`: services that give credentials out
+//! - `google`: Google's dialect, before a server that stores
+//! - `budget`: memory that uploads hold
 //! - `compose`: docker-compose.yml starts
 //!
 //! They need a container engine and two images: `eval "$(scripts/test-images)"` gets everything and names it in `MINIO_IMAGE`,
@@ -17,15 +22,24 @@
 
 mod admin;
 mod bucket;
+mod budget;
 mod compose;
 mod conformance;
+mod credentials;
 mod engine;
+mod entra;
 mod faults;
+mod google;
+mod homes;
 mod life;
+mod loopback;
 #[path = "../util/proxy/mod.rs"]
 mod proxy;
 mod seaweed;
+mod secrets;
 mod servers;
+mod tls;
+mod trust;
 #[path = "../util/mod.rs"]
 mod util;
 

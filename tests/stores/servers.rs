@@ -2,12 +2,15 @@
 //!
 //! Tests that run at the same time share one of each kind: it ends with the last that holds it. A test that kills or pauses has its own.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use super::admin;
 use super::engine::Container;
 use super::seaweed::{self, Seaweed};
+use super::tls::{Authority, Stream};
 use super::wait_for;
 
 /// Which server.
@@ -29,6 +32,14 @@ enum Runs {
 pub struct Server {
     pub kind: Kind,
     runs: Runs,
+    tls: Option<Tls>,
+}
+
+/// How a server is reached that speaks TLS alone.
+struct Tls {
+    authority: Arc<Authority>,
+    /// The name in its certificate.
+    name: String,
 }
 
 static SHARED: [Mutex<Weak<Server>>; 3] = [const { Mutex::new(Weak::new()) }; 3];
@@ -48,30 +59,62 @@ pub fn shared(kind: Kind) -> Arc<Server> {
 /// One for a test alone.
 #[track_caller]
 pub fn own(kind: Kind) -> Arc<Server> {
-    let image = |variable: &str, public: &str| std::env::var(variable).unwrap_or_else(|_| public.to_owned());
     let runs = match kind {
         Kind::Minio => {
-            let image = image("MINIO_IMAGE", "minio/minio:RELEASE.2025-09-07T16-13-09Z");
-            let environment =
-                [("MINIO_ROOT_USER", "minioadmin"), ("MINIO_ROOT_PASSWORD", "minio-secret"), ("MINIO_UPDATE", "off")];
-            Runs::Container(Box::new(Container::start(&image, 9000, &environment, &["server", "/data"])))
+            let command = ["server", "/data"];
+            Runs::Container(Box::new(Container::start(&image(kind), 9000, &MINIO_ENVIRONMENT, &command)))
         }
-        Kind::Azurite => {
-            let image = image("AZURITE_IMAGE", "mcr.microsoft.com/azure-storage/azurite:3.35.0");
-            let command = ["azurite-blob", "--location", "/data", "--blobHost", "0.0.0.0", "--disableTelemetry"];
-            Runs::Container(Box::new(Container::start(&image, 10_000, &[], &command)))
-        }
+        Kind::Azurite => Runs::Container(Box::new(Container::start(&image(kind), 10_000, &[], &AZURITE_COMMAND))),
         Kind::Seaweed => Runs::Process(Seaweed::start()),
     };
-    let server = Arc::new(Server { kind, runs });
+    let server = Arc::new(Server { kind, runs, tls: None });
     server.wait_until_it_answers();
     server
+}
+
+/// One that speaks TLS alone, with a certificate of this name. Azurite takes tokens of Entra ID there, too.
+#[track_caller]
+pub fn own_with_tls(kind: Kind, authority: &Arc<Authority>, name: &str) -> Arc<Server> {
+    let identity = authority.issue(&[name]);
+    let (certificate, key) = (identity.certificate.as_str(), identity.key.as_str());
+    let container = match kind {
+        Kind::Minio => {
+            let files = [("/certs/public.crt", certificate), ("/certs/private.key", key)];
+            let command = ["server", "--certs-dir", "/certs", "/data"];
+            Container::start_with(&image(kind), 9000, &MINIO_ENVIRONMENT, &command, &files)
+        }
+        Kind::Azurite => {
+            let files = [("/certs/cert.pem", certificate), ("/certs/key.pem", key)];
+            let mut command = AZURITE_COMMAND.to_vec();
+            command.extend(["--cert", "/certs/cert.pem", "--key", "/certs/key.pem", "--oauth", "basic"]);
+            Container::start_with(&image(kind), 10_000, &[], &command, &files)
+        }
+        Kind::Seaweed => unreachable!("nobody asked for it"),
+    };
+    let tls = Some(Tls { authority: Arc::clone(authority), name: name.to_owned() });
+    let server = Arc::new(Server { kind, runs: Runs::Container(Box::new(container)), tls });
+    server.wait_until_it_answers();
+    server
+}
+
+const MINIO_ENVIRONMENT: [(&str, &str); 3] =
+    [("MINIO_ROOT_USER", "minioadmin"), ("MINIO_ROOT_PASSWORD", "minio-secret"), ("MINIO_UPDATE", "off")];
+const AZURITE_COMMAND: [&str; 6] =
+    ["azurite-blob", "--location", "/data", "--blobHost", "0.0.0.0", "--disableTelemetry"];
+
+fn image(kind: Kind) -> String {
+    let (variable, public) = match kind {
+        Kind::Minio => ("MINIO_IMAGE", "minio/minio:RELEASE.2025-09-07T16-13-09Z"),
+        Kind::Azurite => ("AZURITE_IMAGE", "mcr.microsoft.com/azure-storage/azurite:3.35.0"),
+        Kind::Seaweed => unreachable!("it is no container"),
+    };
+    std::env::var(variable).unwrap_or_else(|_| public.to_owned())
 }
 
 impl Server {
     /// One that was started by other means.
     pub fn elsewhere(kind: Kind, address: SocketAddr) -> Self {
-        Self { kind, runs: Runs::Elsewhere(address) }
+        Self { kind, runs: Runs::Elsewhere(address), tls: None }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -80,6 +123,21 @@ impl Server {
             Runs::Process(process) => process.address(),
             Runs::Elsewhere(address) => *address,
         }
+    }
+
+    /// A connection to it.
+    pub fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        let stream = TcpStream::connect(self.address())?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        Ok(match &self.tls {
+            None => Box::new(stream),
+            Some(tls) => Box::new(tls.authority.connect(stream, &tls.name)?),
+        })
+    }
+
+    /// `http://HOST:PORT`, or `https`.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address())
     }
 
     /// The account, and its secret, that may do everything.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use crate::archive::{CollectionEntry, Entry, LossEntry, LossGone};
 use crate::catalog::{Catalog, CollectionRow, Mutation};
 use crate::error::{Error, ErrorKind, Result};
+use crate::log::directories::home_row;
 use crate::types::{ChangeNumber, CollectionName};
 
 /// Rows read at once.
@@ -97,6 +98,7 @@ fn tell(catalog: &dyn Catalog, row: &CollectionRow, with_losses: bool, entries: 
         floor: row.floor,
         sealed_through: row.sealed_through,
         settings: row.settings.clone(),
+        home: home_row(catalog, &row.name)?,
     }));
     if with_losses {
         let losses = catalog.losses(Some(&row.name))?;

@@ -5,7 +5,9 @@
 //! - `upload`: one segment: put and proof; `pool`: several at a time
 //! - `target`: one store: claimed once, what its manifests say that rows do not
 //! - `facts`: what manifests say besides segments
+//! - `claims`: taking a store over, and remembering who we were there
 //! - `copies`: copies of the catalog, now and then
+//! - `upkeep`: behind passes: evicting by rules, going on with purges
 //! - `kept`: what the catalog keeps of how it went
 //! - [`noted`]: what the catalog knows of manifests
 //! - `running`: beside the writers; [`status`]: how it goes; `purge`: lending the stores to a purge
@@ -13,19 +15,20 @@
 //! Owns: rows that are `Archiving`, the catalog's values `archive.*`, what becomes of failures. Does not own: manifests and who may write them
 //! ([`fence`](super::fence)), retries of single requests ([`PatientStore`]), bringing local files back.
 //!
-//! There is one archiver for a log in a process. Of several processes only one has the log open to write.
+//! There is one archiver for a log in a process: a second one is refused. Of several processes only one has the log open to write.
 //!
 //! # What fails
 //!
 //! - A **store** that does not answer, or refuses: its segments stay `Sealed`; it is tried again later, each time twice as late. Others go on.
 //! - A **segment** that is damaged, or whose key is taken: never archived, never overwritten; told, and left alone for a while. Others go on.
-//! - **Fenced** (O2): nothing is archived there any more, for good, and everything says so.
+//! - **Fenced** (O2): nothing is archived there any more, and everything says so, until an operator takes it over.
 //! - The **catalog**: the pass ends with an error; rows that it left `Archiving` are set back by the next.
 
 pub mod noted;
 pub mod options;
 pub mod status;
 
+pub(super) mod claims;
 mod copies;
 mod facts;
 mod kept;
@@ -34,6 +37,9 @@ mod purge;
 mod round;
 mod running;
 mod target;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 mod upload;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -45,16 +51,19 @@ pub use kept::{KeptStore, kept_stores};
 pub use noted::Noted;
 pub use options::{ArchiverOptions, TargetStore};
 pub use running::Running;
-pub use status::{ArchiverStatus, Parked, TargetStatus};
+pub use status::{ArchiverStatus, EvictStatus, Parked, TargetStatus};
 
 use self::round::{Pass, Round};
 use self::target::Target;
+use self::upkeep::{Next, Upkeep};
 use self::upload::{Job, Means, Trouble};
 use super::intent::{self, Intent};
 use super::limits::{Bandwidth, Budget};
+use super::salvage::anew::Broken;
 use crate::catalog::{Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Log;
+use crate::log::tier::ArchiverTurn;
 use crate::objects::{ObjectStore, PatientStore, Stop};
 use crate::segment::{FileRange, file_sha256};
 
@@ -79,6 +88,8 @@ struct Shared {
     in_flight: AtomicU64,
     archived_segments: AtomicU64,
     archived_bytes: AtomicU64,
+    /// Nobody else archives the log in this process.
+    _turn: ArchiverTurn,
 }
 
 /// What only the one who archives changes.
@@ -88,6 +99,9 @@ struct Work {
     parked: HashMap<SegmentKey, Park>,
     /// The attempts on record.
     intents: Vec<Intent>,
+    /// When a copy of the catalog is tried again that could not be made.
+    copying: Next,
+    upkeep: Upkeep,
 }
 
 /// A segment that is left alone for a while.
@@ -104,6 +118,7 @@ struct Park {
 struct View {
     targets: Vec<TargetStatus>,
     parked: Vec<Parked>,
+    evict: EvictStatus,
 }
 
 /// How far a pass has come.
@@ -128,6 +143,14 @@ pub struct ArchiveReport {
     pub archived_bytes: u64,
     /// Manifests that were written for that.
     pub manifests: u64,
+    /// Local copies that went, as the rules say.
+    pub evicted_segments: u64,
+    /// Their bytes.
+    pub evicted_bytes: u64,
+    /// Segments whose purge, begun before, was brought to its end.
+    pub purged_segments: u64,
+    /// Their bytes.
+    pub purged_bytes: u64,
     /// Segments that could not be archived, and why.
     pub failed: Vec<FailedSegment>,
     /// Sequences that are missing before a segment without a loss on record, a line each.
@@ -181,7 +204,7 @@ impl Archiver {
     /// An archiver of `log` to these stores. Nothing is asked of them yet.
     ///
     /// # Errors
-    /// `Invalid` for options that cannot be, or where two stores are for the same segments.
+    /// `Invalid` for options that cannot be, or where two stores are for the same segments; `Locked` while another archiver of the same log lives.
     pub fn new(log: &Log, targets: Vec<TargetStore>, options: ArchiverOptions) -> Result<Self> {
         options.check()?;
         let mut remotes = HashSet::new();
@@ -189,6 +212,11 @@ impl Archiver {
             let message = format!("two stores for the same segments: url=`{}`", twice.url);
             return Err(Error::new(ErrorKind::Invalid, message));
         }
+        if !options.evict.is_never() && !log.has_archive() {
+            let message = "local copies are to go, and the log was opened without an archive to read them from";
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        let turn = log.take_archiver_turn()?;
         let stop = Stop::default();
         let targets: Vec<Target> = targets.into_iter().map(|target| Target::new(target, &options, &stop)).collect();
         let bandwidth = options.bytes_per_second.map(|bytes| Bandwidth::new(Arc::clone(&options.clock), bytes));
@@ -198,10 +226,17 @@ impl Archiver {
             bandwidth,
             stores: targets.iter().map(|target| Arc::clone(&target.store)).collect(),
             view: Mutex::default(),
-            work: Mutex::new(Work { targets, parked: HashMap::new(), intents: Vec::new() }),
+            work: Mutex::new(Work {
+                targets,
+                parked: HashMap::new(),
+                intents: Vec::new(),
+                copying: Next::default(),
+                upkeep: Upkeep::default(),
+            }),
             in_flight: AtomicU64::new(0),
             archived_segments: AtomicU64::new(0),
             archived_bytes: AtomicU64::new(0),
+            _turn: turn,
             options,
             stop,
         };
@@ -278,8 +313,18 @@ impl Shared {
 
     fn pass(&self, is_patient: bool, progress: &mut dyn FnMut(&ArchiveProgress) -> bool) -> Result<ArchiveReport> {
         let mut work = self.work();
-        let outcome = self.rounds(&mut work, is_patient, progress);
+        let mut outcome = self.rounds(&mut work, is_patient, progress);
         self.in_flight.store(0, Ordering::Relaxed);
+        self.note_fences(&mut work)?;
+        if let Ok(report) = &mut outcome {
+            let done = ArchiveProgress {
+                segments: report.archived_segments,
+                bytes: report.archived_bytes,
+                segments_total: report.archived_segments,
+                bytes_total: report.archived_bytes,
+            };
+            self.look_after(&mut work, is_patient, &mut || progress(&done), report)?;
+        }
         // Counts are worth a warning, not the report.
         if let Err(error) = self.keep(&mut work.targets)
             && error.kind() != ErrorKind::Closed
@@ -288,6 +333,12 @@ impl Shared {
         }
         self.show(&work);
         outcome
+    }
+
+    /// That others took stores over is durable: who is started anew is fenced, too.
+    fn note_fences(&self, work: &mut Work) -> Result<()> {
+        let notes: Vec<Mutation> = work.targets.iter_mut().filter_map(Target::fence_to_note).collect();
+        if notes.is_empty() { Ok(()) } else { self.log.change(&notes, "fenced").map(drop) }
     }
 
     fn rounds(
@@ -353,7 +404,7 @@ impl Shared {
         let outcome = if self.stop.is_stopped() {
             Err(Trouble::Stopped)
         } else {
-            let _share = self.budget.take(self.options.memory_of(job.row.bytes));
+            let _share = self.budget.take(job.store.put_memory(job.row.bytes));
             let means = Means { clock: &*self.options.clock, bandwidth: self.bandwidth.as_ref(), stop: &self.stop };
             match self.log.segment_file(&job.row) {
                 Ok(file) => upload::upload(&means, &job, &file),
@@ -364,7 +415,8 @@ impl Shared {
         (job, outcome)
     }
 
-    /// Facts that changed without any segment. Nothing is begun for them alone: an archive begins with its first segment.
+    /// Facts that changed without any segment. Nothing is begun for them alone: an archive begins with its first segment. But where homes hold
+    /// segments, the log's archive begins too: it is what names them to who has nothing else.
     fn tell_facts(&self, work: &mut Work, pass: &mut Pass<'_>) -> Result<()> {
         for index in 0..work.targets.len() {
             let now = self.options.clock.monotonic();
@@ -374,8 +426,17 @@ impl Shared {
                 continue;
             }
             if target.claim.is_none() {
-                let Some(noted) = Noted::read(&**self.log.catalog(), target.remote.as_deref())? else { continue };
-                work.targets[index].told = noted.changes;
+                let (catalog, remote) = (&**self.log.catalog(), target.remote.as_deref());
+                let noted = Noted::read(catalog, remote)?;
+                // A chain that begins anew does so without waiting for a segment: until then nobody can read it.
+                let begins_anew = Broken::read(catalog, remote)?.is_some();
+                let has_homes = target.remote.is_none()
+                    && work.targets.iter().any(|home| home.remote.is_some() && home.claim.is_some());
+                if noted.is_none() && !has_homes && !begins_anew {
+                    continue;
+                }
+                work.targets[index].told =
+                    noted.filter(|_| !begins_anew).map_or(crate::types::ChangeNumber(0), |noted| noted.changes);
             }
             let mut facts = round::told_facts(self, work, &mut pass.homes, index)?;
             if !facts.entries.is_empty() {
@@ -439,7 +500,8 @@ impl Shared {
         });
         let mut parked: Vec<Parked> = parked.collect();
         parked.sort_by(|one, other| one.segment.cmp(&other.segment));
-        *self.view() = View { targets: work.targets.iter().map(Target::status).collect(), parked };
+        let targets = work.targets.iter().map(Target::status).collect();
+        *self.view() = View { targets, parked, evict: work.upkeep.evicted.clone() };
     }
 
     fn status(&self) -> Result<ArchiverStatus> {
@@ -460,6 +522,7 @@ impl Shared {
             archived_segments: of(&self.archived_segments),
             archived_bytes: of(&self.archived_bytes),
             parked: view.parked.clone(),
+            evict: view.evict.clone(),
             targets,
         })
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::log::tier::EvictRules;
 use crate::objects::{ObjectStore, Patience};
 
 /// A store that segments go to.
@@ -23,8 +24,8 @@ pub struct TargetStore {
 pub struct ArchiverOptions {
     /// Uploads at the same time, at least one. With one, everything happens in a fixed order.
     pub parallel: usize,
-    /// Memory that uploads may take together, in bytes. A segment that is sent whole takes its length, one in parts
-    /// the length of a part.
+    /// Memory that uploads may take together, in bytes: of each, what its store says that it holds
+    /// ([`ObjectStore::put_memory`]). One that takes more than all of it is on its way alone.
     pub memory_bytes: u64,
     /// Bytes of segments per second, over all uploads; `None` for as many as go.
     pub bytes_per_second: Option<u64>,
@@ -44,10 +45,15 @@ pub struct ArchiverOptions {
     pub retry_first: Duration,
     /// ... up to this.
     pub retry_longest: Duration,
-    /// Objects above this are sent in parts, as the stores were told, in bytes.
-    pub multipart_bytes: u64,
     /// Length of a part, as the stores were told, in bytes.
     pub part_bytes: u64,
+    /// Takes stores over that another machine took over from this log before ([`fence`](crate::archive::fence)).
+    pub take_over: bool,
+    /// Which local copies go, and when.
+    pub evict: EvictRules,
+    /// How long objects stay behind the manifest by which they count no more: purged ones, and copies of the catalog; `None`: nobody deletes
+    /// anything but [`retention`](crate::archive::retention) when it is called.
+    pub grace: Option<Duration>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
 }
@@ -67,19 +73,16 @@ impl Default for ArchiverOptions {
             patience: Patience::default(),
             retry_first: Duration::from_secs(10),
             retry_longest: Duration::from_mins(5),
-            multipart_bytes: store.multipart_bytes,
             part_bytes: store.part_bytes,
+            take_over: false,
+            evict: EvictRules::default(),
+            grace: None,
             clock: Arc::new(SystemClock::new()),
         }
     }
 }
 
 impl ArchiverOptions {
-    /// What a segment takes of the budget.
-    pub(super) const fn memory_of(&self, bytes: u64) -> u64 {
-        if bytes > self.multipart_bytes { self.part_bytes } else { bytes }
-    }
-
     /// The wait behind the `times`th failure.
     pub(super) fn retry(&self, times: u32) -> Duration {
         let doubled = 1_u32.checked_shl(times.saturating_sub(1)).unwrap_or(u32::MAX);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Archiver, Noted};
+use super::{Archiver, Noted, Shared, Work};
 use crate::archive::retention::{Target as PurgeTarget, Targets};
 use crate::error::{ErrorKind, Result};
 use crate::log::Log;
@@ -15,15 +15,22 @@ impl Archiver {
     /// # Errors
     /// What `work` said, or the catalog.
     pub fn lend<T>(&self, work: impl FnOnce(&Log, &mut Targets) -> Result<T>) -> Result<T> {
-        let shared = &self.0;
-        let mut held = shared.work();
+        let lent = self.0.lend(&mut self.0.work(), work);
+        // When what was begun is to go on, is known only now.
+        self.0.log.wake_archivers();
+        lent
+    }
+}
+
+impl Shared {
+    pub(super) fn lend<T>(&self, held: &mut Work, work: impl FnOnce(&Log, &mut Targets) -> Result<T>) -> Result<T> {
         let mut lent = Targets::default();
         for target in &mut held.targets {
-            if target.claim.is_none() && Noted::read(&**shared.log.catalog(), target.remote.as_deref())?.is_none() {
+            if target.claim.is_none() && Noted::read(&**self.log.catalog(), target.remote.as_deref())?.is_none() {
                 // Nothing was ever archived there.
                 continue;
             }
-            if let Err(error) = target.open(&shared.log, &shared.options) {
+            if let Err(error) = target.open(&self.log, &self.options) {
                 tracing::warn!(store = target.url, %error, "a store is left out of a purge");
                 continue;
             }
@@ -35,7 +42,7 @@ impl Archiver {
                 Some(remote) => drop(lent.remotes.insert(remote.clone(), taken)),
             }
         }
-        let done = work(&shared.log, &mut lent);
+        let done = work(&self.log, &mut lent);
         let mut notes = Vec::new();
         for target in &mut held.targets {
             let back = match &target.remote {
@@ -49,12 +56,13 @@ impl Archiver {
                 && error.kind() == ErrorKind::Fenced
                 && target.claim.as_ref().is_some_and(|claim| claim.fenced_by().is_some())
             {
-                target.fail(&shared.options, error);
+                target.fail(&self.options, error);
             }
         }
-        shared.show(&held);
+        self.note_fences(held)?;
+        self.show(held);
         if done.is_ok() && !notes.is_empty() {
-            shared.log.change(&notes, "purged")?;
+            self.log.change(&notes, "purged")?;
         }
         done
     }

@@ -1,6 +1,7 @@
 //! Archives beside the writers.
 //!
-//! Wakes when something was sealed, when the wait behind a failure is over, or to stop. While nothing is sealed it makes no request.
+//! Wakes when something was sealed, when a purge began, when the wait behind a failure or until something is due is over, or to stop. While
+//! nothing is sealed and nothing is due it makes no request.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -79,8 +80,11 @@ fn beside(shared: &Shared) {
         let now = shared.options.clock.monotonic();
         let rests = work.targets.iter().filter(|target| target.ended.is_none()).map(|target| target.rest(now));
         let parked = work.parked.values().map(|park| park.until.saturating_sub(now));
-        let waits = rests.chain(parked).filter(|wait| !wait.is_zero());
-        longest = waits.chain(longest).min().map(|wait| wait.max(Duration::from_millis(1)));
+        // What is due and was not tried in this pass is tried by the next one.
+        let copying = work.copying.wait(now);
+        let waits = rests.chain(parked).chain(copying).filter(|wait| !wait.is_zero());
+        let upkeep = work.upkeep.wait(now).filter(|_| longest.is_none());
+        longest = waits.chain(longest).chain(upkeep).min().map(|wait| wait.max(Duration::from_millis(1)));
         drop(work);
         if shared.stop.is_stopped() {
             return;

@@ -1,6 +1,7 @@
 //! How archiving goes, for people and monitors.
 
 use crate::catalog::SegmentKey;
+use crate::log::tier::Kept;
 use crate::objects::patient::breaker::BreakerStatus;
 use crate::objects::{Abilities, Usage};
 use crate::types::Timestamp;
@@ -26,8 +27,27 @@ pub struct ArchiverStatus {
     pub archived_bytes: u64,
     /// Segments that were tried, and are left alone for a while.
     pub parked: Vec<Parked>,
+    /// What goes by rules.
+    pub evict: EvictStatus,
     /// Each store.
     pub targets: Vec<TargetStatus>,
+}
+
+/// How local copies go by rules, as of the last time that was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct EvictStatus {
+    /// Local copies that went since the archiver was made.
+    pub evicted_segments: u64,
+    /// Their bytes.
+    pub evicted_bytes: u64,
+    /// Local copies of archived segments.
+    pub local_segments: u64,
+    /// Their bytes.
+    pub local_bytes: u64,
+    /// When the next one is due by its age.
+    pub next_at: Option<Timestamp>,
+    /// What is due and cannot go, and why.
+    pub kept: Vec<Kept>,
 }
 
 /// A segment that is left alone for a while.

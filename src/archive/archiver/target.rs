@@ -3,7 +3,8 @@
 //! # Opening, and why a crash between any two steps is safe
 //!
 //! 1. The store is tried out. One that replaces objects is refused: nothing would be safe there.
-//! 2. It is claimed, by a manifest that says nothing. A crash behind it leaves a manifest more.
+//! 2. It is claimed ([`claims`]), by a manifest that says nothing; where a salvage found manifests that cannot be read, the chain begins anew
+//!    ([`salvage::anew`](crate::archive::salvage::anew)). A crash behind it leaves a manifest more, of a writer that is on record.
 //! 3. Manifests behind the last one that the catalog knows are read: segments that they name, and whose rows do not say so, are
 //!    *ahead*. Of those only the row is left to be changed (step 5), once the object is proven.
 //! 4. The catalog notes the store's URL and the claim. From here on another store under another URL must have that manifest.
@@ -12,9 +13,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::claims::{self, Wish};
 use super::noted::{Noted, URL, name_of};
 use super::status::TargetStatus;
 use super::{ArchiverOptions, TargetStore};
+use crate::archive::fence::TAKE_OVER;
+use crate::archive::salvage::anew::Broken;
 use crate::archive::{ArchivedSegment, Claim, Entry, ManifestNumber, chain};
 use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
@@ -43,6 +47,8 @@ pub(super) struct Target {
     /// What never gets better in this process: somebody else took it over, or it is not fit.
     pub ended: Option<(ErrorKind, String)>,
     pub failing: Option<Failing>,
+    /// That it is fenced is in the catalog.
+    pub is_fence_noted: bool,
     /// What of its meter is in the catalog.
     pub kept: [Usage; 5],
 }
@@ -73,6 +79,7 @@ impl Target {
             are_homes_told: false,
             ended: None,
             failing: None,
+            is_fence_noted: false,
             kept: RequestKind::ALL.map(Usage::none),
         }
     }
@@ -84,11 +91,17 @@ impl Target {
     /// the store or the catalog said.
     pub fn open(&mut self, log: &Log, options: &ArchiverOptions) -> Result<()> {
         if let Some((kind, what)) = &self.ended {
-            return Err(Error::new(*kind, what.clone()));
+            let error = Error::new(*kind, what.clone());
+            return Err(if *kind == ErrorKind::Fenced { error.with_hint(TAKE_OVER) } else { error });
         }
         if self.claim.is_some() {
             return Ok(());
         }
+        let (remote, url) = (self.remote.clone(), self.url.clone());
+        let wish =
+            Wish { remote: remote.as_deref(), url: Some(&url), retain: options.retain, take_over: options.take_over };
+        // Nothing is asked of a store that is another's.
+        claims::must_not_be_fenced(&**log.catalog(), &wish, &self.store.place())?;
         if self.abilities.is_none() {
             let abilities = self.store.probe()?;
             if !abilities.conditional_put {
@@ -103,24 +116,22 @@ impl Target {
             self.abilities = Some(abilities);
         }
         let catalog = &**log.catalog();
-        let noted = Noted::read(catalog, self.remote.as_deref())?;
-        let hint = noted.map(|noted| noted.mark);
+        // What was noted of a chain that cannot be continued says nothing of what is ahead.
+        let is_broken = Broken::read(catalog, self.remote.as_deref())?.is_some();
+        let noted = if is_broken { None } else { Noted::read(catalog, self.remote.as_deref())? };
         let bound = catalog.meta(&name_of(URL, self.remote.as_deref()))?;
         let is_other = bound.as_ref().is_some_and(|bound| *bound != self.url);
         let store = Arc::clone(&self.store) as Arc<dyn ObjectStore>;
-        let claim =
-            Claim::take_retained(store, log.id(), log.epoch(), Arc::clone(&options.clock), hint, options.retain)
-                .map_err(|error| {
-                    if !(is_other && error.kind() == ErrorKind::Conflict) {
-                        return error;
-                    }
-                    let bound = bound.as_deref().unwrap_or_default();
-                    let message =
-                        format!("the log was archived elsewhere: known url=`{bound}`, given url=`{}`", self.url);
-                    Error::new(ErrorKind::Conflict, message)
-                        .with_source(error)
-                        .with_hint("give the known url, or copy all objects to the new place first")
-                })?;
+        let (claim, claimed) = claims::claim(log, store, &options.clock, &wish).map_err(|error| {
+            if !(is_other && error.kind() == ErrorKind::Conflict) {
+                return error;
+            }
+            let bound = bound.as_deref().unwrap_or_default();
+            let message = format!("the log was archived elsewhere: known url=`{bound}`, given url=`{}`", self.url);
+            Error::new(ErrorKind::Conflict, message)
+                .with_source(error)
+                .with_hint("give the known url, or copy all objects to the new place first")
+        })?;
         self.read_ahead(catalog, noted.map(|noted| noted.settled), claim.newest().number)?;
         self.told = noted.map_or(ChangeNumber(0), |noted| noted.changes);
         self.claim = Some(claim);
@@ -131,8 +142,8 @@ impl Target {
                 "manifests name segments that no row says to be archived"
             );
         }
-        let mut mutations =
-            vec![Mutation::SetMeta { name: name_of(URL, self.remote.as_deref()), value: self.url.clone() }];
+        let mut mutations = claimed;
+        mutations.push(Mutation::SetMeta { name: name_of(URL, self.remote.as_deref()), value: self.url.clone() });
         mutations.extend(self.noted().map(|noted| noted.mutation(self.remote.as_deref())));
         if let Err(error) = log.change(&mutations, "archive claimed") {
             // Claimed anew then: what is not noted would be bound to nothing.
@@ -233,6 +244,13 @@ impl Target {
         tracing::warn!(store = self.url, error = what, ?wait, "archiving failed");
         let retry_at = options.clock.monotonic().saturating_add(wait);
         self.failing = Some(Failing { what, since, times, retry_at });
+    }
+
+    /// What the catalog is to know, where its claim was found to be another one's since.
+    pub fn fence_to_note(&mut self) -> Option<Mutation> {
+        let by = self.claim.as_ref()?.fenced_by().filter(|_| !self.is_fence_noted)?;
+        self.is_fence_noted = true;
+        Some(claims::note_fenced(self.remote.as_deref(), Some(&self.url), by))
     }
 
     /// How long it is to be left alone.

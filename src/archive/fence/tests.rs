@@ -43,7 +43,7 @@ fn who_comes_second_takes_over_and_the_first_is_fenced_for_good() {
         assert_eq!(one.checkpoint().unwrap_err().kind(), ErrorKind::Fenced);
         assert_eq!(one.commit(Vec::new()).unwrap_err().kind(), ErrorKind::Fenced);
     }
-    assert_eq!(one.fenced_by().unwrap().number, ManifestNumber(3));
+    assert_eq!(one.fenced_by().unwrap().manifest, ManifestNumber(3));
     assert_eq!(store.objects().len(), before, "the loser wrote nothing");
     two.still_ours().unwrap();
     two.commit(added("two", 1)).unwrap();
@@ -385,6 +385,7 @@ fn what_could_not_be_read_back_is_not_written() {
         floor: crate::Sequence(1),
         sealed_through: crate::Sequence(0),
         settings: "\u{1}".repeat(LINE_BYTES_MAX / 6),
+        home: None,
     };
     let error = claim.commit(vec![Entry::Collection(entry.clone())]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);

@@ -76,8 +76,7 @@ impl Decoder {
 
     fn damaged(&self, what: impl std::fmt::Display) -> Error {
         let message = format!("a manifest is damaged: manifest=`{}`, {what}", self.number);
-        Error::new(ErrorKind::Corrupt, message)
-            .with_hint("`verify --remote` tells what else is there; a versioned bucket may have the object as it was")
+        Error::new(ErrorKind::Corrupt, message).with_hint(crate::archive::chain::HINT)
     }
 
     fn unsupported(&self, what: impl std::fmt::Display) -> Error {
@@ -173,9 +172,9 @@ impl Decoder {
         if head.number != self.number {
             return Err(self.damaged(format_args!("what=`it is another one`, found=`{}`", head.number)));
         }
-        let is_first = head.number == ManifestNumber::FIRST;
-        let is_sound = head.previous.is_none() == is_first
-            && (1..=head.number.0).contains(&head.base.0)
+        let is_sound = head.previous.is_none() == (head.number == head.begins)
+            && (1..=head.base.0).contains(&head.begins.0)
+            && head.base <= head.number
             && head.checkpoint == (head.base == head.number)
             && (!head.checkpoint || head.entries_since == 0);
         if !is_sound {

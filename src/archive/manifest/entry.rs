@@ -276,6 +276,9 @@ pub struct CollectionEntry {
     pub sealed_through: Sequence,
     /// Its settings, holds among them, as JSON text; `{}` for none.
     pub settings: String,
+    /// The id of the directory that its segments are at home in, where it was given one (A5): of a remote, or of a local one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<String>,
 }
 
 /// Sequences that are missing: a loss, or a gap once acknowledged.

@@ -117,7 +117,10 @@ pub struct ManifestHead {
     pub epoch: Epoch,
     /// The writer.
     pub writer: WriterId,
-    /// SHA-256 of all bytes of the manifest before; `None` for the first alone.
+    /// The manifest that the chain begins with: the first, or a checkpoint that was written behind manifests that nobody could read.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub begins: ManifestNumber,
+    /// SHA-256 of all bytes of the manifest before; `None` for the one that the chain begins with alone.
     #[serde(with = "text::optional")]
     pub previous: Option<[u8; 32]>,
     /// When it was written, by the writer's clock.
@@ -132,7 +135,22 @@ pub struct ManifestHead {
     pub entries_since: u64,
 }
 
+const fn first() -> ManifestNumber {
+    ManifestNumber::FIRST
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+const fn is_first(number: &ManifestNumber) -> bool {
+    number.0 == ManifestNumber::FIRST.0
+}
+
 impl ManifestHead {
+    /// Whether the chain begins anew with it, behind manifests that could not be read: what they told counts no more.
+    #[must_use]
+    pub const fn begins_anew(&self) -> bool {
+        self.begins.0 == self.number.0 && self.number.0 != ManifestNumber::FIRST.0
+    }
+
     /// Manifests behind the newest checkpoint, up to and with this one.
     #[must_use]
     pub const fn manifests_since(&self) -> u64 {

@@ -16,6 +16,7 @@ pub(crate) fn head(number: u64, entries: u64) -> ManifestHead {
         number: ManifestNumber(number),
         epoch: Epoch(3),
         writer: WriterId([5; 16]),
+        begins: ManifestNumber::FIRST,
         previous: (number > 1).then_some([7; 32]),
         at: Timestamp(1_700_000_000_000_000),
         checkpoint: number == 1,
@@ -85,6 +86,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
                 floor: Sequence(floor),
                 sealed_through: Sequence(sealed_through),
                 settings,
+                home: None,
             })
         },
     );
@@ -152,6 +154,7 @@ fn one_of_each() -> Vec<Entry> {
             floor: Sequence(1),
             sealed_through: Sequence(60),
             settings: r#"{"sync":"always"}"#.into(),
+            home: None,
         }),
         Entry::Removed(RemovedSegment::from(&added)),
         Entry::Added(added),

@@ -11,13 +11,14 @@ mod cache;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use self::cache::{Cache, Piece};
+use super::chain;
 use crate::catalog::SegmentRow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::tier::Archive;
@@ -147,6 +148,18 @@ impl Archive for ArchiveReader {
                     Some(next) => after = Some(next),
                     None => break,
                 }
+            }
+        }
+        Ok(highest)
+    }
+
+    /// By the manifests, from the newest checkpoint on.
+    fn last_sequences(&self) -> Result<BTreeMap<CollectionName, Sequence>> {
+        let mut highest: BTreeMap<CollectionName, Sequence> = BTreeMap::new();
+        for store in self.archive.iter().chain(self.remotes.values()) {
+            for (name, collection) in chain::state(&**store)?.collections() {
+                let last = highest.entry(name.clone()).or_default();
+                *last = collection.last_sequence().max(*last);
             }
         }
         Ok(highest)

@@ -1,21 +1,19 @@
 //! Fetching the files of segments, several at a time.
 //!
-//! A file is written under a name in the staging folder, hashed on the way, synced, and given its name, durably; then its row becomes `Archived`. What is
+//! A file comes as one that is rehydrated ([`bring`](crate::log::tier)), and has its name durably; then its row becomes `Archived`. What is
 //! in memory: a piece for each thread, and a page of rows.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use super::{NotRestored, RestoreOptions, RestoreProgress};
-use crate::avro::Sha256;
 use crate::catalog::{Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{File, FileSystem, OpenMode, durable};
+use crate::fs::{File, OpenMode, durable};
 use crate::log::catalog::restore::Restoring;
-use crate::objects::{ObjectKey, ObjectStore};
+use crate::log::tier::Archive;
+use crate::log::tier::bring::{bring, is_whole};
 
-const PIECE_BYTES: u64 = 4 << 20;
 const PAGE_ROWS: usize = 1_000;
 /// Rows that are changed in one transaction at most.
 const BATCH_ROWS: usize = 64;
@@ -29,13 +27,11 @@ pub(super) struct Fetched {
     pub failed: Vec<NotRestored>,
 }
 
-type Stores = BTreeMap<Option<String>, Arc<dyn ObjectStore>>;
-
 /// Fetches every wanted segment that is not here yet.
 pub(super) fn all(
     options: &RestoreOptions,
     restoring: &Restoring,
-    stores: &Stores,
+    archive: &dyn Archive,
     progress: &mut dyn FnMut(RestoreProgress),
 ) -> Result<Fetched> {
     restoring.clear_staging()?;
@@ -72,7 +68,7 @@ pub(super) fn all(
                     // Held while waiting: one thread waits for work, the others for it.
                     let next = todo.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok(row) = next else { return };
-                    let outcome = one(options, restoring, stores, &row);
+                    let outcome = one(options, restoring, archive, &row);
                     if tell.send((row, outcome)).is_err() {
                         return;
                     }
@@ -174,13 +170,9 @@ impl Outcomes<'_> {
 }
 
 /// Brings one segment's file.
-fn one(options: &RestoreOptions, restoring: &Restoring, stores: &Stores, row: &SegmentRow) -> Result<()> {
+fn one(options: &RestoreOptions, restoring: &Restoring, archive: &dyn Archive, row: &SegmentRow) -> Result<()> {
     let fs = &*options.log.fs;
-    let (store, key) = object_of(stores, row)?;
-    let directory = restoring.path_of(&row.directory).ok_or_else(|| {
-        let message = format!("a segment is in none of the directories: segment=`{}`", row.key);
-        Error::new(ErrorKind::Internal, message)
-    })?;
+    let directory = directory_of(restoring, row)?;
     let path = directory.join(&row.path);
     match fs.open(&path, OpenMode::Read) {
         // A run before this one was killed before its row.
@@ -188,76 +180,25 @@ fn one(options: &RestoreOptions, restoring: &Restoring, stores: &Stores, row: &S
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error.into()),
     }
-    if let Some(folder) = path.parent() {
-        durable::create_dir_all(fs, folder)?;
+    // Its length is asked for once: one that is longer than the row says has the right bytes in front.
+    if !archive.has(row)? {
+        let key = row.archive_key.as_deref().unwrap_or_default();
+        return Err(Error::new(ErrorKind::NotFound, format!("an object is not there: key=`{key}`")));
     }
-    let staging = restoring.staging(directory);
-    let fetched = fetch(fs, &*store, &key, row, &staging).and_then(|()| Ok(durable::publish(fs, &staging, &path)?));
-    if fetched.is_err() {
-        // What cannot be removed now is cleared away by the next run.
-        let _ = fs.remove_file(&staging);
-    }
-    fetched
+    bring(fs, &*archive.open_once(row)?, row, &restoring.staging(directory), &path)
 }
 
-/// The store that has a row's object, and its key there.
-fn object_of(stores: &Stores, row: &SegmentRow) -> Result<(Arc<dyn ObjectStore>, ObjectKey)> {
-    let text = row.archive_key.as_deref().unwrap_or_default();
-    let (remote, key) = match text.strip_prefix('@').and_then(|rest| rest.split_once('/')) {
-        Some((remote, key)) => (Some(remote.to_owned()), key),
-        None => (None, text),
-    };
-    let store = stores.get(&remote).ok_or_else(|| {
-        let message = format!("a home of segments was not given: segment=`{}`, key=`{text}`", row.key);
-        Error::new(ErrorKind::Unavailable, message)
-    })?;
-    Ok((Arc::clone(store), ObjectKey::new(key)?))
+/// Where a row's file goes.
+pub(super) fn directory_of<'a>(restoring: &'a Restoring, row: &SegmentRow) -> Result<&'a Path> {
+    restoring.path_of(&row.directory).ok_or_else(|| {
+        let message = format!("a segment is in none of the directories: segment=`{}`", row.key);
+        Error::new(ErrorKind::Internal, message)
+    })
 }
 
-fn fetch(
-    fs: &dyn FileSystem,
-    store: &dyn ObjectStore,
-    key: &ObjectKey,
-    row: &SegmentRow,
-    staging: &Path,
-) -> Result<()> {
-    // Its length is known from the manifest; one that is shorter is told by the range, one that is longer here.
-    let found = store.head(key)?.bytes;
-    if found != row.bytes {
-        return Err(differs(row, &format!("bytes=`{found}`, expected=`{}`", row.bytes)));
-    }
-    let file = fs.open(staging, OpenMode::CreateNew)?;
-    let mut digest = Sha256::new();
-    let mut at = 0;
-    while at < row.bytes {
-        let length = usize::try_from((row.bytes - at).min(PIECE_BYTES)).expect("a piece fits memory");
-        let piece = store.get_range(key, at, length)?;
-        digest.update(&piece);
-        file.write_all_at(&piece, at)?;
-        at += length as u64;
-    }
-    if digest.finish() != row.sha256 {
-        return Err(differs(row, "what=`its SHA-256 is not the manifest's`"));
-    }
-    Ok(file.sync_all()?)
-}
-
-fn differs(row: &SegmentRow, what: &str) -> Error {
-    let key = row.archive_key.as_deref().unwrap_or_default();
-    Error::new(ErrorKind::Corrupt, format!("an object is not what its manifest says: key=`{key}`, {what}"))
-}
-
+/// A file that has the segment's name already.
 fn compare(file: &Arc<dyn File>, path: &Path, row: &SegmentRow) -> Result<()> {
-    let mut digest = Sha256::new();
-    let bytes = file.len()?;
-    let mut at = 0;
-    while at < bytes {
-        let mut piece = vec![0; usize::try_from((bytes - at).min(PIECE_BYTES)).expect("a piece fits memory")];
-        file.read_exact_at(&mut piece, at)?;
-        digest.update(&piece);
-        at += piece.len() as u64;
-    }
-    if bytes == row.bytes && digest.finish() == row.sha256 {
+    if is_whole(file, row)? {
         return Ok(file.sync_all()?);
     }
     let message = format!("another file has the name of a segment: path=`{}`, segment=`{}`", path.display(), row.key);

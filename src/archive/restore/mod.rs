@@ -2,7 +2,7 @@
 //!
 //! - `told`: what manifests say, in the words of the catalog
 //! - `rebuild`: the same into a catalog that is made anew, beside directories that are there (C6)
-//! - `fetch`: the files, in parallel
+//! - `fetch`: the files, in parallel; `stubs`: what stands for those that stay in the archive
 //! - [`alone`]: an archive read without a log
 //!
 //! Owns: which segments come, where to, and that each is what its manifest says. Does not own: making the log's directories and catalog
@@ -22,6 +22,9 @@
 //! unknown: the catalog's value [`RESTORED`] says from which manifest the log was restored. Sequences in the middle that
 //! are neither in a segment nor on record as missing are recorded as a loss too.
 //!
+//! Manifests that are missing or damaged stop a restore, unless it is to [`salvage`](RestoreOptions::salvage) what can be proven without
+//! them ([`salvage`](mod@super::salvage)).
+//!
 //! Objects that are missing or damaged stop nothing: they are listed, their segments stay `Evicted`. A store that does not answer ends the
 //! restore, which goes on when it is called again.
 
@@ -29,26 +32,30 @@ pub mod alone;
 
 mod fetch;
 mod rebuild;
+mod stubs;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::archiver::noted::{MANIFEST, name_of};
-use super::chain;
-use super::manifest::{ManifestHead, ManifestMark};
+use super::manifest::ManifestMark;
+use super::salvage::anew::Broken;
+use super::salvage::{self, Salvage};
 use super::state::ArchiveState;
+use super::{ArchiveReader, ReaderOptions, chain};
 use crate::catalog::SegmentRow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::LogOptions;
-use crate::log::catalog::restore::{Beginning, Restoring};
+use crate::log::catalog::restore::{Beginning, FromArchive, Restoring};
 use crate::objects::ObjectStore;
 use crate::types::{CollectionName, Epoch, LogId, Sequence, Timestamp};
 
-pub use rebuild::rebuild_catalog;
+pub use rebuild::{rebuild_catalog, rebuild_catalog_salvaging};
 use told::from_archive;
 
-/// The catalog's value that says what a log was restored from: JSON with `from`, `manifest`, `sha256`, `manifest_at`, `at`.
+/// The catalog's value that says what a log was restored from: JSON with `from`, `manifest`, `sha256`, `manifest_at`, `at`; where it was salvaged, also
+/// `unreadable` (first and last number of manifests that could not be read) and `unnamed` (how many segments came back that no manifest names).
 pub const RESTORED: &str = "restored";
 
 /// What to restore, and where to.
@@ -73,6 +80,8 @@ pub struct RestoreOptions {
     pub until_time: Option<Timestamp>,
     /// No file at all: records come by reading through.
     pub lazy: bool,
+    /// Where manifests are damaged or missing, restores what can be proven without them.
+    pub salvage: bool,
     /// Files that are fetched at the same time; each takes 4 MiB of memory.
     pub threads: usize,
 }
@@ -91,6 +100,7 @@ impl RestoreOptions {
             from_time: None,
             until_time: None,
             lazy: false,
+            salvage: false,
             threads: 4,
         }
     }
@@ -138,10 +148,11 @@ pub struct NotRestored {
 pub struct Restored {
     /// The log.
     pub log: LogId,
-    /// The manifest that it was restored from: what was archived later is not there, and what was never archived is unknown.
-    pub manifest: ManifestMark,
+    /// The newest manifest that it was restored from: what was archived later is not there, and what was never archived is unknown. `None` where
+    /// everything was salvaged without any.
+    pub manifest: Option<ManifestMark>,
     /// When that was written.
-    pub manifest_at: Timestamp,
+    pub manifest_at: Option<Timestamp>,
     /// Whether an earlier restore was gone on with.
     pub is_resumed: bool,
     /// Collections that the log has.
@@ -162,6 +173,8 @@ pub struct Restored {
     pub remotes_left_out: Vec<(String, String)>,
     /// What manifests say against each other.
     pub problems: Vec<String>,
+    /// What could not be read, and what came back all the same; `None` where that was not asked for.
+    pub salvage: Option<Salvage>,
 }
 
 /// An archive, or a home of segments, as it was read.
@@ -170,15 +183,122 @@ struct Place {
     remote: Option<String>,
     store: Arc<dyn ObjectStore>,
     state: ArchiveState,
+    /// Its manifests cannot be continued.
+    broken: Option<Broken>,
+    /// The highest sequences that it showed beside what it has.
+    ends: BTreeMap<CollectionName, Sequence>,
+}
+
+/// All of them, the archive first.
+struct Places {
+    all: Vec<Place>,
+    log: LogId,
+    /// Ids and URLs of homes that were not given.
+    left_out: Vec<(String, String)>,
+    salvage: Option<Salvage>,
+}
+
+impl Places {
+    /// Those that manifests tell everything of. With `every_remote` those that the archive does not name are read too.
+    fn read(
+        store: &Arc<dyn ObjectStore>,
+        remotes: &BTreeMap<String, Arc<dyn ObjectStore>>,
+        every_remote: bool,
+    ) -> Result<Self> {
+        let place = |remote: Option<String>, store: &Arc<dyn ObjectStore>| -> Result<Place> {
+            let state = chain::state(&**store)?;
+            Ok(Place { remote, store: Arc::clone(store), state, broken: None, ends: BTreeMap::new() })
+        };
+        let archive = place(None, store)?;
+        let Some(log) = archive.state.log() else { return Err(no_archive(&**store)) };
+        let (given, left_out) = Self::homes(&archive.state, remotes, every_remote);
+        let mut all = vec![archive];
+        for (id, store) in given {
+            all.push(place(Some(id), &store)?);
+        }
+        Ok(Self { all, log, left_out, salvage: None })
+    }
+
+    /// The same, as far as it can be proven.
+    fn salvage(
+        store: &Arc<dyn ObjectStore>,
+        remotes: &BTreeMap<String, Arc<dyn ObjectStore>>,
+        every_remote: bool,
+        threads: usize,
+    ) -> Result<Self> {
+        let archive = salvage::read(&**store, None, threads)?;
+        // Where no manifest names the homes any more, those count that are given.
+        let every_remote = every_remote || !archive.is_whole();
+        let (given, left_out) = Self::homes(&archive.state, remotes, every_remote);
+        let (mut founds, mut stores) = (vec![archive], vec![(None, Arc::clone(store))]);
+        for (id, store) in given {
+            founds.push(salvage::read(&*store, Some(&id), threads)?);
+            stores.push((Some(id), store));
+        }
+        let (log, salvage) = salvage::settle(&mut founds).map_err(|logs| {
+            let logs: Vec<String> = logs.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "no manifest can be read, and objects are of several logs: store=`{}`, logs=`{}`",
+                store.place(),
+                logs.join(", ")
+            );
+            Error::new(ErrorKind::Conflict, message).with_hint("copy those of one log to a prefix of their own")
+        })?;
+        let log = log.ok_or_else(|| no_archive(&**store))?;
+        let place = |(found, (remote, store)): (salvage::Found, (Option<String>, Arc<dyn ObjectStore>))| {
+            let broken = Broken::of(&found);
+            Place { remote, store, state: found.state, broken, ends: found.ends }
+        };
+        let all = founds.into_iter().zip(stores).map(place).collect();
+        Ok(Self { all, log, left_out, salvage: Some(salvage) })
+    }
+
+    fn homes(
+        archive: &ArchiveState,
+        given: &BTreeMap<String, Arc<dyn ObjectStore>>,
+        every_remote: bool,
+    ) -> (BTreeMap<String, Arc<dyn ObjectStore>>, Vec<(String, String)>) {
+        let named = archive.remotes();
+        let mut homes = given.clone();
+        homes.retain(|id, _| every_remote || named.contains_key(id));
+        let left_out = named.iter().filter(|(id, _)| !given.contains_key(*id));
+        let left_out = left_out.map(|(id, url)| (id.clone(), url.clone())).collect();
+        (homes, left_out)
+    }
+
+    fn names(&self) -> BTreeSet<CollectionName> {
+        let names = |place: &Place| -> Vec<CollectionName> {
+            place.state.collections().keys().chain(place.ends.keys()).cloned().collect()
+        };
+        self.all.iter().flat_map(names).collect()
+    }
+
+    /// What all of them together tell of a collection.
+    fn tell(&self, name: &CollectionName, now: Timestamp) -> FromArchive {
+        let states = self.all.iter().map(|place| (place.remote.as_deref(), &place.state));
+        let mut told = from_archive(name, states, now);
+        let ends = self.all.iter().filter_map(|place| place.ends.get(name).copied());
+        told.end = ends.fold(told.end, Ord::max);
+        told
+    }
+
+    /// What the catalog is to know of their manifests.
+    fn values(&self) -> Vec<(String, String)> {
+        self.all.iter().filter_map(Place::newest_as_value).collect()
+    }
+}
+
+fn no_archive(store: &dyn ObjectStore) -> Error {
+    let message = format!("there is no archive: store=`{}`", store.place());
+    Error::new(ErrorKind::NotFound, message).with_hint("is the url right, with its prefix?")
 }
 
 impl Place {
-    fn read(remote: Option<String>, store: &Arc<dyn ObjectStore>) -> Result<Self> {
-        Ok(Self { remote, store: Arc::clone(store), state: chain::state(&**store)? })
-    }
-
-    /// The catalog's value with the newest manifest: who archives there next takes over from it.
+    /// The catalog's value with the newest manifest, from which who archives there next takes over; or that the chain is to begin anew.
     fn newest_as_value(&self) -> Option<(String, String)> {
+        if let Some(broken) = &self.broken {
+            return Some(broken.value(self.remote.as_deref()));
+        }
         let mark = serde_json::to_string(self.state.mark()?).expect("numbers and text");
         Some((name_of(MANIFEST, self.remote.as_deref()), mark))
     }
@@ -187,27 +307,44 @@ impl Place {
 /// A log whose catalog is restored.
 struct Begun {
     restoring: Restoring,
-    head: ManifestHead,
-    mark: ManifestMark,
+    log: LogId,
+    manifest: Option<(ManifestMark, Timestamp)>,
     collections: u64,
     losses: Vec<(CollectionName, Sequence, Sequence)>,
     remotes_left_out: Vec<(String, String)>,
     problems: Vec<String>,
+    salvage: Option<Salvage>,
     stores: BTreeMap<Option<String>, Arc<dyn ObjectStore>>,
+}
+
+impl Begun {
+    /// Its stores, to read segments by range.
+    fn reader(&self) -> ArchiveReader {
+        let archive = self.stores.get(&None).cloned();
+        let mut reader = ArchiveReader::new(archive, ReaderOptions { cache_bytes: 0 });
+        for (remote, store) in &self.stores {
+            if let Some(remote) = remote {
+                reader = reader.with_remote(remote.clone(), Arc::clone(store));
+            }
+        }
+        reader
+    }
 }
 
 /// Restores a log; `progress` is told after each segment. Killed at any point, it goes on when it is called again.
 ///
 /// # Errors
-/// `NotFound` where there is no archive; `Conflict` where a directory holds anything else; `Corrupt` where manifests are damaged so that no checkpoint
-/// helps; what the stores, the disk or the catalog said.
+/// `NotFound` where there is no archive; `Conflict` where a directory holds anything else, or a salvage finds several logs; `Corrupt` where manifests are
+/// damaged so that no checkpoint helps, and nothing is to be salvaged; what the stores, the disk or the catalog said.
 pub fn restore(options: &RestoreOptions, progress: &mut dyn FnMut(RestoreProgress)) -> Result<Restored> {
     let begun = begin(options, None)?;
-    let fetched = fetch::all(options, &begun.restoring, &begun.stores, progress)?;
+    let archive = begun.reader();
+    let fetched = fetch::all(options, &begun.restoring, &archive, progress)?;
+    stubs::leave(options, &begun.restoring, &archive)?;
     let restored = Restored {
-        log: begun.head.log,
-        manifest: begun.mark,
-        manifest_at: begun.head.at,
+        log: begun.log,
+        manifest: begun.manifest.map(|(mark, _)| mark),
+        manifest_at: begun.manifest.map(|(_, at)| at),
         is_resumed: begun.restoring.is_resumed,
         collections: begun.collections,
         segments: fetched.segments,
@@ -218,6 +355,7 @@ pub fn restore(options: &RestoreOptions, progress: &mut dyn FnMut(RestoreProgres
         losses: begun.losses,
         remotes_left_out: begun.remotes_left_out,
         problems: begun.problems,
+        salvage: begun.salvage,
     };
     begun.restoring.finish()?;
     Ok(restored)
@@ -225,52 +363,35 @@ pub fn restore(options: &RestoreOptions, progress: &mut dyn FnMut(RestoreProgres
 
 /// Restores the catalog; `only` these collections, where nobody will ever write to the log.
 fn begin(options: &RestoreOptions, only: Option<&[CollectionName]>) -> Result<Begun> {
-    let archive = Place::read(None, &options.store)?;
-    let Some((head, mark)) = archive.state.head().zip(archive.state.mark()) else {
-        let message = format!("there is no archive: store=`{}`", options.store.place());
-        return Err(Error::new(ErrorKind::NotFound, message).with_hint("is the url right, with its prefix?"));
+    let places = if options.salvage {
+        Places::salvage(&options.store, &options.remotes, false, options.threads)?
+    } else {
+        Places::read(&options.store, &options.remotes, false)?
     };
-    let (head, mark): (ManifestHead, ManifestMark) = (head.clone(), *mark);
-    let mut places = vec![archive];
-    let mut remotes_left_out = Vec::new();
-    for (id, url) in places[0].state.remotes().clone() {
-        match options.remotes.get(&id) {
-            Some(store) => places.push(Place::read(Some(id), store)?),
-            None => remotes_left_out.push((id, url)),
-        }
-    }
     let now = options.log.clock.now();
-    let epoch = places.iter().map(|place| place.state.epoch_max()).max().unwrap_or_default();
-    let names: BTreeSet<CollectionName> = places
-        .iter()
-        .flat_map(|place| place.state.collections().keys().cloned())
-        .filter(|name| only.is_none_or(|only| only.contains(name)))
-        .collect();
+    let archive = &places.all[0].state;
+    let manifest = archive.head().zip(archive.mark()).map(|(head, mark)| (*mark, head.at));
+    let epoch = places.all.iter().map(|place| place.state.epoch_max()).max().unwrap_or_default();
+    let mut names = places.names();
+    names.retain(|name| only.is_none_or(|only| only.contains(name)));
     let mut losses = Vec::new();
+    let from = told::Source { manifest: manifest.map(|(mark, _)| mark.number), salvage: places.salvage.as_ref() };
     let mut collections = names.iter().map(|name| {
-        let states = places.iter().map(|place| (place.remote.as_deref(), &place.state));
-        let mut told = from_archive(name, states, now);
-        let lost = told::add_lost(&mut told, &mark, now);
+        let mut told = places.tell(name, now);
+        let lost = told::add_lost(&mut told, &from, now);
         losses.extend(lost.into_iter().map(|(first, last)| (name.clone(), first, last)));
         told
     });
-    let note = serde_json::json!({
-        "from": options.store.place(),
-        "manifest": mark.number,
-        "sha256": crate::types::ids::hex(&mark.sha256),
-        "manifest_at": head.at.to_string(),
-        "at": now.to_string(),
-    });
+    let remotes = archive.remotes().iter().map(|(id, url)| (id.clone(), url.clone())).collect();
+    let note = note(options, manifest, places.salvage.as_ref(), now);
     let restoring = Restoring::begin(
         &options.log,
         Beginning {
-            log: head.log,
+            log: places.log,
             epoch: Epoch(epoch.0),
             from: options.store.place(),
-            remotes: places[0].state.remotes().iter().map(|(id, url)| (id.clone(), url.clone())).collect(),
-            values: std::iter::once((RESTORED.to_owned(), note.to_string()))
-                .chain(places.iter().filter_map(Place::newest_as_value))
-                .collect(),
+            remotes,
+            values: std::iter::once((RESTORED.to_owned(), note)).chain(places.values()).collect(),
             collections: &mut collections,
         },
     )?;
@@ -278,14 +399,37 @@ fn begin(options: &RestoreOptions, only: Option<&[CollectionName]>) -> Result<Be
     // What the rows need is in the catalog by now: the states are not kept beside it.
     Ok(Begun {
         restoring,
-        head,
-        mark,
+        log: places.log,
+        manifest,
         collections: names.len() as u64,
         losses,
-        remotes_left_out,
-        problems: places.iter().flat_map(|place| place.state.problems()).cloned().collect(),
-        stores: places.into_iter().map(|place| (place.remote, place.store)).collect(),
+        remotes_left_out: places.left_out,
+        problems: places.all.iter().flat_map(|place| place.state.problems()).cloned().collect(),
+        salvage: places.salvage,
+        stores: places.all.into_iter().map(|place| (place.remote, place.store)).collect(),
     })
+}
+
+/// What the catalog keeps of where it came from.
+fn note(
+    options: &RestoreOptions,
+    manifest: Option<(ManifestMark, Timestamp)>,
+    salvage: Option<&Salvage>,
+    now: Timestamp,
+) -> String {
+    let mut note = serde_json::json!({
+        "from": options.store.place(),
+        "manifest": manifest.map(|(mark, _)| mark.number),
+        "sha256": manifest.map(|(mark, _)| crate::types::ids::hex(&mark.sha256)),
+        "manifest_at": manifest.map(|(_, at)| at.to_string()),
+        "at": now.to_string(),
+    });
+    if let Some(salvage) = salvage {
+        let unreadable = salvage.unreadable.iter().map(|unreadable| (unreadable.first, unreadable.last));
+        note["unreadable"] = serde_json::json!(unreadable.collect::<Vec<_>>());
+        note["unnamed"] = salvage.unnamed.len().into();
+    }
+    note.to_string()
 }
 
 #[cfg(test)]

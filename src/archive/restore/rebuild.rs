@@ -1,15 +1,18 @@
 //! The catalog made anew from the directories and the archive (C6).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Place, from_archive};
-use crate::error::{Error, ErrorKind, Result};
+use super::Places;
+use crate::archive::salvage::Salvage;
+use crate::error::Result;
 use crate::log::catalog::RebuildReport;
 use crate::log::catalog::rebuild::Archived;
 use crate::log::{Log, LogOptions};
 use crate::objects::ObjectStore;
-use crate::types::CollectionName;
+
+/// Objects that are examined at the same time.
+const THREADS: usize = 4;
 
 /// Makes the catalog of a log anew from its directories and from its archive, and from what can be read of the old one
 /// ([`Log::rebuild_catalog`]). `remotes` are the object stores that are homes of segments, by their ids (A5).
@@ -17,31 +20,36 @@ use crate::types::CollectionName;
 /// Where the directories are gone too, there is nothing to make a catalog for: [`restore`](super::restore()).
 ///
 /// # Errors
-/// As [`Log::rebuild_catalog`]; `NotFound` where there is no archive, `Conflict` for another log's; what the stores said.
+/// As [`Log::rebuild_catalog`]; `NotFound` where there is no archive, `Conflict` for another log's, `Corrupt` where manifests are damaged so that no
+/// checkpoint helps; what the stores said.
 pub fn rebuild_catalog(
     log: &LogOptions,
     store: &Arc<dyn ObjectStore>,
     remotes: &BTreeMap<String, Arc<dyn ObjectStore>>,
     dry_run: bool,
 ) -> Result<RebuildReport> {
-    let mut places = vec![Place::read(None, store)?];
-    for (id, store) in remotes {
-        places.push(Place::read(Some(id.clone()), store)?);
-    }
-    let Some(id) = places[0].state.log() else {
-        let message = format!("there is no archive: store=`{}`", store.place());
-        return Err(Error::new(ErrorKind::NotFound, message).with_hint("is the url right, with its prefix?"));
-    };
+    from(log, &Places::read(store, remotes, true)?, dry_run)
+}
+
+/// The same, where manifests are damaged or missing: with what can be proven without them ([`salvage`](mod@crate::archive::salvage)).
+///
+/// # Errors
+/// As [`rebuild_catalog`]; `Conflict` also where objects of several logs are there and no manifest tells which one is meant.
+pub fn rebuild_catalog_salvaging(
+    log: &LogOptions,
+    store: &Arc<dyn ObjectStore>,
+    remotes: &BTreeMap<String, Arc<dyn ObjectStore>>,
+    dry_run: bool,
+) -> Result<(RebuildReport, Salvage)> {
+    let mut places = Places::salvage(store, remotes, true, THREADS)?;
+    let salvage = places.salvage.take().unwrap_or_default();
+    Ok((from(log, &places, dry_run)?, salvage))
+}
+
+fn from(log: &LogOptions, places: &Places, dry_run: bool) -> Result<RebuildReport> {
     let now = log.clock.now();
-    let names: BTreeSet<CollectionName> =
-        places.iter().flat_map(|place| place.state.collections().keys().cloned()).collect();
-    let mut collections = names
-        .iter()
-        .map(|name| from_archive(name, places.iter().map(|place| (place.remote.as_deref(), &place.state)), now));
-    let archived = Archived {
-        log: id,
-        values: places.iter().filter_map(Place::newest_as_value).collect(),
-        collections: &mut collections,
-    };
+    let names = places.names();
+    let mut collections = names.iter().map(|name| places.tell(name, now));
+    let archived = Archived { log: places.log, values: places.values(), collections: &mut collections };
     Log::rebuild_catalog_with(log, dry_run, Some(archived))
 }

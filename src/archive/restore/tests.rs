@@ -31,6 +31,7 @@ fn tell_by(clock: Arc<dyn crate::clock::Clock>, store: &Arc<dyn ObjectStore>, lo
             floor: row.floor,
             sealed_through: row.sealed_through,
             settings: row.settings,
+            home: None,
         }));
     }
     entries.extend(catalog.losses(None).unwrap().iter().map(|loss| Entry::Loss(LossEntry::from(loss))));
@@ -107,7 +108,7 @@ fn everything_archived_comes_back_and_the_log_goes_on() {
     assert!(told.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes) && told[0].bytes == 0);
     let log = open(&options, false);
     assert_eq!(log.id().to_string(), restored.log.to_string());
-    assert!(log.epoch() > restored.manifest.epoch, "{} {}", log.epoch(), restored.manifest.epoch);
+    assert!(log.epoch() > restored.manifest.unwrap().epoch, "{} {}", log.epoch(), restored.manifest.unwrap().epoch);
     has_everything(&log);
     let catalog = options.log.catalog.as_ref().unwrap();
     assert_eq!(catalog.collection(&name("a")).unwrap().unwrap().settings, r#"{"sync":"always"}"#);
@@ -123,7 +124,7 @@ fn everything_archived_comes_back_and_the_log_goes_on() {
     let hint = serde_json::from_str(&catalog.meta(MANIFEST).unwrap().unwrap()).unwrap();
     let store: Arc<dyn ObjectStore> = world.store.clone();
     let claim = Claim::take(store, log.id(), log.epoch(), world.clock.clone(), Some(hint)).unwrap();
-    assert!(claim.epoch() > restored.manifest.epoch);
+    assert!(claim.epoch() > restored.manifest.unwrap().epoch);
     log.close().unwrap();
     has_nothing_left_to_do(&options);
 }
@@ -153,6 +154,26 @@ fn lazily_only_the_catalog_comes_and_records_are_read_through() {
     let log = open(&options, false);
     let mut reader = log.read(&name("a"), ReadOptions::default()).unwrap();
     assert_eq!(reader.try_next().unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+/// A footer for each collection, one request each: where they end is known without the catalog.
+#[test]
+fn a_lazily_restored_log_knows_its_ends_without_its_catalog() {
+    let world = archived();
+    let options = RestoreOptions { lazy: true, ..options(&world, Arc::default()) };
+    let gets = || world.received().0;
+    let before = gets();
+    quietly(&options).unwrap();
+    // Two manifests (the newest again as the one behind the checkpoint), and the ends of two segments.
+    assert!(gets() - before <= 3 + 2, "{}", gets() - before);
+    let stubs: Vec<_> =
+        world.fs.files().into_iter().filter(|(path, ..)| path.to_string_lossy().ends_with(".stub.avro")).collect();
+    assert_eq!(stubs.len(), 2, "{stubs:?}");
+    let mut alone = options.log.clone();
+    alone.catalog = Some(Arc::new(MemoryCatalog::new()));
+    let log = Log::open(alone).unwrap();
+    assert_eq!(log.append(&name("a"), numbered(401)).unwrap().first, Sequence(401));
+    assert_eq!(log.append(&name("B/ü"), numbered(201)).unwrap().first, Sequence(201));
 }
 
 /// What is not asked for is known, and stays in the archive.

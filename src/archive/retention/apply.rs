@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::grace::{Batch, Waiting};
-use super::plan::{Plan, PlanOptions, clock_problem, plan};
+use super::plan::{Plan, PlanOptions, plan};
 use crate::Log;
 use crate::archive::archiver::Noted;
+use crate::archive::archiver::claims::{self, Wish};
 use crate::archive::{Claim, CollectionEntry, Entry, RemovedSegment};
 use crate::catalog::{SegmentKey, SegmentRow, SegmentStatus};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::recover::journals::chain;
-use crate::log::tier::Kept;
+use crate::log::tier::{ArchiverTurn, Kept};
 use crate::objects::{ObjectErrorKind, ObjectKey, ObjectStore};
 use crate::types::{CollectionName, Sequence, Timestamp};
 
@@ -38,25 +39,32 @@ pub struct Targets {
     pub archive: Option<Target>,
     /// Homes of collections, by the remote's id (A5).
     pub remotes: HashMap<String, Target>,
+    /// No archiver begins meanwhile; where one lends them, it has the turn.
+    pub(in crate::archive) _turn: Option<ArchiverTurn>,
 }
 
 impl Targets {
     /// Takes over those of a log's stores that it archived to before: where no archiver of this process has them.
     ///
     /// # Errors
-    /// `Conflict` for a store that is not the one that it was; what a store or the catalog said.
+    /// `Locked` where one has; `Fenced` where another machine took one of them over; `Conflict` for a store that is not the one that it was; what a store or the catalog said.
     pub fn take(
         log: &Log,
         archive: Option<Arc<dyn ObjectStore>>,
         remotes: impl IntoIterator<Item = (String, Arc<dyn ObjectStore>)>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self> {
+        let _turn = Some(log.take_archiver_turn()?);
         let take = |remote: Option<&str>, store: Arc<dyn ObjectStore>| -> Result<Option<Target>> {
-            let Some(noted) = Noted::read(&**log.catalog(), remote)? else { return Ok(None) };
-            let claim = Claim::take(Arc::clone(&store), log.id(), log.epoch(), Arc::clone(clock), Some(noted.mark))?;
+            if Noted::read(&**log.catalog(), remote)?.is_none() {
+                return Ok(None);
+            }
+            let wish = Wish { remote, url: None, retain: None, take_over: false };
+            let (claim, claimed) = claims::claim(log, Arc::clone(&store), clock, &wish)?;
+            log.change(&claimed, "archive claimed")?;
             Ok(Some(Target { store, claim }))
         };
-        let mut targets = Self::default();
+        let mut targets = Self { _turn, ..Self::default() };
         if let Some(store) = archive {
             targets.archive = take(None, store)?;
         }
@@ -190,6 +198,22 @@ pub fn is_pending(log: &Log) -> Result<bool> {
     Ok(!log.purging()?.is_empty())
 }
 
+/// When something that was begun can go on: now (a time that is over) where something is not told of yet, else when the first grace period is over;
+/// `None` where nothing was begun. What a store keeps by its own rules is always due.
+///
+/// # Errors
+/// What the catalog said.
+pub fn due_at(log: &Log, grace: Duration) -> Result<Option<Timestamp>> {
+    log.mark_below_floors()?;
+    let rows = log.purging()?;
+    let waiting = Waiting::read(log)?;
+    let due = |row: &SegmentRow| {
+        let batch = store_of(row).and_then(|(store, _)| waiting.of(store, row));
+        batch.map_or(Timestamp(0), |batch| batch.ends(grace))
+    };
+    Ok(rows.iter().map(due).min())
+}
+
 /// The store that has a row's object: empty for the log's archive; `None` where it has none.
 fn store_of(row: &SegmentRow) -> Option<(&str, &str)> {
     let key = row.archive_key.as_deref()?;
@@ -272,6 +296,7 @@ fn tell(
             let mut entries: Vec<Entry> = Vec::with_capacity(rows.len() + names.len());
             // The floor first: whoever reads so far only knows that what follows is not missing.
             for name in names {
+                let home = crate::log::directories::home_row(&**log.catalog(), name)?;
                 entries.extend(log.catalog().collection(name)?.map(|row| {
                     Entry::Collection(CollectionEntry {
                         name: row.name,
@@ -279,6 +304,7 @@ fn tell(
                         floor: row.floor,
                         sealed_through: row.sealed_through,
                         settings: row.settings,
+                        home,
                     })
                 }));
             }
@@ -301,7 +327,7 @@ fn delete(
     waiting: &Waiting,
     purged: &mut Purged,
 ) -> Result<()> {
-    let suspect = clock_problem(log, now, options.plan.trust_clock)?;
+    let suspect = log.clock_problem(now, options.plan.trust_clock)?;
     let mut due: BTreeMap<&str, Vec<(&SegmentRow, &str)>> = BTreeMap::new();
     for row in rows {
         let Some((store, key)) = store_of(row) else { continue };

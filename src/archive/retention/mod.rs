@@ -2,6 +2,7 @@
 //!
 //! - [`plan`](mod@plan): which segments of which collections, why, and what stops it; changes nothing
 //! - [`apply`](mod@apply): does it, and goes on with what was begun before
+//!   ([`go_on`], which the archiver calls too, when something is due)
 //! - `grace`: what waits for its grace period, kept in the catalog
 //!
 //! Owns: that only a prefix of a collection goes, never what somebody holds, reads, or has not got yet, never what is in no archive (unless the
@@ -27,5 +28,5 @@ pub mod plan;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{ApplyOptions, Locked, Purged, Target, Targets, apply, go_on, is_pending};
+pub use apply::{ApplyOptions, Locked, Purged, Target, Targets, apply, due_at, go_on, is_pending};
 pub use plan::{CollectionPlan, Plan, PlanOptions, Planned, Stopped, plan};

@@ -4,21 +4,16 @@
 //! both.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use crate::Log;
 use crate::catalog::{SegmentKey, SegmentRow, SegmentStatus};
 use crate::config::{ByteSize, show_duration};
 use crate::error::Result;
 use crate::log::{CollectionSettings, Keep, Retention};
-use crate::types::{ChangeNumber, CollectionName, Sequence, Timestamp};
+use crate::types::{CollectionName, Sequence, Timestamp};
 
 /// Rows read at once.
 const PAGE_ROWS: usize = 1000;
-/// By so much the clock may be behind the newest change: clocks are set by small steps.
-const BEHIND: Duration = Duration::from_mins(1);
-/// A clock that is ahead of everything in the log by more than this is not believed.
-const AHEAD: Duration = Duration::from_hours(24 * 366);
 
 /// How to plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,7 +99,7 @@ impl Plan {
 /// # Errors
 /// What the disk or the catalog said.
 pub fn plan(log: &Log, now: Timestamp, options: &PlanOptions) -> Result<Plan> {
-    let mut plan = Plan { at: now, refused: clock_problem(log, now, options.trust_clock)?, ..Plan::default() };
+    let mut plan = Plan { at: now, refused: log.clock_problem(now, options.trust_clock)?, ..Plan::default() };
     let mut journaled = None;
     for info in log.collections()? {
         if !options.collections.is_empty() && !options.collections.contains(&info.collection) {
@@ -128,28 +123,6 @@ pub fn plan(log: &Log, now: Timestamp, options: &PlanOptions) -> Result<Plan> {
         plan.collections.extend(of.plan(&info.collection, info.floor, &rows, unsealed, journaled)?);
     }
     Ok(plan)
-}
-
-/// Why nothing may go by this clock (S3).
-pub(super) fn clock_problem(log: &Log, now: Timestamp, trust_clock: bool) -> Result<Option<String>> {
-    let catalog = log.catalog();
-    let newest = ChangeNumber(catalog.change_number()?.0.saturating_sub(1));
-    let Some(newest) = catalog.changes(newest, 1)?.pop() else { return Ok(None) };
-    if now.saturating_add(BEHIND) < newest.at {
-        return Ok(Some(format!("the clock is behind the log's newest change: now=`{now}`, newest=`{}`", newest.at)));
-    }
-    if trust_clock {
-        return Ok(None);
-    }
-    // Opening a log is a change too, at whatever the clock says: only what was sealed tells when the log was last used.
-    let mut sealed: Option<Timestamp> = None;
-    for info in log.collections()? {
-        let last = catalog.segments_back(&info.collection, Sequence::MAX, 1)?;
-        sealed = last.first().map(|row| row.sealed_at).into_iter().chain(sealed).max();
-    }
-    Ok(sealed.filter(|sealed| sealed.saturating_add(AHEAD) < now).map(|sealed| {
-        format!("the clock is far ahead of everything in the log: now=`{now}`, newest segment sealed at=`{sealed}`")
-    }))
 }
 
 /// A collection that is planned.

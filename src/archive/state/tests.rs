@@ -33,6 +33,7 @@ fn collection(name: &str, floor: u64, sealed_through: u64) -> Entry {
         floor: Sequence(floor),
         sealed_through: Sequence(sealed_through),
         settings: format!("{{\"x\":{floor}}}"),
+        home: None,
     })
 }
 

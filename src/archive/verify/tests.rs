@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::objects::is_sampled;
 use super::*;
 use crate::archive::manifest::{Acknowledged, Entry, LossEntry};
 use crate::archive::memory_store::MemoryStore;
@@ -11,7 +12,7 @@ use crate::archive::{Claim, RemovedSegment};
 use crate::catalog::MemoryCatalog;
 use crate::clock::FakeClock;
 use crate::objects::SegmentObject;
-use crate::types::{Epoch, LogId, Timestamp};
+use crate::types::{Epoch, LogId, Sequence, Timestamp};
 
 struct Case {
     store: Arc<MemoryStore>,

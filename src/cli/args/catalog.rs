@@ -65,6 +65,9 @@ pub struct CatalogRebuildArgs {
     /// Take from the archive what neither the old catalog nor the directories tell
     #[arg(long)]
     pub from_archive: bool,
+    /// Where manifests of the archive are damaged or missing, take what can be proven without them
+    #[arg(long, requires = "from_archive")]
+    pub salvage: bool,
 }
 
 /// `icecore catalog migrate`

@@ -34,6 +34,7 @@ What comes from `log` is as this command's own settings have it; a running write
     #[command(after_long_help = "Examples:
   icecore --data /var/lib/log collection set audit sync=always seal.age=10m
   icecore --data /var/lib/log collection set audit sync=
+  icecore --data /var/lib/log collection set audit --home s3://bucket/log
 
 KEY= takes a setting away: the log's holds again. What an append asks for itself (--sync) wins over both.
 
@@ -70,7 +71,7 @@ pub struct CollectionCreateArgs {
     /// Succeed, and change nothing, where it is there already
     #[arg(long)]
     pub if_not_exists: bool,
-    /// The object store that its segments go to: a remote of `directory ls`, by its URL or id
+    /// The object store that its segments go to, in place of what the placement policy says: a remote of `directory ls`, by its URL or id
     #[arg(long, value_name = "URL|ID")]
     pub home: Option<String>,
 }
@@ -88,8 +89,11 @@ pub struct CollectionSetArgs {
     /// The collection
     pub collection: CollectionName,
     /// Settings; KEY= takes one away
-    #[arg(value_name = "KEY=VALUE", required = true, value_parser = setting)]
+    #[arg(value_name = "KEY=VALUE", required_unless_present = "home", value_parser = setting)]
     pub settings: Vec<(String, String)>,
+    /// Another home for its segments: a remote of `directory ls`, or a local directory, which means that they stay where they are sealed
+    #[arg(long, value_name = "URL|PATH|ID")]
+    pub home: Option<String>,
 }
 
 /// `icecore collection delete`

@@ -16,7 +16,7 @@ States:
   failed     could not be written to; its collections live elsewhere
   missing    not there, or not the one that it should be: its collections take no appends
   forgotten  given up; `directory add` takes it back, where it is there again
-  remote     an object store, home of segments
+  remote     an object store, home of segments: takes collections as their home, unless placement.over is local
 
 Works beside a writer, and with directories missing. What cannot be known is shown as -, and is null in JSON.")]
     Ls,
@@ -30,7 +30,7 @@ Works beside a writer, and with directories missing. What cannot be known is sho
   icecore --data /disk1/log directory add s3://bucket/log
 
 A URL of an object store (s3, gs, az, abfss, adls) is a remote: a home that segments of collections go to, while they are written to local \
-directories all the same. With --remote, so is a local directory. Credentials never stand in the URL.
+directories all the same. New collections get it as the placement policy says, unless placement.over is local. With --remote, so is a local directory. Credentials never stand in the URL.
 
 Interrupted, it is run again.")]
     Add(DirectoryAddArgs),
@@ -42,7 +42,9 @@ Interrupted, it is run again.")]
   icecore --data /disk1/log directory drain /disk2/log
   icecore --data /disk1/log directory drain 1f8a02c4
 
-Afterwards `directory forget` takes it out of the log; `directory add` puts it back in service. Exit code 3 when something had to stay.")]
+Afterwards `directory forget` takes it out of the log; `directory add` puts it back in service. Exit code 3 when something had to stay.
+
+Of a remote nothing is moved: no new collection gets it for its home, and those that have it are told. `collection set NAME --home ID` gives each another.")]
     Drain(DirectoryNameArgs),
     /// Give up a directory that is gone for good, or that was drained
     ///
@@ -71,8 +73,8 @@ pub struct DirectoryAddArgs {
 /// `icecore directory drain`
 #[derive(Debug, Args)]
 pub struct DirectoryNameArgs {
-    /// The directory, by its id or its path
-    #[arg(value_name = "ID|PATH")]
+    /// The directory, by its id, its path or its URL
+    #[arg(value_name = "ID|PATH|URL")]
     pub directory: String,
 }
 

@@ -1,4 +1,4 @@
-//! `icecore evict`, `rehydrate`, `retention`, `hold`
+//! `icecore evict`, `rehydrate`, `compact`, `retention`, `hold`
 
 use std::time::Duration;
 
@@ -62,6 +62,39 @@ pub struct RehydrateArgs {
     #[arg(long)]
     pub repair: bool,
     /// Print what would be fetched, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `icecore compact`
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  icecore --data /var/lib/log compact
+  icecore --data DIR compact access --dry-run --json
+  icecore --data DIR --set compact.keep_versions=1 compact
+
+What goes is set for the log (compact.keep_versions, compact.ttl, compact.tombstone_grace, compact.target_bytes), and for a collection by \
+`collection set`. Expired records go in any case. Sequences are never given out again, and what went is no loss.
+
+Only segments that were never archived are written anew, that no journal has any more, that every sink has, and that nobody holds; of the \
+others it is told why. A running compaction takes no more disk than its largest result.
+
+No writer may run; a writer compacts by itself where compact.interval is set. Interrupted, it is run again. Exit code 3 when something could \
+not be done.")]
+pub struct CompactArgs {
+    /// Only these collections
+    #[arg(value_name = "COLLECTION")]
+    pub collections: Vec<CollectionName>,
+    /// Read and write at most so many bytes in a second; the setting compact.bytes_per_second where not given
+    #[arg(long, value_name = "SIZE", conflicts_with = "no_limit")]
+    pub bytes_per_second: Option<ByteSize>,
+    /// Read and write as fast as it goes
+    #[arg(long)]
+    pub no_limit: bool,
+    /// Believe the clock, however far it is ahead of the log
+    #[arg(long)]
+    pub trust_clock: bool,
+    /// Print what would be done, and change nothing
     #[arg(long)]
     pub dry_run: bool,
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::archive::Archiver;
 use crate::archive::archiver::{ArchiveProgress, ArchiveReport};
+use crate::archive::fence::TAKE_OVER;
 use crate::cli::{ArchiveArgs, CommandResult, Context, Exit, Failure, Stdout, Unit, human, logs, stores};
 use crate::error::ErrorKind;
 
@@ -22,7 +23,7 @@ pub(in crate::cli) fn run(context: &Context, args: &ArchiveArgs) -> CommandResul
     }
     let log = logs::open_existing(context)?;
     let targets = stores::targets(context, &log, &options)?;
-    let archiver = stores::archiver(context, &log, targets)?;
+    let archiver = stores::archiver(context, &log, targets, args.take_over)?;
     let mut report = pass(context, &archiver)?;
     let mut wait = WAIT_FIRST;
     while args.wait && !report.is_complete() && may_get_better(&report) && !context.interrupt.is_wanted() {
@@ -50,6 +51,14 @@ pub(in crate::cli) fn run(context: &Context, args: &ArchiveArgs) -> CommandResul
     say_failures(context, &report);
     let segments = human::plural(report.archived_segments, "segment");
     context.say(&format!("archived: {segments}, {}", human::size(report.archived_bytes)));
+    if report.evicted_segments > 0 {
+        let evicted = human::plural(report.evicted_segments, "segment");
+        context.say(&format!("evicted: {evicted}, {}", human::size(report.evicted_bytes)));
+    }
+    if report.purged_segments > 0 {
+        let purged = human::plural(report.purged_segments, "segment");
+        context.say(&format!("purged: {purged}, {}", human::size(report.purged_bytes)));
+    }
     if report.without_store > 0 {
         let without = human::plural(report.without_store, "segment");
         context.say(&format!("not archived, because no store was named for them: {without}"));
@@ -89,12 +98,19 @@ fn together(before: &ArchiveReport, mut next: ArchiveReport) -> ArchiveReport {
     next.archived_segments += before.archived_segments;
     next.archived_bytes += before.archived_bytes;
     next.manifests += before.manifests;
+    next.evicted_segments += before.evicted_segments;
+    next.evicted_bytes += before.evicted_bytes;
+    next.purged_segments += before.purged_segments;
+    next.purged_bytes += before.purged_bytes;
     next
 }
 
 fn say_failures(context: &Context, report: &ArchiveReport) {
     for failure in &report.errors {
         context.say(&format!("store failed: {}: {}", failure.url, failure.error));
+        if failure.kind == ErrorKind::Fenced {
+            context.say(TAKE_OVER);
+        }
     }
     for hole in report.holes.iter().take(TOLD_MAX) {
         context.say(hole);

@@ -15,6 +15,7 @@ pub(in crate::cli) fn run(context: &Context, args: &BenchArgs) -> CommandResult 
     bench.scale = args.scale;
     let settings = context.config.settings();
     bench.archive = settings.archive.url.clone().map(|location| (location, stores::options(settings)));
+    bench.archive_memory_bytes = settings.archive.memory_bytes.0;
     let sync = bench.bare_sync()?;
     if sync < SYNC_PLAUSIBLE_MIN {
         context.say(&format!(

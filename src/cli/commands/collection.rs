@@ -10,7 +10,7 @@ use crate::cli::{
     CollectionCommand, CollectionCreateArgs, CollectionDeleteArgs, CollectionSetArgs, CollectionShowArgs,
     CommandResult, Context, Exit, Failure, Stdout, logs,
 };
-use crate::log::{CollectionSettings, Deletion, EffectiveSetting, SettingFrom};
+use crate::log::{CollectionSettings, Deletion, EffectiveSetting, Log, SettingFrom};
 use crate::types::{CollectionName, Sequence};
 use crate::{Error, ErrorKind};
 
@@ -41,7 +41,10 @@ fn create(context: &Context, args: &CollectionCreateArgs) -> CommandResult {
     let log = logs::open_or_make(context)?;
     // Before anything is made: a slip in the name of its home leaves no collection without one.
     let home = args.home.as_ref().map(|home| log.find_home(home)).transpose().map_err(logs::explain)?;
-    let created = log.create_collection(&args.collection, &settings);
+    let created = match &home {
+        Some(home) => log.create_collection_at(&args.collection, &settings, home),
+        None => log.create_collection(&args.collection, &settings),
+    };
     let is_new = match &created {
         Err(error) if error.kind() == ErrorKind::Conflict && args.if_not_exists => false,
         _ => {
@@ -72,11 +75,13 @@ fn show(context: &Context, args: &CollectionShowArgs) -> CommandResult {
     let info = log.collection_info(&args.collection).map_err(logs::explain)?;
     let settings = log.effective_settings(&args.collection).map_err(logs::explain)?;
     let row = log.catalog().collection(&args.collection).map_err(Error::from)?;
+    let home = home_shown(context, &log, &args.collection)?;
     let directory = std::path::absolute(&info.directory).unwrap_or_else(|_| info.directory.clone());
     let facts = Facts::default()
         .text("collection", &info.collection)
         .time("created_at", row.map(|row| row.created_at))
         .text("directory", directory.display())
+        .maybe("home", home)
         .number("first_sequence", info.first_sequence.map(Sequence::get))
         .number("last_sequence", info.last_sequence.map(Sequence::get))
         .number("next_sequence", info.written.next().get())
@@ -96,6 +101,13 @@ fn show(context: &Context, args: &CollectionShowArgs) -> CommandResult {
     }
     stdout.flush()?;
     Ok(Exit::Ok)
+}
+
+/// The URL of the remote that its segments are at home in; the id of one that the log does not have any more.
+fn home_shown(context: &Context, log: &Log, name: &CollectionName) -> Result<Option<String>, Failure> {
+    let Some(home) = log.home_of(name).map_err(logs::explain)? else { return Ok(None) };
+    let remotes = logs::options(context)?.remotes().map_err(logs::explain)?;
+    Ok(Some(remotes.into_iter().find(|remote| remote.directory == home).map_or(home, |remote| remote.url)))
 }
 
 const fn from(setting: &EffectiveSetting) -> &'static str {
@@ -122,7 +134,10 @@ fn set(context: &Context, args: &CollectionSetArgs) -> CommandResult {
     change(&mut CollectionSettings::default(), &args.settings)?;
     let log = logs::open_existing(context)?;
     let mut outcome = Ok(());
-    let changed = log.set_collection_settings(&args.collection, |settings| outcome = change(settings, &args.settings));
+    let rehomed = args.home.as_ref().map_or(Ok(()), |home| log.assign_home(&args.collection, home));
+    let changed = rehomed.and_then(|()| {
+        log.set_collection_settings(&args.collection, |settings| outcome = change(settings, &args.settings))
+    });
     let shown = changed.and_then(|_| log.effective_settings(&args.collection));
     let closed = log.close();
     outcome?;
@@ -131,6 +146,10 @@ fn set(context: &Context, args: &CollectionSetArgs) -> CommandResult {
     if context.json {
         let settings: Vec<Value> = settings.iter().map(object).collect();
         print(&json!({ "collection": args.collection, "settings": settings }))?;
+    }
+    if let Some(home) = &args.home {
+        context
+            .say(&format!("{}: what is sealed and not archived yet, and what comes, goes to {home}", args.collection));
     }
     let is_given = |setting: &&EffectiveSetting| args.settings.iter().any(|(key, _)| *key == setting.key);
     for setting in settings.iter().filter(is_given) {

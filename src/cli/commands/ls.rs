@@ -34,8 +34,8 @@ pub(in crate::cli) fn run(context: &Context, command: &LsCommand) -> CommandResu
         LsCommand::Journals => journals(&logs::open_read_only(context)?, &mut add)?,
         LsCommand::Changes(args) => changes(&*logs::look_at_catalog(context)?.catalog, args, &mut add)?,
         LsCommand::Assignments(args) => match &args.collection {
-            Some(name) if args.history => history(&logs::open_read_only(context)?, name, args, &mut add)?,
-            _ => assignments(&logs::look_at_catalog(context)?, args, &mut add)?,
+            Some(name) if args.history => history(context, name, args, &mut add)?,
+            _ => assignments(context, args, &mut add)?,
         },
         LsCommand::Manifests(args) => archive::manifests(context, args, &mut add)?,
         LsCommand::Objects(args) => archive::objects(context, args, &mut add)?,
@@ -56,6 +56,13 @@ impl Places {
     fn of(directories: &[(String, PathBuf)]) -> Self {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         Self(directories.iter().map(|(id, path)| (id.clone(), absolute(path))).collect())
+    }
+
+    /// The remotes too, which are told by their URLs.
+    fn with_remotes(mut self, context: &Context) -> Result<Self, Failure> {
+        let remotes = logs::options(context)?.remotes().map_err(logs::explain)?;
+        self.0.extend(remotes.into_iter().map(|remote| (remote.directory, PathBuf::from(remote.url))));
+        Ok(self)
     }
 
     /// A directory that is not of this log any more is told by its id.
@@ -199,8 +206,9 @@ fn change(change: &Change) -> Facts {
         .hidden("detail", detail)
 }
 
-fn assignments(look: &CatalogLook, args: &LsAssignmentsArgs, add: &mut Add<'_>) -> Result<(), Failure> {
-    let places = Places::of(&look.directories);
+fn assignments(context: &Context, args: &LsAssignmentsArgs, add: &mut Add<'_>) -> Result<(), Failure> {
+    let look = logs::look_at_catalog(context)?;
+    let places = Places::of(&look.directories).with_remotes(context)?;
     let mut last: Option<Assignment> = None;
     loop {
         let after = last.as_ref().map(|last| (last.component.as_str(), &last.collection));
@@ -225,8 +233,14 @@ fn assignments(look: &CatalogLook, args: &LsAssignmentsArgs, add: &mut Add<'_>) 
     }
 }
 
-fn history(log: &Log, name: &CollectionName, args: &LsAssignmentsArgs, add: &mut Add<'_>) -> Result<(), Failure> {
-    let places = Places::of(&log.directories());
+fn history(
+    context: &Context,
+    name: &CollectionName,
+    args: &LsAssignmentsArgs,
+    add: &mut Add<'_>,
+) -> Result<(), Failure> {
+    let log = logs::open_read_only(context)?;
+    let places = Places::of(&log.directories()).with_remotes(context)?;
     for found in log.assignment_history(args.component.as_deref(), name).map_err(logs::explain)? {
         let facts = Facts::default()
             .text("component", &found.component)

@@ -3,7 +3,7 @@
 use crate::cli::human::{self, Align, Table};
 use crate::cli::{CommandResult, Context, Exit, RecoverArgs, Stdout, logs};
 use crate::log::Log;
-use crate::log::recover::Report;
+use crate::log::recover::{ArchiveAsked, Report};
 
 pub(in crate::cli) fn run(context: &Context, args: &RecoverArgs) -> CommandResult {
     let report = if args.dry_run {
@@ -38,6 +38,18 @@ fn render(report: &Report, dry_run: bool) -> String {
         text.push_str("the catalog was missing, and was made anew from the directories\n");
     } else if report.catalog_is_old {
         text.push_str("the catalog is older than the journals: an old copy was put back\n");
+    }
+    match &report.archive_asked {
+        Some(ArchiveAsked { error: Some(why), .. }) => {
+            text.push_str(&format!("the archive was not asked what only it has; the next opening does: {why}\n"));
+        }
+        Some(ArchiveAsked { collections, .. }) if *collections > 0 => {
+            let collections = human::plural(*collections, "collection");
+            text.push_str(&format!(
+                "the archive has more of {collections}; `catalog rebuild --from-archive` brings it back\n"
+            ));
+        }
+        _ => {}
     }
     if report.unproven_tail_bytes > 0 {
         let bytes = human::size(report.unproven_tail_bytes);

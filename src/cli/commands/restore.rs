@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::salvaged;
 use crate::archive::{RestoreOptions, RestoreProgress, Restored, restore};
 use crate::cli::facts::Facts;
 use crate::cli::time::Position;
@@ -15,6 +16,7 @@ pub(in crate::cli) fn run(context: &Context, args: &RestoreArgs) -> CommandResul
     options.threads = usize::try_from(context.config.settings().archive.parallel).unwrap_or(1);
     options.collections = (!args.collections.is_empty()).then(|| args.collections.clone());
     options.lazy = args.lazy;
+    options.salvage = args.salvage;
     let now = context.clock.now();
     match args.from {
         Some(Position::Sequence(sequence)) => options.from = Some(sequence),
@@ -26,7 +28,7 @@ pub(in crate::cli) fn run(context: &Context, args: &RestoreArgs) -> CommandResul
         Some(Position::Time(time)) => options.until_time = Some(time.last(now)),
         None => {}
     }
-    options.remotes = stores::homes(context, &*options.store)?;
+    options.remotes = stores::homes(context, &*options.store, args.salvage)?;
     let mut bar: Option<Progress> = None;
     let mut seen = 0;
     let restored = restore(&options, &mut |now: RestoreProgress| {
@@ -43,7 +45,8 @@ pub(in crate::cli) fn run(context: &Context, args: &RestoreArgs) -> CommandResul
         stdout.write(render(&restored).as_bytes())?;
     }
     stdout.flush()?;
-    Ok(if !restored.failed.is_empty() || !restored.problems.is_empty() {
+    let is_salvaged = restored.salvage.as_ref().is_some_and(salvaged::is_damaged);
+    Ok(if !restored.failed.is_empty() || !restored.problems.is_empty() || is_salvaged {
         Exit::Damage
     } else if !restored.losses.is_empty() || !restored.remotes_left_out.is_empty() {
         Exit::Partial
@@ -58,8 +61,8 @@ fn facts(restored: &Restored) -> Facts {
     );
     Facts::default()
         .text("log", restored.log)
-        .number("manifest", restored.manifest.number.get())
-        .text("manifest_sha256", hex(&restored.manifest.sha256))
+        .number("manifest", restored.manifest.map(|mark| mark.number.get()))
+        .maybe("manifest_sha256", restored.manifest.map(|mark| hex(&mark.sha256)))
         .time("manifest_at", restored.manifest_at)
         .flag("resumed", restored.is_resumed)
         .count("collections", restored.collections)
@@ -71,16 +74,19 @@ fn facts(restored: &Restored) -> Facts {
         .hidden("losses", losses.collect::<Vec<_>>())
         .hidden("remotes_left_out", json!(restored.remotes_left_out))
         .hidden("problems", json!(restored.problems))
+        .hidden("salvage", json!(restored.salvage))
 }
 
 fn render(restored: &Restored) -> String {
+    let as_of = match (&restored.manifest, restored.manifest_at) {
+        (Some(mark), Some(at)) => format!("as of manifest {} of {}", mark.number, human::moment(at)),
+        _ => "without any manifest".to_owned(),
+    };
     let mut text = format!(
-        "restored: {}, {} ({}), as of manifest {} of {}\n",
+        "restored: {}, {} ({}), {as_of}\n",
         human::plural(restored.collections, "collection"),
         human::plural(restored.segments, "segment"),
         human::size(restored.bytes),
-        restored.manifest.number,
-        human::moment(restored.manifest_at),
     );
     if restored.segments_away > 0 {
         text.push_str(&format!(
@@ -90,6 +96,9 @@ fn render(restored: &Restored) -> String {
         ));
     }
     text.push_str("what was appended and not archived by then is not known\n");
+    if let Some(salvage) = &restored.salvage {
+        text.push_str(&salvaged::render(salvage));
+    }
     if !restored.losses.is_empty() {
         text.push_str("\nknown to be lost, and on record (`icecore gap ls`):\n");
         for (collection, first, last) in &restored.losses {

@@ -9,23 +9,39 @@ use crate::cli::facts::Facts;
 use crate::cli::human::{self, Align, Table};
 use crate::cli::{CommandResult, Context, Exit, Stdout, logs, stores};
 use crate::log::assign::DirectoryStatistics;
+use crate::log::compact::LastCompaction;
+use crate::log::directories::HomeInfo;
 use crate::log::figures::{AppendFigures, Told};
 use crate::log::read::{JournalInfo, JournalUse};
 use crate::log::recover::COMPONENT;
+use crate::log::tier::Due;
 use crate::log::verify::Status;
 use crate::objects::{Abilities, RequestKind, Usage};
 use crate::sink::{SinkStatus, ToldSinks};
 use crate::types::Timestamp;
+
+/// So many local copies that cannot go are told.
+const KEPT_TOLD: usize = 5;
 
 pub(in crate::cli) fn run(context: &Context) -> CommandResult {
     let log = logs::open_read_only(context)?;
     let status = log.status().map_err(logs::explain)?;
     let statistics = log.directories_statistics().map_err(logs::explain)?;
     let settings = context.config.settings();
+    let homes = log.homes().map_err(logs::explain)?;
+    let compaction = Compaction {
+        last: log.last_compaction().map_err(logs::explain)?,
+        clock: log.clock_problem(context.clock.now(), false).map_err(logs::explain)?,
+    };
     let archive = ArchiveOverview::of(&**log.catalog(), &stores::prices(settings)).map_err(logs::explain)?;
     let archive = (!archive.stores.is_empty() || settings.archive.url.is_some()).then_some(archive);
     let appends = log.told_append_figures();
     let sinks = if log.sinks().is_empty() { None } else { ToldSinks::of(&log) };
+    let rules = stores::evict_rules(settings);
+    let due = match &archive {
+        Some(_) if !rules.is_never() => Some(log.evict_due(&rules, true, &mut || true).map_err(logs::explain)?),
+        _ => None,
+    };
     let mut stdout = Stdout::lock();
     if context.json {
         let mut object = serde_json::to_value(&status).expect("a status is plain text and numbers");
@@ -37,14 +53,51 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
         }
         object["appends"] = serde_json::to_value(&appends).expect("plain text and numbers");
         object["sinks"] = serde_json::to_value(&sinks).expect("plain text and numbers");
+        object["homes"] = serde_json::to_value(&homes).expect("plain text and numbers");
+        object["compaction"] = serde_json::to_value(&compaction).expect("plain text and numbers");
         object["archive"] = serde_json::to_value(&archive).expect("plain text and numbers");
+        if let Some(due) = &due {
+            object["archive"]["evict"] = serde_json::to_value(due).expect("plain text and numbers");
+        }
         stdout.line(&object.to_string())?;
     } else {
-        let live = Live { appends, sinks };
-        stdout.write(render(&status, &statistics, archive.as_ref(), &live, context.clock.now()).as_bytes())?;
+        let (live, archive) = (Live { appends, sinks }, (archive.as_ref(), due.as_ref(), &compaction));
+        stdout.write(render(&status, (&statistics, &homes), archive, &live, context.clock.now()).as_bytes())?;
     }
     stdout.flush()?;
     Ok(Exit::Ok)
+}
+
+/// What the last compaction did, and whether the next one may let anything expire.
+#[derive(serde::Serialize)]
+struct Compaction {
+    last: Option<LastCompaction>,
+    /// Why nothing expires now.
+    clock: Option<String>,
+}
+
+impl Compaction {
+    fn shown(&self) -> String {
+        let Some(last) = &self.last else { return String::new() };
+        let records = last.versions + last.expired + last.tombstones;
+        let done = format!(
+            "{} to {}, {} to {}, {} removed",
+            human::plural(last.segments_before, "segment"),
+            human::count(last.segments_after),
+            human::size(last.bytes_before),
+            human::size(last.bytes_after),
+            human::plural(records, "record"),
+        );
+        let facts = Facts::default().text("compacted", last.at.to_string()).text("did", done);
+        format!("\n{}", facts.lines())
+    }
+
+    fn attention(&self) -> Vec<String> {
+        let stopped = self.last.iter().flat_map(|last| &last.stopped).map(|why| format!("compaction: {why}"));
+        // What stopped the last run because of the clock is told as it is now.
+        let stopped = stopped.filter(|why| !why.starts_with("compaction: the clock is "));
+        stopped.chain(self.clock.iter().map(|why| format!("nothing expires: {why}"))).collect()
+    }
 }
 
 /// How many collections live in a directory, and how many bytes of segments and unsealed records.
@@ -55,8 +108,8 @@ fn held_there(held: &DirectoryStatistics) -> (u64, u64) {
 
 fn render(
     status: &Status,
-    statistics: &[DirectoryStatistics],
-    archive: Option<&ArchiveOverview>,
+    (statistics, homes): (&[DirectoryStatistics], &[HomeInfo]),
+    (archive, due, compaction): (Option<&ArchiveOverview>, Option<&Due>, &Compaction),
     live: &Live,
     now: Timestamp,
 ) -> String {
@@ -71,14 +124,22 @@ fn render(
         .text("segments", if segments.is_empty() { "0".to_owned() } else { segments.join(", ") })
         .text("unsealed", unsealed(status));
     let mut text = facts.lines();
-    text.push_str(&directories(status, statistics));
-    text.push_str(&archive.map_or_else(String::new, |archive| archived(archive, now)));
+    text.push_str(&directories(status, statistics, homes));
+    text.push_str(&archive.map_or_else(String::new, |archive| archived(archive, due, now)));
+    text.push_str(&compaction.shown());
     text.push_str(&live.lines(now));
     text.push_str(&journals(&status.journals));
     text.push_str(&tails(status.unproven_tail_bytes, status.dropped_tail_bytes));
     let mut attention = attention(status);
     attention.extend(archive.into_iter().flat_map(archive_attention));
     attention.extend(live.attention());
+    attention.extend(compaction.attention());
+    attention.extend(
+        due.into_iter()
+            .flat_map(|due| &due.evicted.kept)
+            .take(KEPT_TOLD)
+            .map(|kept| format!("{}: its local copy is due to go and stays: {}", kept.segment, kept.reason)),
+    );
     if attention.is_empty() {
         text.push_str("\nnothing needs attention\n");
     } else {
@@ -158,7 +219,7 @@ fn unsealed(status: &Status) -> String {
     format!("{}, {used} of {limit}", human::plural(status.unsealed_records, "record"))
 }
 
-fn directories(status: &Status, statistics: &[DirectoryStatistics]) -> String {
+fn directories(status: &Status, statistics: &[DirectoryStatistics], homes: &[HomeInfo]) -> String {
     let mut table = Table::new(&[
         ("directory", Align::Left),
         ("id", Align::Left),
@@ -180,11 +241,21 @@ fn directories(status: &Status, statistics: &[DirectoryStatistics]) -> String {
             free,
         ]);
     }
+    for home in homes {
+        table.row([
+            home.url.clone(),
+            home.id.clone(),
+            if home.drained { "remote, drained" } else { "remote" }.to_owned(),
+            human::count(home.collections),
+            human::size(home.bytes),
+            "-".to_owned(),
+        ]);
+    }
     format!("\n{}", table.render())
 }
 
 /// What waits, what is kept, and what the stores were asked for.
-fn archived(archive: &ArchiveOverview, now: Timestamp) -> String {
+fn archived(archive: &ArchiveOverview, due: Option<&Due>, now: Timestamp) -> String {
     let amount = |segments: u64, bytes: u64| format!("{}, {}", human::plural(segments, "segment"), human::size(bytes));
     let mut waiting = amount(archive.waiting_segments, archive.waiting_bytes);
     if let Some(since) = archive.waiting_since {
@@ -194,6 +265,14 @@ fn archived(archive: &ArchiveOverview, now: Timestamp) -> String {
     let mut facts = Facts::default()
         .text("archived", amount(archive.archived_segments, archive.archived_bytes))
         .text("waiting", waiting);
+    if archive.evicted_segments > 0 {
+        facts = facts.text("evicted", amount(archive.evicted_segments, archive.evicted_bytes));
+    }
+    if let Some(due) = due {
+        let kept = due.evicted.kept.len() as u64;
+        let stays = if kept > 0 { format!("; {} due, too, and cannot", human::count(kept)) } else { String::new() };
+        facts = facts.text("to evict", amount(due.evicted.segments, due.evicted.bytes) + &stays);
+    }
     if archive.purging_segments > 0 {
         facts = facts.text("purging", human::plural(archive.purging_segments, "segment"));
     }

@@ -6,7 +6,7 @@ use crate::cli::facts::Facts;
 use crate::cli::human;
 use crate::cli::{CommandResult, Context, Exit, Stdout, Unit, VerifyArgs, logs};
 use crate::log::Damaged;
-use crate::log::verify::{Verified, VerifyOptions, VerifyProgress, VerifyReport};
+use crate::log::verify::{Missing, Verified, VerifyOptions, VerifyProgress, VerifyReport};
 
 pub(in crate::cli) fn run(context: &Context, args: &VerifyArgs) -> CommandResult {
     let log = logs::open_read_only(context)?;
@@ -77,19 +77,26 @@ fn render(report: &VerifyReport, deep: bool) -> String {
             text.push_str(&human::item(1, &what));
         }
     }
-    if !report.gaps.is_empty() {
-        text.push_str("\ngaps that were acknowledged:\n");
-        for gap in &report.gaps {
-            let by = gap.acknowledged_by.as_deref().unwrap_or("?");
-            let range = format!("{} {}..={}", gap.collection, gap.first_sequence, gap.last_sequence);
-            text.push_str(&human::item(1, &format!("{range}, by {by}")));
-        }
-    }
+    text.push_str(&gaps(&report.gaps));
     for path in &report.without_row {
         let path = path.display();
         text.push_str(&format!("whole, and not in the catalog yet: {path}; the next opening for writing adopts it\n"));
     }
     text.push_str(&tails(report.unproven_tail_bytes, report.dropped_tail_bytes));
+    text
+}
+
+/// Acknowledged gaps, where there are any: of a log as of an archive.
+pub(super) fn gaps(gaps: &[Missing]) -> String {
+    let mut text = String::new();
+    if !gaps.is_empty() {
+        text.push_str("\ngaps that were acknowledged:\n");
+    }
+    for gap in gaps {
+        let by = gap.acknowledged_by.as_deref().unwrap_or("?");
+        let range = format!("{} {}..={}", gap.collection, gap.first_sequence, gap.last_sequence);
+        text.push_str(&human::item(1, &format!("{range}, by {by}")));
+    }
     text
 }
 

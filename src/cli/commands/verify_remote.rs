@@ -98,14 +98,7 @@ fn render(report: &RemoteReport) -> String {
             text.push_str(&human::item(1, &format!("{range}{}{key}", fault.reason)));
         }
     }
-    if !report.gaps.is_empty() {
-        text.push_str("\ngaps that were acknowledged:\n");
-        for gap in &report.gaps {
-            let by = gap.acknowledged_by.as_deref().unwrap_or("?");
-            let range = format!("{} {}..={}", gap.collection, gap.first_sequence, gap.last_sequence);
-            text.push_str(&human::item(1, &format!("{range}, by {by}")));
-        }
-    }
+    text.push_str(&super::verify::gaps(&report.gaps));
     if !report.orphans.is_empty() {
         let bytes = report.orphans.iter().map(|orphan| orphan.bytes).sum();
         let number = report.orphans.len() as u64;

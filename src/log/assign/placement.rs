@@ -1,4 +1,5 @@
-//! What choosing goes by, counted ahead: how many collections live in each directory, and what `least-used` needs.
+//! What choosing goes by, counted ahead: how many collections live in each directory, how many are at home in each place, and what
+//! `least-used` needs. Places are the log's directories, then its remotes.
 //!
 //! Always: the counts of collections are those of the log's collections, deleted ones too (they may come back), as soon as who
 //! added or moved one has said so.
@@ -11,8 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::super::Inner;
 use super::super::collection::Collection;
 use super::super::recover::journals::chain;
+use super::homes::SegmentsAt;
 use super::tally::Tallies;
 use crate::assignment::Policy;
+use crate::catalog::SegmentStatus;
 use crate::types::CollectionName;
 
 /// The bytes are counted again when there were more changes than one for this many segments.
@@ -22,6 +25,8 @@ const ROWS_PER_CHANGE: u64 = 8;
 #[derive(Debug)]
 pub(in crate::log) struct Placement {
     collections: Vec<AtomicU64>,
+    /// By place: whose segments are at home there.
+    homes: Vec<AtomicU64>,
     figures: Mutex<Arc<Figures>>,
     /// Held by who counts bytes.
     counting: Mutex<()>,
@@ -33,6 +38,8 @@ pub(in crate::log) struct Placement {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Figures {
     directories: Vec<Figure>,
+    /// By place: of collections that are at home there, wherever the bytes are now.
+    homes: Vec<Figure>,
     /// Segments counted.
     rows: u64,
     /// The newest change when they were; `None` before the first time.
@@ -48,28 +55,64 @@ struct Figure {
 
 impl Placement {
     /// Of the collections that a log has when it opens.
-    pub fn of(directories: usize, collections: &HashMap<CollectionName, Arc<Collection>>) -> Self {
+    pub fn of(directories: usize, remotes: usize, collections: &HashMap<CollectionName, Arc<Collection>>) -> Self {
+        let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
         let placement = Self {
-            collections: (0..directories).map(|_| AtomicU64::new(0)).collect(),
+            collections: zeros(directories),
+            homes: zeros(directories + remotes),
             figures: Mutex::default(),
             counting: Mutex::default(),
             tallies: Mutex::default(),
         };
         for collection in collections.values() {
-            placement.added(collection.directory());
+            placement.added(collection.directory(), collection.segments_at());
         }
         placement
     }
 
-    /// A new collection lives in this directory.
-    pub fn added(&self, directory: usize) {
+    /// A new collection lives in this directory, and is at home there.
+    pub fn added(&self, directory: usize, at: SegmentsAt) {
         self.collections[directory].fetch_add(1, Ordering::AcqRel);
+        self.settled(directory, at);
     }
 
     /// A collection lives in another directory now.
-    pub fn moved(&self, from: usize, to: usize) {
+    pub fn moved(&self, from: usize, to: usize, at: SegmentsAt) {
         self.collections[from].fetch_sub(1, Ordering::AcqRel);
-        self.added(to);
+        self.left(from, at);
+        self.added(to, at);
+    }
+
+    /// A collection that lives in this directory is at home elsewhere now.
+    pub fn rehomed(&self, directory: usize, from: SegmentsAt, to: SegmentsAt) {
+        self.left(directory, from);
+        self.settled(directory, to);
+    }
+
+    fn settled(&self, directory: usize, at: SegmentsAt) {
+        if let Some(place) = self.place(directory, at) {
+            self.homes[place].fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn left(&self, directory: usize, at: SegmentsAt) {
+        if let Some(place) = self.place(directory, at) {
+            self.homes[place].fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Where the segments of a collection are at home that lives in this directory.
+    pub(super) fn place(&self, directory: usize, at: SegmentsAt) -> Option<usize> {
+        match at {
+            SegmentsAt::Here => Some(directory),
+            SegmentsAt::Remote(remote) => Some(self.collections.len() + remote),
+            SegmentsAt::Unknown => None,
+        }
+    }
+
+    /// How many collections are at home there.
+    pub fn homes(&self, place: usize) -> u64 {
+        self.homes[place].load(Ordering::Acquire)
     }
 
     /// How many collections live there.
@@ -98,9 +141,10 @@ impl Placement {
         if counting.is_some() {
             match count(log) {
                 Ok((counted, rows)) => {
-                    for (figure, (bytes, with_bytes)) in figures.directories.iter_mut().zip(counted) {
-                        (figure.bytes, figure.with_bytes) = (bytes, with_bytes);
+                    for (figure, counted) in figures.directories.iter_mut().zip(&counted.directories) {
+                        (figure.bytes, figure.with_bytes) = (counted.bytes, counted.with_bytes);
                     }
+                    figures.homes = counted.homes;
                     (figures.rows, figures.counted_at) = (rows, Some(newest));
                 }
                 Err(error) => {
@@ -112,21 +156,67 @@ impl Placement {
     }
 }
 
-/// Bytes of segments in each directory, and of how many collections; and how many segments.
-fn count(log: &Inner) -> crate::error::Result<(Vec<(u64, u64)>, u64)> {
-    let mut counted = vec![(0, 0); log.directories.len()];
-    let mut newest: Vec<Option<CollectionName>> = vec![None; log.directories.len()];
+/// Bytes of segments in each directory and at home in each place, and of how many collections; and how many segments.
+fn count(log: &Inner) -> crate::error::Result<(Figures, u64)> {
+    let places = log.directories.len() + log.homes.remotes.len();
+    let mut directories = Counter::new(log.directories.len());
+    let mut homes = Counter::new(places);
     let mut rows = 0;
-    log.each_local_segment(|directory, key, bytes| {
-        rows += 1;
-        counted[directory].0 += bytes;
-        // Rows come in order of their collections.
-        if newest[directory].as_ref() != Some(&key.collection) {
-            newest[directory] = Some(key.collection.clone());
-            counted[directory].1 += 1;
+    let mut at: Option<(CollectionName, SegmentsAt)> = None;
+    log.each_segment(|row| {
+        let directory = log.directory_index(&row.directory);
+        if row.status.is_local()
+            && let Some(directory) = directory
+        {
+            rows += 1;
+            directories.add(directory, &row.key.collection, row.bytes);
+        }
+        if at.as_ref().is_none_or(|(name, _)| *name != row.key.collection) {
+            let known = log.collections().get(&row.key.collection).map(|known| known.segments_at());
+            at = Some((row.key.collection.clone(), known.unwrap_or(SegmentsAt::Here)));
+        }
+        let of_collection = at.as_ref().map_or(SegmentsAt::Here, |(_, at)| *at);
+        let place = match row.archive_key.as_deref().and_then(remote_of_key) {
+            Some(remote) if matches!(row.status, SegmentStatus::Archived | SegmentStatus::Evicted) => {
+                match log.homes.of_id(Some(remote)) {
+                    SegmentsAt::Remote(remote) => Some(log.directories.len() + remote),
+                    _ => None,
+                }
+            }
+            _ if !row.status.is_local() => None,
+            _ => directory.and_then(|directory| log.placement.place(directory, of_collection)),
+        };
+        if let Some(place) = place {
+            homes.add(place, &row.key.collection, row.bytes);
         }
     })?;
-    Ok((counted, rows))
+    Ok((Figures { directories: directories.figures, homes: homes.figures, rows, counted_at: None }, rows))
+}
+
+/// Adds up rows that come in order of their collections.
+struct Counter {
+    figures: Vec<Figure>,
+    newest: Vec<Option<CollectionName>>,
+}
+
+impl Counter {
+    fn new(places: usize) -> Self {
+        Self { figures: vec![Figure::default(); places], newest: vec![None; places] }
+    }
+
+    fn add(&mut self, place: usize, collection: &CollectionName, bytes: u64) {
+        let figure = &mut self.figures[place];
+        figure.bytes += bytes;
+        if self.newest[place].as_ref() != Some(collection) {
+            self.newest[place] = Some(collection.clone());
+            figure.with_bytes += 1;
+        }
+    }
+}
+
+/// The remote in a row's archive key: `@{remote}/{key}`.
+pub(in crate::log) fn remote_of_key(key: &str) -> Option<&str> {
+    key.strip_prefix('@').and_then(|rest| rest.split_once('/')).map(|(remote, _)| remote)
 }
 
 impl Figures {
@@ -138,6 +228,16 @@ impl Figures {
     /// Collections that have segments there.
     pub fn with_bytes(&self, directory: usize) -> u64 {
         self.directories.get(directory).map_or(0, |figure| figure.with_bytes)
+    }
+
+    /// Bytes of collections that are at home there.
+    pub fn bytes_at_home(&self, place: usize) -> u64 {
+        self.homes.get(place).map_or(0, |figure| figure.bytes)
+    }
+
+    /// Collections at home there that have segments.
+    pub fn with_bytes_at_home(&self, place: usize) -> u64 {
+        self.homes.get(place).map_or(0, |figure| figure.with_bytes)
     }
 
     /// What the disk has left.

@@ -97,8 +97,8 @@ fn without_a_healthy_directory_the_error_names_each() {
 fn moves_count() {
     let log = Log::open(options()).unwrap();
     append(&log, 0..8);
-    log.0.placement.moved(0, 3);
-    log.0.placement.moved(0, 3);
+    log.0.placement.moved(0, 3, SegmentsAt::Here);
+    log.0.placement.moved(0, 3, SegmentsAt::Here);
     assert_eq!(counts(&log), [0, 2, 2, 4]);
     assert_eq!(append(&log, 8..12), [0, 0, 0, 1]);
 }

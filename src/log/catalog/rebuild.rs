@@ -35,6 +35,8 @@ use crate::catalog::{Catalog, CatalogError, CatalogMode, Engine, Mutation, Segme
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, durable};
 use crate::log::Log;
+use crate::log::assign::homes;
+use crate::log::directories::HOME;
 use crate::log::options::LogOptions;
 use crate::log::places;
 use crate::log::recover::act::row_of_file;
@@ -42,7 +44,7 @@ use crate::log::recover::journals;
 use crate::log::recover::journals::FoundJournals;
 use crate::log::recover::segments::{self, Claim, Contested, FoundSegments, Listed, contest, recovered};
 use crate::log::recover::table::Action;
-use crate::log::recover::{CHANGES_SINCE_EPOCH, COMPONENT, LossReport};
+use crate::log::recover::{ARCHIVE_UNASKED, CHANGES_SINCE_EPOCH, COMPONENT, LossReport};
 use crate::segment::FileKind;
 use crate::types::{CollectionName, Epoch, LogId, Sequence, Timestamp};
 
@@ -189,6 +191,7 @@ impl Log {
         rebuild.carry(old)?;
         rebuild.adopt()?;
         if let Some(archived) = archived {
+            rebuild.knows_archive = true;
             rebuild.add_archived(archived)?;
         }
         rebuild.settle_collections()?;
@@ -266,6 +269,8 @@ struct Rebuild<'a> {
     listed: Vec<Listed>,
     /// The highest sequence of each collection that the old catalog knew of.
     old_ends: BTreeMap<CollectionName, Sequence>,
+    /// An archive was given.
+    knows_archive: bool,
     report: RebuildReport,
 }
 
@@ -316,6 +321,7 @@ impl<'a> Rebuild<'a> {
             found: FoundSegments::default(),
             listed,
             old_ends: BTreeMap::new(),
+            knows_archive: false,
             report,
         })
     }
@@ -425,6 +431,9 @@ impl<'a> Rebuild<'a> {
                 told.losses.clear();
                 told.floor = if told.floor > known.floor { told.floor } else { Sequence::FIRST };
             }
+            if is_told_by_old || new.assignment(HOME, &name)?.is_some() {
+                told.home = None;
+            }
             let recorded = new.losses(Some(&name))?;
             told.losses
                 .retain(|loss| !recorded.iter().any(|known| (known.first, known.last) == (loss.first, loss.last)));
@@ -518,12 +527,25 @@ impl<'a> Rebuild<'a> {
             known.entry(name.clone()).or_default();
         }
         self.report.collections = known.len() as u64;
+        // Which stores they are at home in the directories have on record; no store is asked (`assign::homes`).
+        let there = self.place.directories.iter().zip(&self.readable).filter(|(_, readable)| **readable);
+        let homes = homes::read(self.place.fs, there.map(|((_, path), _)| path.as_path()))?.unwrap_or_default();
         for (name, mut of) in known {
             of.end = of.end.max(self.old_ends.get(&name).copied().unwrap_or_default());
             let claims = claims.remove(&name).unwrap_or_default();
             let (home, told) = contest(&name, self.place.directories, &claims);
             if self.introduce(&mut writer, &name, home.map_or(0, |claim| claim.directory))? {
                 self.report.contested.extend(told);
+            }
+            if let Some(record) = homes.get(&name) {
+                let row = new.assignment(HOME, &name)?;
+                let is_older = row.as_ref().is_none_or(|row| row.epoch <= record.epoch);
+                let says = row.map(|row| row.directory);
+                if let Some(home) = record.home.clone().filter(|home| is_older && says.as_ref() != Some(home)) {
+                    let (name, epoch) = (name.clone(), record.epoch);
+                    writer.push(homes::assign(name, home, epoch, Sequence::FIRST), self.now, FROM_DIRECTORIES)?;
+                    self.report.assignments_made += 1;
+                }
             }
             let unsealed = runs.remove(&name).unwrap_or_default();
             if self.may_be_away(&name)? {
@@ -535,6 +557,11 @@ impl<'a> Rebuild<'a> {
             // What the journals say of change numbers is about the catalog before.
             let (name, value) = (CHANGES_SINCE_EPOCH.to_owned(), self.place.epoch.next().to_string());
             writer.push(Mutation::SetMeta { name, value }, self.now, FROM_DIRECTORIES)?;
+            if !self.knows_archive {
+                // Segments without a file are known to the archive alone: whoever opens the log with it asks (C7).
+                let (name, value) = (ARCHIVE_UNASKED.to_owned(), "1".to_owned());
+                writer.push(Mutation::SetMeta { name, value }, self.now, FROM_DIRECTORIES)?;
+            }
         }
         writer.flush()?;
         self.report.not_carried.append(&mut writer.refused);

@@ -23,6 +23,7 @@ use crate::catalog::{Catalog, CatalogMode, Engine, LossRow, Mutation, SegmentRow
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{EntryKind, FileSystem, LockGuard, durable};
+use crate::log::assign::homes;
 use crate::log::identity::{self, Identity, Remote};
 use crate::log::options::LogOptions;
 use crate::log::places;
@@ -46,6 +47,8 @@ pub(crate) struct FromArchive {
     pub end: Sequence,
     /// Its settings; `None` where nothing is told.
     pub settings: Option<String>,
+    /// The id of the remote that is its home, if one is.
+    pub home: Option<String>,
     /// Its segments, `Evicted`; their directory is filled in.
     pub segments: Vec<SegmentRow>,
     /// Losses and gaps; also of what the archive does not have.
@@ -135,7 +138,7 @@ impl Restoring {
         let remotes: Vec<Remote> = beginning
             .remotes
             .iter()
-            .map(|(directory, url)| Remote { directory: directory.clone(), url: url.clone() })
+            .map(|(directory, url)| Remote { directory: directory.clone(), url: url.clone(), drained: false })
             .collect();
         for identity in &mut identities {
             identity.log = beginning.log.to_string();
@@ -315,6 +318,11 @@ pub(super) fn put(writer: &mut Writer<'_>, told: FromArchive, now: Timestamp) ->
     if let Some(settings) = told.settings {
         let put = Mutation::PutCollection { name: collection.clone(), settings };
         writer.push(put, told.created_at.min(now), REASON)?;
+    }
+    if let Some(home) = told.home {
+        // Older than whatever a directory has on record (`assign::homes`).
+        let assign = homes::assign(collection.clone(), home, Epoch(0), Sequence::FIRST);
+        writer.push(assign, now, REASON)?;
     }
     if told.floor > Sequence::FIRST {
         let raise = Mutation::RaiseFloor { collection: collection.clone(), sequence: told.floor };

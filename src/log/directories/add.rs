@@ -162,6 +162,13 @@ fn add_remote(options: &LogOptions, location: &Location) -> Result<Added> {
         remote => remote.clone(),
     };
     let url = location.to_string();
+    if let Some(index) = set.newest.remotes.iter().position(|remote| remote.url == url && remote.drained) {
+        let mut new = set.newest.clone();
+        new.remotes[index].drained = false;
+        let id = new.remotes[index].directory.clone();
+        set.commit(&*options.fs, new, &[])?;
+        return Ok(Added { id, place: url, how: How::BackInService });
+    }
     if let Some(known) = set.newest.remotes.iter().find(|remote| remote.url == url) {
         if !set.is_agreed() {
             set.commit(&*options.fs, set.newest.clone(), &[])?;
@@ -177,7 +184,7 @@ fn add_remote(options: &LogOptions, location: &Location) -> Result<Added> {
     }
     let id = new_id(options, &set);
     let mut new = set.newest.clone();
-    new.remotes.push(Remote { directory: id.clone(), url: url.clone() });
+    new.remotes.push(Remote { directory: id.clone(), url: url.clone(), drained: false });
     set.commit(&*options.fs, new, &[])?;
     Ok(Added { id, place: url, how: How::New })
 }

@@ -6,10 +6,14 @@
 //! 3. Their segments follow, one at a time (`relocate`).
 //!
 //! Killed at any moment, it is done again and goes on.
+//!
+//! Of a remote only step 1 is done: no new collection gets it for its home. What is at home there stays, and is told: its segments are where its rows say,
+//! and what is sealed later goes there too, until its collections get another home.
 
 use super::set::{Named, Set};
 use crate::catalog::SegmentKey;
 use crate::error::{Error, ErrorKind, Result};
+use crate::log::identity::Remote;
 use crate::log::{DirectoryState, Inner, Log, LogOptions, MoveReport};
 use crate::types::CollectionName;
 
@@ -55,7 +59,7 @@ impl Drained {
 
 impl Log {
     /// Moves everything that lives in a directory of a log that nobody writes to elsewhere, and lets nothing new go there. `progress` is
-    /// told how far it has come, and ends it by answering no; it can be gone on with.
+    /// told how far it has come, and ends it by answering no; it can be gone on with. A remote is marked, and what is at home there is told.
     ///
     /// # Errors
     /// `Conflict` where no other healthy directory is there; `Unavailable` for one that is missing; `Locked`, `NotFound`, or what the disk or the
@@ -65,7 +69,10 @@ impl Log {
         which: &str,
         progress: &mut dyn FnMut(DrainProgress) -> bool,
     ) -> Result<Drained> {
-        let id = mark(options, which)?;
+        let id = match mark(options, which)? {
+            Marked::Local(id) => id,
+            Marked::Remote(remote) => return left_in(options, &remote),
+        };
         let log = Log::open(options.clone())?;
         let drained = log.0.drain(&log, &id, progress);
         let closed = log.close();
@@ -93,14 +100,40 @@ impl Inner {
     }
 }
 
-/// Step 1: the directory's id.
-fn mark(options: &LogOptions, which: &str) -> Result<String> {
+enum Marked {
+    /// The id of a local directory.
+    Local(String),
+    Remote(Remote),
+}
+
+/// What stays in a remote that is drained.
+fn left_in(options: &LogOptions, remote: &Remote) -> Result<Drained> {
+    let id = &remote.directory;
+    let mut drained = Drained { id: id.clone(), place: remote.url.clone(), ..Drained::default() };
+    let log = Log::open_read_only(options.clone())?;
+    let homes = super::home::homes(log.catalog().as_ref())?;
+    for (collection, _) in homes.into_iter().filter(|(_, home)| home == id) {
+        let why = format!("it is at home there: `collection set {collection} --home ID` gives it another");
+        drained.kept.push((collection, why));
+    }
+    if let Some(row) = super::forget::kept_there(log.catalog().as_ref(), id)? {
+        drained.stayed.push((row.key, "it is archived there, and perhaps more is".to_owned()));
+    }
+    Ok(drained)
+}
+
+/// Step 1.
+fn mark(options: &LogOptions, which: &str) -> Result<Marked> {
     let (set, _locks) = Set::locked(options)?;
     let index = match set.named(which)? {
         Named::Member(index) => index,
-        Named::Remote(_) => {
-            return Err(Error::new(ErrorKind::Invalid, "a remote is not drained: it holds copies")
-                .with_hint("give its collections another home"));
+        Named::Remote(id) => {
+            let mut new = set.newest.clone();
+            let remote = new.remotes.iter_mut().find(|remote| remote.directory == id).expect("it was just found there");
+            remote.drained = true;
+            let remote = remote.clone();
+            set.commit(&*options.fs, new, &[])?;
+            return Ok(Marked::Remote(remote));
         }
         Named::Forgotten(id) => {
             return Err(Error::new(ErrorKind::Invalid, format!("the directory is forgotten: id=`{id}`"))
@@ -124,7 +157,7 @@ fn mark(options: &LogOptions, which: &str) -> Result<String> {
     let mut new = set.newest.clone();
     new.directories[index].drained = true;
     set.commit(&*options.fs, new, &[])?;
-    Ok(member.id.clone())
+    Ok(Marked::Local(member.id.clone()))
 }
 
 impl Log {

@@ -20,6 +20,7 @@ use super::set::{Member, Named, Set};
 use crate::assignment::{self, Candidate};
 use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
+use crate::log::catalog::CatalogLook;
 use crate::log::recover::COMPONENT;
 use crate::log::{DirectoryState, Inner, Log, LogOptions};
 use crate::types::{CollectionName, Sequence};
@@ -171,23 +172,16 @@ fn check_first(options: &LogOptions, set: &Set, index: usize) -> Result<()> {
 }
 
 fn forget_remote(options: &LogOptions, id: &str) -> Result<ForgetPlan> {
+    // Opened to write, so that what recovery changes is in the catalog.
     let log = Log::open(LogOptions { background: false, ..options.clone() })?;
-    let homes = super::home::homes(&*log.0.catalog);
+    let unused = must_be_unused(&*log.0.catalog, id);
     let closed = log.close();
-    let mut homes = homes?.into_iter().filter(|(_, directory)| directory == id);
-    if let Some((collection, _)) = homes.next() {
-        let message = format!("the directory is a collection's home: directory=`{id}`, collection=`{collection}`");
-        return Err(Error::new(ErrorKind::Conflict, message).with_hint("give its collections another home first"));
-    }
-    let kept = kept_there(&*log.0.catalog, id);
-    closed?;
     drop(log);
-    if let Some(row) = kept? {
-        let message = format!("the directory holds archived segments: directory=`{id}`, segment=`{}`", row.key);
-        return Err(Error::new(ErrorKind::Conflict, message)
-            .with_hint("they are nowhere else, or their rows say so: it stays as long as any of them does"));
-    }
+    unused?;
+    closed?;
     let (set, _locks) = Set::locked(options)?;
+    // Again: between the two locks somebody may have given a collection this home, or archived to it.
+    must_be_unused(&*CatalogLook::open(options)?.catalog, id)?;
     let mut new = set.newest.clone();
     let url = new.remotes.iter().find(|remote| remote.directory == id).map(|remote| remote.url.clone());
     new.remotes.retain(|remote| remote.directory != id);
@@ -195,8 +189,32 @@ fn forget_remote(options: &LogOptions, id: &str) -> Result<ForgetPlan> {
     Ok(ForgetPlan { id: id.to_owned(), place: url.unwrap_or_default(), ..ForgetPlan::default() })
 }
 
+/// Nothing has its home in a remote, and no archived object is there.
+fn must_be_unused(catalog: &dyn Catalog, id: &str) -> Result<()> {
+    let homes: Vec<CollectionName> = super::home::homes(catalog)?
+        .into_iter()
+        .filter(|(_, directory)| directory == id)
+        .map(|(collection, _)| collection)
+        .collect();
+    if let Some(collection) = homes.first() {
+        let message = format!(
+            "the directory is a collection's home: directory=`{id}`, collection=`{collection}`, collections=`{}`",
+            homes.len()
+        );
+        return Err(Error::new(ErrorKind::Conflict, message).with_hint(format!(
+            "`directory drain {id}` gives it no more; `collection set NAME --home ID` gives each of them another (`ls assignments --component home`)"
+        )));
+    }
+    if let Some(row) = kept_there(catalog, id)? {
+        let message = format!("the directory holds archived segments: directory=`{id}`, segment=`{}`", row.key);
+        return Err(Error::new(ErrorKind::Conflict, message)
+            .with_hint("they are nowhere else, or their rows say so: it stays as long as any of them does"));
+    }
+    Ok(())
+}
+
 /// A segment whose archived object is in a remote.
-fn kept_there(catalog: &dyn Catalog, id: &str) -> Result<Option<SegmentRow>> {
+pub(super) fn kept_there(catalog: &dyn Catalog, id: &str) -> Result<Option<SegmentRow>> {
     use SegmentStatus::{Archived, Archiving, Evicted, Purging, Quarantined};
     let there = format!("@{id}/");
     for status in [Archived, Archiving, Evicted, Purging, Quarantined] {

@@ -5,10 +5,11 @@
 //! the same history as any; it does not touch where the log keeps the collection.
 
 use super::set::{Named, Set};
-use crate::catalog::{Catalog, Mutation};
+use crate::catalog::{Catalog, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
+use crate::log::assign::{SegmentsAt, homes as records, remote_of_key};
 use crate::log::identity::Remote;
-use crate::log::{Log, LogOptions};
+use crate::log::{Inner, Log, LogOptions};
 use crate::types::{CollectionName, Sequence};
 
 /// The component whose assignments say in which store a collection's segments are at home.
@@ -42,25 +43,23 @@ impl Log {
     /// # Errors
     /// `NotFound` for an unknown collection or directory; what the catalog said.
     pub fn assign_home(&self, collection: &CollectionName, which: &str) -> Result<()> {
-        self.0.collection(collection)?;
+        let log = &self.0;
+        let known = log.collection(collection)?;
         let directory = self.find_home(which)?;
-        let known = self.0.catalog.assignment(HOME, collection)?;
-        if known.is_some_and(|known| known.directory == directory) {
+        let at = log.segments_at_id(&directory);
+        // What was appended to a moment ago is known to the catalog first, with the home that it had.
+        log.introduce_new()?;
+        let before = log.catalog.assignment(HOME, collection)?;
+        if before.as_ref().is_some_and(|before| before.directory == directory) && known.segments_at() == at {
             return Ok(());
         }
-        let next = self.0.catalog.collection(collection)?.map_or(Sequence::FIRST, |row| row.sealed_through.next());
-        self.0
-            .apply(
-                &[Mutation::Assign {
-                    component: HOME.into(),
-                    collection: collection.clone(),
-                    directory,
-                    epoch: self.0.epoch,
-                    from: next,
-                }],
-                "home assigned",
-            )
-            .map(drop)
+        // The record before the row (`assign::homes`).
+        log.record_new_home(&known, at)?;
+        if at == SegmentsAt::Here && before.is_none() {
+            return Ok(());
+        }
+        let next = log.catalog.collection(collection)?.map_or(Sequence::FIRST, |row| row.sealed_through.next());
+        log.apply(&[records::assign(collection.clone(), directory, log.epoch, next)], "home assigned").map(drop)
     }
 
     /// The id of the remote that is a collection's home; `None` where its segments stay where they are sealed.
@@ -74,6 +73,14 @@ impl Log {
     }
 }
 
+impl Inner {
+    /// What the id of a directory of the log says of whose home it is.
+    pub(in crate::log) fn segments_at_id(&self, id: &str) -> SegmentsAt {
+        let is_local = self.directories.iter().any(|directory| directory.id == id);
+        if is_local { SegmentsAt::Here } else { self.homes.of_id(Some(id)) }
+    }
+}
+
 impl LogOptions {
     /// The object stores that are homes of the segments of the log in these directories; none where there is no log.
     ///
@@ -82,6 +89,67 @@ impl LogOptions {
     pub fn remotes(&self) -> Result<Vec<Remote>> {
         Ok(Set::find(&*self.fs, &self.directories)?.map(|set| set.newest.remotes).unwrap_or_default())
     }
+}
+
+/// A remote, and what is at home there.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct HomeInfo {
+    /// Its id.
+    pub id: String,
+    /// Where it is.
+    pub url: String,
+    /// No new collection gets it by itself.
+    pub drained: bool,
+    /// Collections at home there.
+    pub collections: u64,
+    /// Segments that are there.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Log {
+    /// The log's remotes, in its order. Reads every row.
+    ///
+    /// # Errors
+    /// What the catalog said.
+    pub fn homes(&self) -> Result<Vec<HomeInfo>> {
+        let log = &self.0;
+        if log.homes.remotes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let info = |remote: &Remote| HomeInfo {
+            id: remote.directory.clone(),
+            url: remote.url.clone(),
+            drained: remote.drained,
+            collections: 0,
+            segments: 0,
+            bytes: 0,
+        };
+        let mut all: Vec<HomeInfo> = log.homes.remotes.iter().map(info).collect();
+        for (_, directory) in homes(&*log.catalog)? {
+            if let Some(home) = all.iter_mut().find(|home| home.id == directory) {
+                home.collections += 1;
+            }
+        }
+        log.each_segment(|row| {
+            let is_there = matches!(row.status, SegmentStatus::Archived | SegmentStatus::Evicted);
+            let remote = row.archive_key.as_deref().filter(|_| is_there).and_then(remote_of_key);
+            if let Some(home) = remote.and_then(|remote| all.iter_mut().find(|home| home.id == remote)) {
+                home.segments += 1;
+                home.bytes += row.bytes;
+            }
+        })?;
+        Ok(all)
+    }
+}
+
+/// The directory that a collection was given for its home, remote or local, as the catalog has it.
+///
+/// # Errors
+/// What the catalog said.
+pub(crate) fn home_row(catalog: &dyn Catalog, collection: &CollectionName) -> Result<Option<String>> {
+    Ok(catalog.assignment(HOME, collection)?.map(|row| row.directory))
 }
 
 /// Every collection that was given a home, with the id of that.

@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 
 use super::set::{Set, normal};
-use crate::catalog::{Catalog, SegmentKey};
+use crate::catalog::{Catalog, SegmentKey, SegmentStatus};
 use crate::error::Result;
+use crate::log::assign::remote_of_key;
 use crate::log::catalog::choose;
 use crate::log::identity::Identity;
 use crate::log::recover::COMPONENT;
@@ -32,7 +33,7 @@ pub struct DirectoryInfo {
     pub is_first: bool,
     /// Collections that live there (of a remote: whose home it is); `None` where the catalog cannot be read.
     pub collections: Option<u64>,
-    /// Segments whose files lie there, by the catalog.
+    /// Segments whose files, or of a remote whose objects, lie there, by the catalog.
     pub segments: Option<u64>,
     /// Their bytes.
     pub bytes: Option<u64>,
@@ -86,7 +87,12 @@ impl Log {
             list.push(info);
         }
         for remote in &set.newest.remotes {
-            let mut info = info(&remote.directory, remote.url.clone(), ("remote", None), holdings.as_ref());
+            let state = if remote.drained {
+                ("drained", Some("a remote: no new collection is at home there".to_owned()))
+            } else {
+                ("remote", None)
+            };
+            let mut info = info(&remote.directory, remote.url.clone(), state, holdings.as_ref());
             info.unsealed_bytes = None;
             list.push(info);
         }
@@ -161,13 +167,18 @@ fn read_rows(catalog: &dyn Catalog, holdings: &mut Holdings) -> Result<()> {
         let rows = catalog.segments(None, after.as_ref(), PAGE_ROWS)?;
         let Some(last) = rows.last() else { return Ok(()) };
         after = Some(last.key.clone());
-        for row in rows.iter().filter(|row| row.status.is_local()) {
-            let (count, bytes) = match holdings.segments.get_mut(&row.directory) {
-                Some(known) => known,
-                None => holdings.segments.entry(row.directory.clone()).or_default(),
-            };
-            *count += 1;
-            *bytes += row.bytes;
+        for row in &rows {
+            let is_sent = matches!(row.status, SegmentStatus::Archived | SegmentStatus::Evicted);
+            let here = row.status.is_local().then_some(row.directory.as_str());
+            let there = row.archive_key.as_deref().filter(|_| is_sent).and_then(remote_of_key);
+            for id in here.into_iter().chain(there) {
+                let (count, bytes) = match holdings.segments.get_mut(id) {
+                    Some(known) => known,
+                    None => holdings.segments.entry(id.to_owned()).or_default(),
+                };
+                *count += 1;
+                *bytes += row.bytes;
+            }
         }
     }
 }

@@ -27,5 +27,6 @@ mod tests;
 pub use add::{Added, How};
 pub use drain::{DrainProgress, Drained};
 pub use forget::{ForgetPlan, GivenUp};
-pub use home::HOME;
+pub(crate) use home::home_row;
+pub use home::{HOME, HomeInfo};
 pub use list::DirectoryInfo;

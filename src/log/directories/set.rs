@@ -158,7 +158,12 @@ impl Set {
         if let Some(index) = self.members.iter().position(|member| member.id == which) {
             return Ok(Named::Member(index));
         }
-        let location = which.parse::<crate::objects::Location>().ok();
+        use crate::objects::Location;
+        // As `directory add` keeps it: from any working directory.
+        let location = which.parse::<Location>().ok().map(|location| match location {
+            Location::Local(path) => Location::Local(normal(&path)),
+            remote => remote,
+        });
         let remote = self.newest.remotes.iter().find(|remote| {
             remote.directory == which || location.as_ref().is_some_and(|location| remote.url == location.to_string())
         });

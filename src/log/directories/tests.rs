@@ -3,6 +3,7 @@
 mod adding;
 mod homes;
 mod leaving;
+mod placing;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -36,6 +37,8 @@ impl Machine {
         // Every process draws ids of its own.
         options.clock = Arc::new(FakeClock::at(Timestamp(fastrand::i64(1..1 << 48))));
         options.background = false;
+        // Tests of placement say otherwise.
+        options.placement_over = crate::assignment::Over::Local;
         options.limits.journal_bytes = 64 << 10;
         options.limits.memtable_bytes = 24 << 10;
         options

@@ -109,6 +109,8 @@ impl Log {
         let _turn = log.lives.turn();
         // Deleted by another thread while we waited?
         log.collection(name)?;
+        // No compaction makes others of these meanwhile.
+        let _commit = log.compactions.commit();
         let rows = log.rows_to_purge(name)?;
         let mut deletion = self.deletion(&collection)?;
         let cut = {
@@ -205,7 +207,7 @@ impl Inner {
     fn mark_deleted(&self, collection: &Collection, cut: Sequence, now: Timestamp, rows: &[SegmentRow]) -> Result<()> {
         let name = collection.name();
         let known = self.catalog.collection(name)?;
-        let mut mutations = self.introduce(collection);
+        let mut mutations = self.introduce(collection)?;
         if known.as_ref().map_or(Sequence::FIRST, |row| row.floor) < cut {
             mutations.push(Mutation::RaiseFloor { collection: name.clone(), sequence: cut });
         }

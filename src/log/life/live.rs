@@ -300,7 +300,7 @@ impl Inner {
         if collection.life.is_hidden() {
             return Ok(());
         }
-        let mut mutations = self.introduce(collection);
+        let mut mutations = self.introduce(collection)?;
         if let Some(row) = self.catalog.collection(collection.name())? {
             let stored = Stored::read(&row.settings);
             if stored.deleted.is_some() {

@@ -1,6 +1,7 @@
 //! The life of a collection: it is made, gets settings of its own, is deleted, and may come back under the same name.
 //!
 //! - `settings`: what a collection may have of its own
+//! - `compaction`: what compaction leaves of it
 //! - `retention`: how long its records are kept, and legal holds
 //! - `live`: what the running log knows of it
 //! - `delete`: everything of it goes, and never comes back to life (R4)
@@ -16,6 +17,7 @@
 //! 3. Its folder is made and synced, so that it is found again where the catalog is lost. A crash before leaves a collection
 //!    without a folder, which the first seal makes; its settings are there.
 
+mod compaction;
 pub(super) mod delete;
 mod live;
 mod retention;
@@ -27,6 +29,7 @@ pub(super) mod tombstone;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub use compaction::CompactionSettings;
 pub use delete::Deletion;
 pub(super) use live::{Life, Lives, load};
 pub use retention::{Keep, LegalHold, Retention};
@@ -82,6 +85,22 @@ impl Log {
     /// `Conflict` where it is there; `Invalid` for settings beyond their limits, or a log that was opened to read only; what the
     /// catalog or the disk said. After an error from the disk the collection may be there, without its folder.
     pub fn create_collection(&self, name: &CollectionName, settings: &CollectionSettings) -> Result<()> {
+        self.create(name, settings, None)
+    }
+
+    /// As [`create_collection`](Self::create_collection), with a home that is given instead of one that is chosen: the id of a remote, or of a
+    /// local directory, which means that its segments stay where they are sealed.
+    ///
+    /// # Errors
+    /// As there; `NotFound` for an unknown directory.
+    pub fn create_collection_at(&self, name: &CollectionName, settings: &CollectionSettings, home: &str) -> Result<()> {
+        let home = self.find_home(home)?;
+        self.create(name, settings, Some(&home))?;
+        // One that was deleted, or is on record, had another.
+        self.assign_home(name, &home)
+    }
+
+    fn create(&self, name: &CollectionName, settings: &CollectionSettings, home: Option<&str>) -> Result<()> {
         let log = &self.0;
         log.may_change()?;
         settings.check()?;
@@ -98,7 +117,8 @@ impl Log {
             Some(deleted) => deleted,
             None => {
                 log.may_be_new(name)?;
-                let (collection, is_new) = log.make_collection(name, Life::set_unmade)?;
+                let (collection, is_new) =
+                    log.make_collection(name, home.map(|home| log.segments_at_id(home)), Life::set_unmade)?;
                 if !is_new && !collection.life.is_hidden() {
                     let message = format!("the collection was made meanwhile by an append: collection=`{name}`");
                     return Err(Error::new(ErrorKind::Conflict, message));
@@ -112,7 +132,7 @@ impl Log {
             return Err(Error::new(ErrorKind::Unavailable, why));
         }
         let mut mutations = vec![Mutation::PutCollection { name: name.clone(), settings: text }];
-        mutations.extend(log.introduce(&collection));
+        mutations.extend(log.introduce(&collection)?);
         log.apply(&mutations, "created")?;
         collection.catalogued.store(true, Ordering::Release);
         log.put_in_force(&collection, settings);
@@ -157,6 +177,10 @@ impl Log {
         settings
             .extend(texts.map(|((key, own), (_, log))| setting(key, own, log.unwrap_or_else(|| "none".to_owned()))));
         settings.push(setting(DIMENSIONS, own.vector_dimensions.map(|wanted| wanted.to_string()), "any".to_owned()));
+        let texts = own.compaction.texts().into_iter().zip(log.options.compaction.texts());
+        settings.extend(texts.map(|((key, own), (_, log))| {
+            setting(key, own, log.unwrap_or_else(|| CompactionSettings::default_text(key)))
+        }));
         for (key, value) in &own.others {
             // In the place of the log's value, where it is one of those above.
             settings.retain(|known| known.key != *key || known.from == SettingFrom::Collection);
@@ -209,7 +233,7 @@ impl Log {
         if is_synced {
             self.sync()?;
         }
-        let mut mutations = log.introduce(&collection);
+        let mut mutations = log.introduce(&collection)?;
         let text = Stored { settings: settings.clone(), deleted: None }.text();
         mutations.push(Mutation::PutCollection { name: name.clone(), settings: text });
         log.apply(&mutations, reason)?;
@@ -240,9 +264,15 @@ impl Inner {
         if self.is_writable() { Ok(()) } else { Err(read_only()) }
     }
 
-    pub(in crate::log) fn stored(&self, name: &CollectionName) -> Result<Stored> {
+    /// A collection's own settings, by the catalog now.
+    pub(super) fn stored_settings(&self, name: &CollectionName) -> Result<CollectionSettings> {
+        Ok(self.stored(name)?.settings)
+    }
+
+    fn stored(&self, name: &CollectionName) -> Result<Stored> {
         Ok(self.catalog.collection(name)?.map(|row| Stored::read(&row.settings)).unwrap_or_default())
     }
+
     /// Settings that the catalog has already.
     fn put_in_force(&self, collection: &Collection, settings: &CollectionSettings) {
         if settings.sync == Some(SyncMode::Periodic) {

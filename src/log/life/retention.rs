@@ -24,7 +24,7 @@ const HOLDS_MAX: usize = 100;
 /// Each text of a hold, in bytes.
 const TEXT_BYTES_MAX: usize = 1 << 10;
 /// The word for no limit.
-const NONE: &str = "none";
+pub(super) const NONE: &str = "none";
 
 /// A limit, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +56,9 @@ impl Retention {
     /// Sets a limit from what people write; whether the key is one of a limit.
     pub(super) fn set(&mut self, key: &str, text: Option<&str>) -> std::result::Result<bool, String> {
         match key {
-            AGE => self.age = text.map(|text| limit(text, age)).transpose()?,
-            BYTES => self.bytes = text.map(|text| limit(text, bytes)).transpose()?,
-            RECORDS => self.records = text.map(|text| limit(text, records)).transpose()?,
+            AGE => self.age = text.map(|text| limit(text, NONE, age)).transpose()?,
+            BYTES => self.bytes = text.map(|text| limit(text, NONE, bytes)).transpose()?,
+            RECORDS => self.records = text.map(|text| limit(text, NONE, records)).transpose()?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -103,8 +103,13 @@ impl Retention {
     }
 }
 
-fn limit<T>(text: &str, read: impl Fn(&str) -> std::result::Result<T, String>) -> std::result::Result<Keep<T>, String> {
-    if text == NONE { Ok(Keep::All) } else { read(text).map(Keep::UpTo) }
+/// A limit from what people write, where the word `all` means that there is none.
+pub(super) fn limit<T>(
+    text: &str,
+    all: &str,
+    read: impl Fn(&str) -> std::result::Result<T, String>,
+) -> std::result::Result<Keep<T>, String> {
+    if text == all { Ok(Keep::All) } else { read(text).map(Keep::UpTo) }
 }
 
 fn age(text: &str) -> std::result::Result<Duration, String> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::super::options::SyncMode;
+use super::compaction::{self, CompactionSettings, KEEP_VERSIONS, TARGET_BYTES, TOMBSTONE_GRACE, TTL};
 use super::retention::{AGE, BYTES, HOLDS, LegalHold, RECORDS, Retention};
 use crate::config::{ByteSize, nearest, parse_duration, show_duration};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,7 +16,20 @@ use crate::types::Timestamp;
 use crate::vector::DIMENSIONS_MAX;
 
 /// Which settings a collection may have.
-pub const COLLECTION_KEYS: [&str; 8] = [SYNC, SEAL_BYTES, SEAL_AGE, SINKS, AGE, BYTES, RECORDS, DIMENSIONS];
+pub const COLLECTION_KEYS: [&str; 12] = [
+    SYNC,
+    SEAL_BYTES,
+    SEAL_AGE,
+    SINKS,
+    AGE,
+    BYTES,
+    RECORDS,
+    DIMENSIONS,
+    KEEP_VERSIONS,
+    TTL,
+    TOMBSTONE_GRACE,
+    TARGET_BYTES,
+];
 
 pub(super) const SYNC: &str = "sync";
 pub(super) const SEAL_BYTES: &str = "seal.bytes";
@@ -60,6 +74,8 @@ pub struct CollectionSettings {
     pub retention: Retention,
     /// How many dimensions its vectors must have (`vector.dimensions`); others are refused.
     pub vector_dimensions: Option<u32>,
+    /// What compaction leaves of it (`compact.keep_versions`, `compact.ttl`, `compact.tombstone_grace`, `compact.target_bytes`).
+    pub compaction: CompactionSettings,
     /// What must not be purged nor deleted; see [`Log::set_hold`](crate::Log::set_hold).
     pub holds: Vec<LegalHold>,
     /// What the catalog has of this collection and this program does not understand, by key: it is kept.
@@ -95,6 +111,7 @@ impl From<Map<String, Value>> for CollectionSettings {
                     settings.vector_dimensions = dimensions.filter(|number| check_dimensions(*number).is_ok());
                     settings.vector_dimensions.is_some()
                 }
+                key if compaction::KEYS.contains(&key) => settings.compaction.take(key, &value),
                 HOLDS => {
                     let holds = serde_json::from_value(value.clone()).ok();
                     let is_understood = holds.is_some();
@@ -123,7 +140,7 @@ impl From<CollectionSettings> for Map<String, Value> {
             (DIMENSIONS, settings.vector_dimensions.map(Value::from)),
             (SINKS, settings.sinks.map(Value::from)),
         ];
-        for (key, value) in known.into_iter().chain(settings.retention.values()) {
+        for (key, value) in known.into_iter().chain(settings.retention.values()).chain(settings.compaction.values()) {
             if let Some(value) = value {
                 map.insert(key.to_owned(), value);
             }
@@ -181,6 +198,7 @@ impl CollectionSettings {
                 };
                 self.vector_dimensions = given.map(read).transpose().map_err(wrong)?;
             }
+            key if compaction::KEYS.contains(&key) => self.compaction.set(key, given).map_err(wrong)?,
             _ => {
                 let read = |text: &str| {
                     let age = parse_duration(text).map_err(|error| error.to_string())?;
@@ -263,7 +281,7 @@ fn check_age(age: Duration) -> std::result::Result<(), String> {
 
 /// What stands in the column of a collection's row.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::log) struct Stored {
+pub(super) struct Stored {
     pub settings: CollectionSettings,
     /// Since when it is deleted.
     pub deleted: Option<Timestamp>,
@@ -375,7 +393,8 @@ mod tests {
             hint("seal.byte", "1MiB"),
             ("unknown setting of a collection: key=`seal.byte`".to_owned(), "did you mean `seal.bytes`?".to_owned())
         );
-        let all = "a collection has the settings sync, seal.bytes, seal.age, sinks, retention.age, retention.bytes, retention.records";
+        let all = "a collection has the settings sync, seal.bytes, seal.age, sinks, retention.age, retention.bytes, retention.records, \
+                    vector.dimensions, compact.keep_versions, compact.ttl, compact.tombstone_grace, compact.target_bytes";
         assert_eq!((hint("deleted", "now").1.as_str(), hint("holds", "[]").1.as_str()), (all, all));
         for (key, text, why) in [
             (SYNC, "sometimes", "one of always, per-batch, periodic, never is wanted"),

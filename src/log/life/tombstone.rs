@@ -62,7 +62,7 @@ impl Writer<'_> {
 
     fn is_tombstone(&self, path: &Path) -> bool {
         let file = self.fs.open(path, OpenMode::Read).ok();
-        file.and_then(|file| read_stub(file).ok()).is_some_and(|footer| footer.records == 0)
+        file.and_then(|file| read_stub(file).ok()).is_some_and(|footer| is_of_deletion(&footer))
     }
 
     fn footer(&self, collection: &CollectionName, last: Sequence) -> Footer {
@@ -91,6 +91,11 @@ impl Writer<'_> {
             keys: None,
         }
     }
+}
+
+/// Whether a stub's footer is that of a deletion. A segment of which compaction left no record covers only what its inputs did.
+pub(in crate::log) fn is_of_deletion(footer: &Footer) -> bool {
+    footer.records == 0 && footer.inputs.is_empty()
 }
 
 /// Where it lies.

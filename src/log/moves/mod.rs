@@ -364,7 +364,7 @@ impl Inner {
                 }
             }
             state.home = Home { directory: to, journal: Some(journal.clone()), epoch: leaving.epoch, from: state.next };
-            self.placement.moved(leaving.from, to);
+            self.placement.moved(leaving.from, to, collection.segments_at());
         }
         // The new journal failed too, and there is no third.
         for (mut batch, error) in refused.into_iter().rev().map(|refused| *refused) {

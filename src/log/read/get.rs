@@ -11,7 +11,7 @@ use super::{Log, ReadOptions, Reader, closed};
 use crate::catalog::SegmentKey;
 use crate::error::Result;
 use crate::segment::Footer;
-use crate::types::{CollectionName, Record, RecordKind, Timestamp};
+use crate::types::{CollectionName, Record, RecordKind, Sequence, Timestamp};
 
 /// Footers kept in memory, in bytes.
 const FOOTERS_BYTES_MAX: usize = 32 << 20;
@@ -85,14 +85,24 @@ impl Log {
     /// `NotFound` for an unknown collection; `Corrupt` where a record that may be the newest version cannot be read; what the disk or
     /// the catalog said.
     pub fn get(&self, collection: &CollectionName, key: &[u8], now: Timestamp) -> Result<Option<Record>> {
+        let newest = self.newest_version(collection, key, Sequence::FIRST)?;
+        Ok(newest.filter(|record| record.kind == RecordKind::Put && !record.is_expired(now)))
+    }
+
+    /// The newest version of a key at or behind `from`, also where it is a delete or is expired: for who keeps what is before `from`
+    /// elsewhere. Reads as [`get`](Self::get) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn newest_version(&self, collection: &CollectionName, key: &[u8], from: Sequence) -> Result<Option<Record>> {
         if self.0.closed.load(Ordering::Acquire) {
             return Err(closed());
         }
         let collection = self.0.collection(collection)?;
-        let options = ReadOptions { reverse: true, limit: Some(1), ..ReadOptions::default() };
+        let from = from.max(collection.state().floor);
+        let options = ReadOptions { from: Some(from), reverse: true, limit: Some(1), ..ReadOptions::default() };
         let mut reader = Reader::new(Arc::clone(&self.0), collection, options);
         reader.key = Some(key.to_vec());
-        let newest = reader.try_next()?;
-        Ok(newest.filter(|record| record.kind == RecordKind::Put && !record.is_expired(now)))
+        reader.try_next()
     }
 }

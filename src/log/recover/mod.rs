@@ -7,6 +7,7 @@
 //! - `stand`: in which directory it lives, what of it counts
 //! - `unknown`: what may be in a directory that is missing
 //! - [`returned`]: whether a directory that was away holds what the log has
+//! - `ask`: what only the archive knows
 //! - [`report`]: telling it
 //! - [`act`]: doing it
 //!
@@ -15,6 +16,7 @@
 //! what is left. Evidence is set aside, never truncated or deleted.
 
 pub mod act;
+pub(in crate::log) mod ask;
 pub mod collections;
 pub mod journals;
 pub mod report;
@@ -29,7 +31,7 @@ use std::path::PathBuf;
 
 use self::collections::{Known, Merged};
 use self::journals::FoundJournals;
-pub use self::report::{LossReport, Report, Step};
+pub use self::report::{ArchiveAsked, LossReport, Report, Step};
 use self::report::{report_journals, report_segments};
 use self::segments::FoundSegments;
 use self::stand::{rooms, stand};
@@ -56,6 +58,9 @@ pub const UNKNOWN_DIRECTORIES: &str = "unknown_directories";
 /// Under this name the catalog keeps the ids of directories that were away and are back, until what they hold is merged, with a space
 /// between.
 pub const RETURNED_DIRECTORIES: &str = "returned_directories";
+/// Under this name the catalog keeps that the archive must be asked what it has ([`ask`]): the catalog was made anew without it, or an
+/// older copy was put back.
+pub const ARCHIVE_UNASKED: &str = "archive_unasked";
 /// The smallest record: what lost bytes may have held at most is counted by it (J6).
 const RECORD_BYTES_MIN: u64 = 13;
 const PAGE_ROWS: usize = 4096;
@@ -97,6 +102,8 @@ pub struct Looked<'a> {
     pub unknown: Unknown,
     /// Which directories were away, or could not be written to, when the log was written before: what they hold is compared.
     pub returned: &'a [bool],
+    /// Last sequences that only the archive tells (C7).
+    pub archived: &'a BTreeMap<CollectionName, Sequence>,
 }
 
 impl Looked<'_> {

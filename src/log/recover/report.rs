@@ -69,6 +69,21 @@ pub struct Report {
     pub catalog_was_missing: bool,
     /// The catalog is older than the journals say: an old copy was put back, or it was missing (C3).
     pub catalog_is_old: bool,
+    /// What became of asking the archive what it has, where the catalog could not know all of it (C7); `None` where nothing had to be
+    /// asked, or there is no archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive_asked: Option<ArchiveAsked>,
+}
+
+/// What became of asking the archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ArchiveAsked {
+    /// Whether it answered in time.
+    pub answered: bool,
+    /// Collections of which it has sequences behind everything that was found here: they go on behind these.
+    pub collections: u64,
+    /// Why it did not answer. Sequences that only it has may be given out again until it was asked; the next opening does.
+    pub error: Option<String>,
 }
 
 pub(super) fn report_journals(journals: &[FoundJournals], report: &mut Report) {

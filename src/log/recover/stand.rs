@@ -134,7 +134,7 @@ pub(super) fn stand(
     let directories = looked.directories;
     let Pieced { all: mut pieces, homes, places } = pieces_of(journals);
     let names = word.rows.keys().chain(segments.collections.keys()).chain(word.missing.keys());
-    for name in names.chain(word.assigned.keys()) {
+    for name in names.chain(word.assigned.keys()).chain(looked.archived.keys()) {
         pieces.entry(name.clone()).or_default();
     }
     let mut empty: HashMap<&CollectionName, usize> = HashMap::new();
@@ -160,6 +160,7 @@ pub(super) fn stand(
         let directory = lives.directory;
         let is_missing = looked.is_missing(directory);
         let mut known = known(word, files, &name);
+        known.last = known.last.max(looked.archived.get(&name).copied().unwrap_or_default());
         let mut holes = Vec::new();
         for &(first, last, acts) in adopted.get(&name).into_iter().flatten() {
             if !acts {

@@ -19,6 +19,7 @@ use super::{Inner, Kept, Log, TierProgress, Wanted};
 use crate::catalog::{CatalogError, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{EntryKind, OpenMode, durable};
+use crate::log::life::tombstone::is_of_deletion;
 use crate::log::recover::journals::chain;
 use crate::log::recover::segments::segment_path;
 use crate::segment::{FileKind, Footer, SegmentName, SegmentReader, read_stub, write_stub};
@@ -61,17 +62,12 @@ pub struct Evicted {
 
 /// What sinks have, asked once for each collection.
 #[derive(Default)]
-struct Cursors(HashMap<CollectionName, Vec<(String, Sequence)>>);
+pub(super) struct Cursors(HashMap<CollectionName, Vec<(String, Sequence)>>);
 
 impl Cursors {
     fn behind(&mut self, log: &Inner, key: &SegmentKey) -> Result<Option<String>> {
         if !self.0.contains_key(&key.collection) {
-            let known = log.catalog.cursors(&key.collection)?;
-            let known = |sink: &str| known.iter().find(|cursor| cursor.sink == sink).map(|cursor| cursor.sequence);
-            // A sink that nobody subscribes to any more pins nothing.
-            let subscribers = log.subscribers(&key.collection)?.into_iter();
-            let cursors = subscribers.map(|sink| (known(&sink).unwrap_or(Sequence(0)), sink));
-            let cursors = cursors.map(|(sequence, sink)| (sink, sequence)).collect();
+            let cursors = log.delivered(&key.collection)?;
             self.0.insert(key.collection.clone(), cursors);
         }
         let behind = self.0[&key.collection].iter().find(|(_, sequence)| *sequence < key.last);
@@ -149,7 +145,7 @@ impl Log {
 
 impl Inner {
     /// What keeps a segment's local copy here.
-    fn pinned(&self, row: &SegmentRow, cursors: &mut Cursors) -> Result<Option<String>> {
+    pub(super) fn pinned(&self, row: &SegmentRow, cursors: &mut Cursors) -> Result<Option<String>> {
         match self.leases.readers(&row.key) {
             0 => {}
             readers => return Ok(Some(format!("somebody reads it: readers=`{readers}`"))),
@@ -161,7 +157,7 @@ impl Inner {
     }
 
     /// Why the archive is no reason to let the local copy go.
-    fn not_in_archive(&self, row: &SegmentRow) -> Result<Option<String>> {
+    pub(super) fn not_in_archive(&self, row: &SegmentRow) -> Result<Option<String>> {
         let Some(archive) = &self.options.archive else { return Err(super::no_archive()) };
         match archive.has(row) {
             Ok(true) => Ok(None),
@@ -178,7 +174,7 @@ impl Inner {
     }
 
     /// Steps 2 to 4; why the segment stayed, where it did.
-    fn evict_one(&self, row: &SegmentRow, left: &mut Vec<Kept>) -> Result<Option<String>> {
+    pub(super) fn evict_one(&self, row: &SegmentRow, left: &mut Vec<Kept>) -> Result<Option<String>> {
         let Some(directory) = self.directories.iter().find(|directory| directory.id == row.directory) else {
             return Ok(Some(format!("its directory is none of the log's: directory=`{}`", row.directory)));
         };
@@ -244,7 +240,7 @@ impl Inner {
             // One of a deletion says more than its end: everything before it was removed.
             let is_superfluous = |path: &Path| {
                 let file = self.fs.open(path, OpenMode::Read).ok();
-                file.and_then(|file| read_stub(file).ok()).is_some_and(|older| older.records > 0)
+                file.and_then(|file| read_stub(file).ok()).is_some_and(|older| !is_of_deletion(&older))
             };
             let old = folder.join(&entry.name);
             if older.is_some() && is_superfluous(&old) {

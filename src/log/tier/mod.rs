@@ -5,10 +5,12 @@
 //! ([`LogOptions::archive`](super::LogOptions::archive)), and is driven by the catalog's state.
 //!
 //! - `lease`: who has a segment open pins it
-//! - `evict`: local copies go
-//! - `rehydrate`: they come back
+//! - `evict`: local copies go; `due`: which are to go by rules
+//! - `rehydrate`: they come back; `bring`: a file from the archive, also for a log that is being restored
 //! - `purge`: they go for ever: the log's part in it
 
+pub(crate) mod bring;
+mod due;
 mod evict;
 mod lease;
 mod purge;
@@ -16,10 +18,13 @@ mod rehydrate;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use self::due::{Due, EvictRules};
 pub use self::evict::{EvictOptions, Evicted};
 pub(in crate::log) use self::lease::{Lease, Leases};
 pub use self::rehydrate::{RehydrateOptions, Rehydrated};
@@ -57,6 +62,12 @@ pub trait Archive: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the store said.
     fn last_sequence(&self, collection: &CollectionName) -> Result<Option<Sequence>>;
+
+    /// The highest sequence of each collection that manifests name (C7), those of homes too.
+    ///
+    /// # Errors
+    /// What the store said: then nothing is known of any.
+    fn last_sequences(&self) -> Result<BTreeMap<CollectionName, Sequence>>;
 }
 
 /// How far something has come that goes from segment to segment.
@@ -104,16 +115,38 @@ fn no_archive() -> Error {
         .with_hint("say where it is: `--archive URL`, or the setting `archive`")
 }
 
+/// Whether somebody archives the log: one at a time, or two of one process would fence each other.
+#[derive(Clone, Debug, Default)]
+pub(in crate::log) struct Seat(Arc<AtomicBool>);
+
+/// The right to archive a log; it ends with this.
+#[derive(Debug)]
+pub(crate) struct ArchiverTurn(Seat);
+
+impl Drop for ArchiverTurn {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Release);
+    }
+}
+
 /// Counts segments that came to be sealed, and wakes who waits for more.
 #[derive(Debug, Default)]
 pub(in crate::log) struct Sealings {
     count: Mutex<u64>,
     more: Condvar,
+    /// How many changes began purges.
+    purges: AtomicU64,
 }
 
 impl Sealings {
-    /// Wakes everybody, where `mutations` leave something to archive, or the log closes.
+    /// Wakes everybody, where `mutations` leave something to archive or to purge.
     pub fn note(&self, mutations: &[Mutation]) {
+        let begins_purge =
+            |mutation: &Mutation| matches!(mutation, Mutation::Transition { to: SegmentStatus::Purging, .. });
+        if mutations.iter().any(begins_purge) {
+            self.purges.fetch_add(1, Ordering::AcqRel);
+            self.wake();
+        }
         let is_sealing = |mutation: &Mutation| match mutation {
             Mutation::InsertSegment(row) => row.status == SegmentStatus::Sealed,
             Mutation::Transition { to, .. } => *to == SegmentStatus::Sealed,
@@ -144,7 +177,7 @@ impl Sealings {
 }
 
 impl Log {
-    /// Waits until more was sealed than when this returned `seen`, the log closes, somebody calls
+    /// Waits until more was sealed (or a purge began) than when this returned `seen`, the log closes, somebody calls
     /// [`wake_archivers`](Self::wake_archivers), or `longest` is over. Who begins takes 0 as `seen`, then looks at the catalog, then waits. Makes no system call but to sleep.
     #[must_use]
     pub fn wait_for_sealed(&self, seen: u64, longest: Option<Duration>) -> u64 {
@@ -156,10 +189,35 @@ impl Log {
         self.0.sealings.wake();
     }
 
+    /// Whether it was given an archive to read from.
+    pub(crate) fn has_archive(&self) -> bool {
+        self.0.options.archive.is_some()
+    }
+
+    /// A number that changes when a purge begins.
+    #[must_use]
+    pub(crate) fn purges_begun(&self) -> u64 {
+        self.0.sealings.purges.load(Ordering::Acquire)
+    }
+
     /// Whether the log was closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.0.closed.load(std::sync::atomic::Ordering::Acquire)
+        self.0.closed.load(Ordering::Acquire)
+    }
+
+    /// The right to archive this log, and to purge from its stores, which only one has in a process; clones of a log are the same log.
+    ///
+    /// # Errors
+    /// `Locked` where somebody has it.
+    pub(crate) fn take_archiver_turn(&self) -> Result<ArchiverTurn> {
+        if self.0.archiver.0.swap(true, Ordering::AcqRel) {
+            let message = format!("the log has an archiver in this process already: log=`{}`", self.id());
+            return Err(Error::new(ErrorKind::Locked, message).with_hint(
+                "use that one: its clones are the same archiver, and it lends its stores to a purge; or drop it first",
+            ));
+        }
+        Ok(ArchiverTurn(self.0.archiver.clone()))
     }
 
     /// Changes the catalog, on behalf of the archive.
@@ -184,7 +242,7 @@ impl Log {
         Ok(number)
     }
 
-    fn may_change(&self) -> Result<()> {
+    pub(in crate::log) fn may_change(&self) -> Result<()> {
         if self.is_closed() {
             return Err(Error::new(ErrorKind::Closed, "the log was closed"));
         }

@@ -69,7 +69,7 @@ impl Log {
         let _turn = log.tier_turn.lock().unwrap_or_else(PoisonError::into_inner);
         let collection = log.collection(name)?;
         let (first, rest) = rows.split_at(rows.len().min(PAGE_ROWS));
-        let mut mutations = log.introduce(&collection);
+        let mut mutations = log.introduce(&collection)?;
         mutations.push(Mutation::RaiseFloor { collection: name.clone(), sequence: floor });
         mutations.extend(first.iter().map(to_purging));
         if let Err(error) = log.apply(&mutations, REASON) {

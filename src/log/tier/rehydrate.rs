@@ -2,10 +2,8 @@
 //!
 //! # Order of operations, and why a crash between any two is safe
 //!
-//! 1. The object is fetched piece by piece into staging. Its SHA-256 must be the row's; the file is synced. A crash leaves a file in
-//!    staging, removed when the log opens.
-//! 2. It is renamed to the segment's name, which must be free, and the folder synced. A crash leaves a whole file whose row is
-//!    `Evicted`: recovery removes it, and the next try fetches it again.
+//! 1. The object is fetched into staging, and proven; 2. it gets the segment's name (`bring`). A crash behind that leaves a whole file whose row
+//!    is `Evicted`: recovery removes it, and the next try fetches it again.
 //! 3. The row becomes `Archived`, in the directory where the file is. From here on readers find it there.
 //!
 //! A quarantined segment of which the archive has a copy becomes `Evicted` first, in one transaction with the end of its loss: its
@@ -14,19 +12,16 @@
 use std::path::Path;
 use std::sync::PoisonError;
 
+use super::bring::{bring, is_whole};
 use super::{Inner, Kept, Log, TierProgress, Wanted};
-use crate::avro::Sha256;
 use crate::catalog::{Mutation, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{OpenMode, durable};
 use crate::log::DirectoryState;
 use crate::log::recover::journals::chain;
 use crate::log::recover::segments::{recovered, segment_path};
-use crate::segment::{self, FileRange, SegmentName, SequenceRange};
+use crate::segment::{SegmentName, SequenceRange};
 use crate::types::{CollectionName, Sequence, Timestamp};
-
-/// Bytes fetched at once.
-const PIECE_BYTES: u64 = 4 << 20;
 
 /// Which segments are to come back. The default is all that are in the archive only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -149,12 +144,7 @@ impl Inner {
             self.must_have_room(&root, row.bytes)?;
             let staging = root.join(crate::log::identity::FOLDER).join(crate::log::seal::STAGING);
             let staging = staging.join(format!("rehydrate-{}.tmp", self.next_temporary()));
-            let fetched = self.fetch(&*archive.open_once(row)?, row, &staging).and_then(|()| self.put(&staging, &path));
-            if fetched.is_err() {
-                // Of no use to anybody; where it cannot be removed now, opening the log does.
-                let _ = self.fs.remove_file(&staging);
-            }
-            fetched?;
+            bring(&*self.fs, &*archive.open_once(row)?, row, &staging, &path)?;
         }
         let step = |from, to| Mutation::Transition { key: row.key.clone(), from, to, archive_key: None };
         if row.status == SegmentStatus::Quarantined {
@@ -186,10 +176,7 @@ impl Inner {
         let path = segment_path(&self.directories[index].path, &row.key);
         let is_whole = match self.fs.open(&path, OpenMode::Read) {
             Err(error) if error.is_not_found() => false,
-            opened => {
-                let file = FileRange(opened?);
-                file.0.len()? == row.bytes && segment::file_sha256(&file)? == row.sha256
-            }
+            opened => is_whole(&opened?, row)?,
         };
         if is_whole {
             return Ok(false);
@@ -231,7 +218,7 @@ impl Inner {
             Err(error) if error.is_not_found() => return Ok(false),
             opened => opened?,
         };
-        if file.len()? == row.bytes && segment::file_sha256(&FileRange(std::sync::Arc::clone(&file)))? == row.sha256 {
+        if is_whole(&file, row)? {
             file.sync_all()?;
             durable::sync_parent(&*self.fs, path)?;
             return Ok(true);
@@ -246,7 +233,7 @@ impl Inner {
     }
 
     /// What the log needs to seal and to release is not spent on copies (D3).
-    fn must_have_room(&self, root: &Path, bytes: u64) -> Result<()> {
+    pub(in crate::log) fn must_have_room(&self, root: &Path, bytes: u64) -> Result<()> {
         let reserve = self.limits.journal_bytes + self.limits.segment_bytes;
         let free = self.fs.free_bytes(root)?;
         if free >= bytes.saturating_add(reserve) {
@@ -257,32 +244,5 @@ impl Inner {
             root.display()
         );
         Err(Error::new(ErrorKind::Full, message).with_hint("make room, or fetch less: what came back stays"))
-    }
-
-    /// Step 1.
-    fn fetch(&self, source: &dyn segment::ReadRange, row: &SegmentRow, staging: &Path) -> Result<()> {
-        let file = self.fs.open(staging, OpenMode::CreateNew)?;
-        let mut digest = Sha256::new();
-        let mut at = 0;
-        while at < row.bytes {
-            let bytes = usize::try_from((row.bytes - at).min(PIECE_BYTES)).expect("a piece fits memory");
-            let piece = source.read(at, bytes)?;
-            digest.update(&piece);
-            file.write_all_at(&piece, at)?;
-            at += piece.len() as u64;
-        }
-        if digest.finish() != row.sha256 {
-            let path = source.path().display();
-            let message = format!("the archived object is not the segment: segment=`{}`, path=`{path}`", row.key);
-            return Err(Error::new(ErrorKind::Corrupt, message).with_hint("run `verify --remote --deep`"));
-        }
-        Ok(file.sync_all()?)
-    }
-
-    /// Step 2.
-    fn put(&self, staging: &Path, path: &Path) -> Result<()> {
-        let folder = path.parent().expect("a segment is in its collection's folder");
-        durable::create_dir_all(&*self.fs, folder)?;
-        Ok(durable::publish(&*self.fs, staging, path)?)
     }
 }

@@ -68,6 +68,8 @@ impl Refusal {
         use ObjectErrorKind::{Denied, Failed};
         let kind_of_error = error.kind().clone();
         let (trouble, what, is_certain, kind, message) = match (error.downcast_ref::<WireError>(), &kind_of_error) {
+            // What it says is what to do.
+            (Some(WireError::Distrusted(said)), _) => (Some(Trouble::Unreachable), *said, true, None, String::new()),
             (Some(WireError::Connect(said)), _) => {
                 (Some(Trouble::Unreachable), "no connection comes about", true, None, said.clone())
             }

@@ -267,6 +267,10 @@ impl ObjectStore for AzureObjectStore {
         self.put(key, upload)
     }
 
+    fn put_memory(&self, bytes: u64) -> u64 {
+        put::block_bytes(bytes, self.multipart_bytes, self.part_bytes).min(bytes)
+    }
+
     fn get(&self, key: &ObjectKey, bytes_max: u64) -> ObjectResult<Bytes> {
         self.get_whole(key, bytes_max)
     }

@@ -43,7 +43,7 @@ pub(super) fn name(index: u32, sha256: &[u8; 32]) -> Vec<u8> {
 }
 
 /// The blocks' length; the last one may be shorter.
-fn block_bytes(bytes: u64, multipart_bytes: u64, part_bytes: u64) -> u64 {
+pub(super) fn block_bytes(bytes: u64, multipart_bytes: u64, part_bytes: u64) -> u64 {
     if bytes <= multipart_bytes.min(BLOCK_BYTES_MAX) {
         return bytes.max(1);
     }
@@ -117,6 +117,14 @@ impl AzureObjectStore {
                 Err(if wants && error.kind == ObjectErrorKind::Failed { self.no_retention(key, error) } else { error })
             }
         }
+    }
+
+    /// An object as the client makes it by itself, over whatever is there: for who measures what that costs.
+    #[cfg(feature = "cli")]
+    pub(crate) fn bare_put(&self, key: &ObjectKey, body: Bytes) -> ObjectResult<()> {
+        let client = self.blob("put", key)?;
+        self.ask(async move { client.block_blob_client().upload(body.into(), None).await.map(drop) })
+            .map_err(|refusal| self.refused(refusal, Effect::Change, "put", key.as_str()))
     }
 
     fn no_retention(&self, key: &ObjectKey, error: ObjectError) -> ObjectError {

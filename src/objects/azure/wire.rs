@@ -14,7 +14,7 @@ use azure_core::http::headers::{HeaderName, HeaderValue, Headers};
 use azure_core::http::{AsyncRawResponse, Body, HttpClient, Method, Request};
 use bytes::{Bytes, BytesMut};
 
-use crate::objects::{Meter, RequestKind};
+use crate::objects::{Meter, RequestKind, certificate};
 use crate::types::Secret;
 
 /// The longest answer that is no range of an object: a page of a listing, a list of blocks.
@@ -26,6 +26,9 @@ pub(super) enum WireError {
     /// Nothing was sent.
     #[error("no connection comes about: {0}")]
     Connect(String),
+    /// Nothing was sent: the server's certificate cannot be trusted.
+    #[error("no connection comes about: {0}")]
+    Distrusted(&'static str),
     /// The deadline passed; it may have arrived.
     #[error("no answer within {0:?}")]
     Hangs(Duration),
@@ -46,7 +49,7 @@ pub(super) enum WireError {
 impl From<WireError> for azure_core::Error {
     fn from(error: WireError) -> Self {
         let kind = match error {
-            WireError::Connect(_) => azure_core::error::ErrorKind::Connection,
+            WireError::Connect(_) | WireError::Distrusted(_) => azure_core::error::ErrorKind::Connection,
             _ => azure_core::error::ErrorKind::Io,
         };
         Self::new(kind, error)
@@ -220,7 +223,9 @@ fn failed(error: reqwest::Error) -> WireError {
         innermost = inner;
     }
     let what = innermost.to_string();
-    if error.is_connect() {
+    if let Some(distrust) = certificate::distrust(&error).filter(|_| error.is_connect()) {
+        WireError::Distrusted(distrust)
+    } else if error.is_connect() {
         WireError::Connect(what)
     } else if error.is_builder() {
         WireError::Unsendable(what)

@@ -23,7 +23,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_types::date_time::{DateTime, Format};
 
-use super::super::{ObjectError, ObjectErrorKind, Said, Trouble};
+use super::super::{ObjectError, ObjectErrorKind, Said, Trouble, certificate};
 use crate::types::Timestamp;
 
 /// Letters of a service's sentence that are kept.
@@ -118,7 +118,8 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
 fn of_network(error: &(dyn StdError + 'static)) -> Failure {
     let of_client = chain(error).find_map(<dyn StdError>::downcast_ref::<hyper_util::client::legacy::Error>);
     if of_client.is_some_and(hyper_util::client::legacy::Error::is_connect) {
-        let what = format!("no connection: {}", innermost(error));
+        let what = certificate::distrust(error).map_or_else(|| innermost(error), str::to_owned);
+        let what = format!("no connection: {what}");
         return Failure::NotSent { what, trouble: Some(Trouble::Unreachable) };
     }
     Failure::NoAnswer(innermost(error))
@@ -211,6 +212,7 @@ fn judge(said: &Said, lost: ObjectErrorKind, asked: Asked<'_>, bucket: &str) -> 
         "InvalidAccessKeyId"
         | "SignatureDoesNotMatch"
         | "InvalidToken"
+        | "InvalidTokenId"
         | "InvalidSecurity"
         | "InvalidClientTokenId"
         | "UnrecognizedClientException"

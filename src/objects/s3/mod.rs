@@ -26,7 +26,9 @@
 //!
 //! # Memory
 //!
-//! A put holds the whole object up to [`StoreOptions::multipart_bytes`], above that four parts of [`StoreOptions::part_bytes`].
+//! A put holds the whole object up to [`StoreOptions::multipart_bytes`], above that four parts of [`StoreOptions::part_bytes`]. Where no parts
+//! are used (Google's, and what completes them over an object), it holds objects of any length. [`ObjectStore::put_memory`] tells
+//! which, and the archiver takes that from its budget before it begins.
 //!
 //! # Threads
 //!
@@ -189,6 +191,10 @@ impl S3ObjectStore {
         self.finish(kind, self.start(kind, sent_bytes, async move { Ok(request.await?) }))
     }
 
+    fn goes_in_parts(&self, bytes: u64) -> bool {
+        bytes > self.multipart_bytes && self.takes_parts.load(Ordering::Relaxed)
+    }
+
     fn trusts_checksums(&self) -> bool {
         self.trusts_checksums.load(Ordering::Relaxed)
     }
@@ -215,11 +221,15 @@ impl ObjectStore for S3ObjectStore {
     }
 
     fn put_if_absent(&self, key: &ObjectKey, upload: &Upload<'_>) -> ObjectResult<Put> {
-        if upload.bytes > self.multipart_bytes && self.takes_parts.load(Ordering::Relaxed) {
+        if self.goes_in_parts(upload.bytes) {
             parts::put(self, key.as_str(), upload)
         } else {
             put::put(self, key.as_str(), upload)
         }
+    }
+
+    fn put_memory(&self, bytes: u64) -> u64 {
+        if self.goes_in_parts(bytes) { parts::memory(bytes, self.part_bytes) } else { bytes }
     }
 
     fn get(&self, key: &ObjectKey, bytes_max: u64) -> ObjectResult<Bytes> {

@@ -38,6 +38,11 @@ pub(super) const fn part_bytes(bytes: u64, wanted: u64) -> u64 {
     if least > wanted { least } else { wanted }
 }
 
+/// Memory of an object on its way, in bytes: the parts that are under way, the one that was just read among them.
+pub(super) fn memory(bytes: u64, wanted: u64) -> u64 {
+    bytes.min(part_bytes(bytes, wanted).saturating_mul(AT_ONCE as u64))
+}
+
 /// A part that the store has.
 #[derive(Clone, Debug)]
 struct Part {
@@ -149,6 +154,13 @@ fn send(
     let mut at = 0;
     let mut unread = None;
     while at < upload.bytes {
+        // Before the next one is read: never more than those are held (`memory`).
+        if under_way.len() == AT_ONCE {
+            let oldest = under_way.pop_front().expect("some are under way");
+            if take(oldest, &mut parts) {
+                break;
+            }
+        }
         let bytes = usize::try_from((upload.bytes - at).min(part_bytes)).expect("a part fits memory");
         let body = match read(store, asked, upload, at, bytes) {
             Ok(body) => body,
@@ -166,12 +178,6 @@ fn send(
         parts.push(there);
         if is_there {
             continue;
-        }
-        if under_way.len() == AT_ONCE {
-            let oldest = under_way.pop_front().expect("some are under way");
-            if take(oldest, &mut parts) {
-                break;
-            }
         }
         let request = client
             .upload_part()
@@ -315,5 +321,13 @@ mod tests {
         assert_eq!(part_bytes(100 << 20, 16 << 20), 16 << 20);
         let large = 5 << 40;
         assert!(large / part_bytes(large, 16 << 20) < PARTS_MAX);
+    }
+
+    #[test]
+    fn what_is_held_are_the_parts_under_way() {
+        assert_eq!(memory(100 << 20, 16 << 20), 64 << 20);
+        assert_eq!(memory(20 << 20, 16 << 20), 20 << 20);
+        let large = 5 << 40;
+        assert_eq!(memory(large, 16 << 20), 4 * part_bytes(large, 16 << 20));
     }
 }

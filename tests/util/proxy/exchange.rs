@@ -99,7 +99,10 @@ impl Connection<'_> {
         }
         let Some(server) = &mut self.server else { return Ok(End::Reset) };
         let (to_server, to_client) = (Arc::clone(&server.stream), Arc::clone(&self.client.stream));
-        write_all(&to_server, head)?;
+        match &shared.translates {
+            Some(translates) => write_all(&to_server, translates(request).as_bytes())?,
+            None => write_all(&to_server, head)?,
+        }
         let client = &mut self.client;
         let (sent, answered) = std::thread::scope(|scope| {
             let answering = scope.spawn(|| {

@@ -155,8 +155,12 @@ struct State {
     connections: usize,
 }
 
+type Translates = Box<dyn Fn(&Request) -> String + Send + Sync>;
+
 struct Shared {
     server: SocketAddr,
+    /// What the server is told in the place of a request's head.
+    translates: Option<Translates>,
     state: Mutex<State>,
     changed: Condvar,
     ended: AtomicBool,
@@ -172,10 +176,19 @@ pub struct Proxy {
 impl Proxy {
     /// Before a server, which need not be there yet.
     pub fn before(server: SocketAddr) -> Self {
+        Self::start(server, None)
+    }
+
+    /// The same, with other heads of requests than the client's: for a server of another dialect.
+    pub fn translating(server: SocketAddr, translates: impl Fn(&Request) -> String + Send + Sync + 'static) -> Self {
+        Self::start(server, Some(Box::new(translates)))
+    }
+
+    fn start(server: SocketAddr, translates: Option<Translates>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a test needs a port");
         let address = listener.local_addr().unwrap();
         let (state, changed, ended) = (Mutex::default(), Condvar::new(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { server, state, changed, ended });
+        let shared = Arc::new(Shared { server, translates, state, changed, ended });
         let listening = std::thread::spawn({
             let shared = Arc::clone(&shared);
             move || accept(&listener, &shared)

@@ -1,7 +1,8 @@
-//! `icecore catalog rebuild [--from-archive] [--dry-run]`
+//! `icecore catalog rebuild [--from-archive [--salvage]] [--dry-run]`
 
 use std::collections::BTreeMap;
 
+use super::super::salvaged;
 use super::check::findings;
 use crate::archive;
 use crate::cli::{CatalogRebuildArgs, CommandResult, Context, Exit, Stdout, human, logs, stores};
@@ -11,6 +12,7 @@ use crate::objects::Location;
 
 pub(super) fn run(context: &Context, args: &CatalogRebuildArgs) -> CommandResult {
     let options = logs::options(context)?;
+    let mut salvage = None;
     let report = if args.from_archive {
         let store = stores::open_patient(context, stores::location(context)?)?;
         let mut remotes = BTreeMap::new();
@@ -18,19 +20,33 @@ pub(super) fn run(context: &Context, args: &CatalogRebuildArgs) -> CommandResult
             let location = remote.url.parse::<Location>().map_err(crate::Error::from)?;
             remotes.insert(remote.directory, stores::open_patient(context, &location)?);
         }
-        archive::rebuild_catalog(&options, &store, &remotes, args.dry_run).map_err(logs::explain)?
+        if args.salvage {
+            let (report, found) =
+                archive::rebuild_catalog_salvaging(&options, &store, &remotes, args.dry_run).map_err(logs::explain)?;
+            salvage = Some(found);
+            report
+        } else {
+            archive::rebuild_catalog(&options, &store, &remotes, args.dry_run).map_err(logs::explain)?
+        }
     } else {
         Log::rebuild_catalog(&options, args.dry_run).map_err(logs::explain)?
     };
     let mut stdout = Stdout::lock();
     if context.json {
-        let object = serde_json::to_value(&report).expect("a report is plain text and numbers");
+        let mut object = serde_json::to_value(&report).expect("a report is plain text and numbers");
+        if let Some(salvage) = &salvage {
+            object["salvage"] = serde_json::json!(salvage);
+        }
         stdout.line(&object.to_string())?;
     } else {
         stdout.write(render(&report).as_bytes())?;
+        if let Some(salvage) = &salvage {
+            stdout.write(salvaged::render(salvage).as_bytes())?;
+        }
     }
     stdout.flush()?;
-    Ok(if !report.check.ok || !report.losses.is_empty() {
+    let is_salvaged = salvage.as_ref().is_some_and(salvaged::is_damaged);
+    Ok(if !report.check.ok || !report.losses.is_empty() || is_salvaged {
         Exit::Damage
     } else if !report.not_carried.is_empty() {
         Exit::Partial

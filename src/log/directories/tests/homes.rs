@@ -4,6 +4,7 @@ use super::*;
 use crate::ErrorKind;
 use crate::catalog::{Mutation, SegmentStatus};
 use crate::fs::FileSystem;
+use crate::fs::simulated::{Operation, OperationKind};
 use crate::log::directories::HOME;
 use crate::objects::Location;
 
@@ -23,6 +24,35 @@ fn with_a_home() -> (Machine, String) {
     log.assign_home(&name("far"), &remote).unwrap();
     log.close().unwrap();
     (machine, remote)
+}
+
+/// Somebody else opens the log between the look at it and the change of the set.
+#[test]
+fn what_became_a_home_meanwhile_is_not_forgotten() {
+    let (machine, remote) = with_a_home();
+    let log = machine.open();
+    log.assign_home(&name("far"), &log.directories()[0].0.clone()).unwrap();
+    log.close().unwrap();
+    drop(log);
+    let locks = Arc::new(Mutex::new(0));
+    let (seen, catalog, directory) = (Arc::clone(&locks), Arc::clone(&machine.catalog), remote.clone());
+    machine.fs.observe(Arc::new(move |operation: &Operation, _: &SimulatedFileSystem| {
+        if operation.kind != OperationKind::Lock {
+            return;
+        }
+        *seen.lock().unwrap() += 1;
+        if *seen.lock().unwrap() == 2 {
+            let (component, collection) = (HOME.to_owned(), name("near"));
+            let directory = directory.clone();
+            let home = Mutation::Assign { component, collection, directory, epoch: Epoch(9), from: Sequence(3) };
+            catalog.apply(&[home], Timestamp(1), "another process").unwrap();
+        }
+    }));
+    let error = Log::forget_directory(&machine.options(), "file:///store", &mut |_| true).unwrap_err();
+    machine.fs.observe_no_more();
+    assert_eq!(*locks.lock().unwrap(), 2, "one for the look, one for the change");
+    assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("collection=`near`"), "{error:?}");
+    assert_eq!(machine.set().newest.remotes[0].directory, remote);
 }
 
 #[test]

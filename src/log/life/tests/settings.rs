@@ -192,6 +192,11 @@ fn what_this_program_does_not_know_is_kept_and_shown() {
             ("seal.age", "1h", SettingFrom::Collection),
             ("retention.bytes", "none", SettingFrom::Log),
             ("retention.records", "none", SettingFrom::Log),
+            ("vector.dimensions", "any", SettingFrom::Log),
+            ("compact.keep_versions", "all", SettingFrom::Log),
+            ("compact.ttl", "none", SettingFrom::Log),
+            ("compact.tombstone_grace", "none", SettingFrom::Log),
+            ("compact.target_bytes", "16MiB", SettingFrom::Log),
             ("retention.age", "\"7y\"", SettingFrom::NotUnderstood),
         ]
     );
@@ -200,7 +205,7 @@ fn what_this_program_does_not_know_is_kept_and_shown() {
     log.close().unwrap();
     let log = machine.open();
     assert_eq!(log.append(&name("c"), put("x")).unwrap_err().kind(), ErrorKind::Unsupported);
-    assert_eq!(log.effective_settings(&name("c")).unwrap()[5].from, SettingFrom::NotUnderstood);
+    assert_eq!(log.effective_settings(&name("c")).unwrap()[9].from, SettingFrom::NotUnderstood);
     let always = AppendOptions { sync: Some(SyncMode::Always), ..AppendOptions::default() };
     log.append_batch(&name("c"), &[put("x")], always).unwrap();
     log.set_collection_settings(&name("c"), |settings| settings.set("sync", "").unwrap()).unwrap();

@@ -1,20 +1,25 @@
-//! Files without a row: adopted, once, or set aside.
+//! Files without a row: adopted, once, or set aside. What a compaction that was cut short made, and what one was made from, is a copy.
+
+use std::path::{Path, PathBuf};
 
 use super::super::COMPONENT;
 use super::super::table::{Action, Elsewhere, FileState, decide, decide_copy};
 use super::compare::{Comparison, HeldFile, Holders, best, note};
 use super::judge::Judgement;
 use super::{Claim, SegmentFinding, segment_path, strongest};
-use crate::catalog::SegmentKey;
+use crate::catalog::{SegmentKey, SegmentStatus};
 use crate::error::Result;
-use crate::segment::SegmentName;
+use crate::fs::OpenMode;
+use crate::segment::{Footer, Input, SegmentName, SegmentReader, SequenceRange};
 
 impl Comparison<'_> {
     pub(super) fn rowless(&mut self) -> Result<()> {
         let mut rowless: Vec<(SegmentKey, Holders)> = std::mem::take(&mut self.files).into_iter().collect();
-        // Longer ones first where they begin alike: a seal whose row failed is tried again later, with what came since.
+        // Longer ones first where they begin alike: a seal whose row failed is tried again later, with what came since; and what compaction
+        // made covers what it was made from. Of one range, the one that was written last.
         rowless.sort_by(|(one, _), (other, _)| {
-            (&one.collection, one.first, other.last).cmp(&(&other.collection, other.first, one.last))
+            let place = |of: &SegmentKey, long: &SegmentKey| (of.first, long.last, long.generation);
+            (&one.collection, place(one, other)).cmp(&(&other.collection, place(other, one)))
         });
         for (key, holders) in rowless {
             let listed = holders.iter().collect::<Vec<_>>();
@@ -90,6 +95,7 @@ impl Comparison<'_> {
         };
         let mut action = decide(None, file, best(copies.iter().map(of_copy)), false);
         let mut is_superseded = false;
+        let mut beside = None;
         let directory = chosen.filter(|_| action == Action::Adopt).map_or(home, |chosen| chosen.directory);
         if action == Action::Adopt {
             if let Some(other) = self.overlapping(key)? {
@@ -97,6 +103,15 @@ impl Comparison<'_> {
                 action = Action::SetAside;
                 is_superseded = true;
                 reason = format!("another segment has its records: segment=`{other}`");
+                let file = segment_path(&self.directories[directory].1, key);
+                if self.is_unfinished_compaction(&file)? {
+                    action = Action::RemoveCopy;
+                    reason = "a compaction was cut short; what it was made from is there".to_owned();
+                } else if let Some(kept) = self.compacted_into(key, wanted, &other) {
+                    action = Action::RemoveCopy;
+                    reason = format!("it was compacted: segment=`{other}`");
+                    beside = Some(kept);
+                }
             } else {
                 self.planned.insert((key.collection.clone(), key.first), key.clone());
                 if directory != home {
@@ -115,7 +130,7 @@ impl Comparison<'_> {
                 file: shown,
                 action,
                 reason,
-                beside: None,
+                beside,
                 differs: false,
             });
         }
@@ -130,5 +145,52 @@ impl Comparison<'_> {
             self.copy(key, None, copy, (of, Some((directory, path.clone())), differs));
         }
         Ok(())
+    }
+
+    /// Whether a file, which was read and is whole, was made by compaction from segments that are all there, or were replaced by others: then
+    /// it holds nothing that is wanted and nobody else has.
+    fn is_unfinished_compaction(&self, path: &Path) -> Result<bool> {
+        let Some(footer) = self.footer(path) else { return Ok(false) };
+        for input in &footer.inputs {
+            let SequenceRange { first, last } = input.covers;
+            let collection = footer.collection.clone();
+            let row = self.catalog.segment(&SegmentKey { collection, first, last, generation: input.generation })?;
+            let Some(row) = row.filter(|row| row.content_digest == input.content_digest) else { return Ok(false) };
+            if row.status == SegmentStatus::Replaced {
+                // Another compaction was not: what has these sequences now has its row.
+                continue;
+            }
+            if !row.status.is_local() {
+                return Ok(false);
+            }
+            let home = self.directories.iter().find(|(id, _)| *id == row.directory);
+            let file = home.map(|(_, home)| self.fs.metadata(&segment_path(home, &row.key)));
+            if !file.is_some_and(|file| file.is_ok_and(|file| file.len == row.bytes)) {
+                return Ok(false);
+            }
+        }
+        Ok(!footer.inputs.is_empty())
+    }
+
+    /// Where the segment `other`, which is adopted, lies, if its footer says that it was made from this one.
+    fn compacted_into(
+        &self,
+        key: &SegmentKey,
+        digest: Option<[u8; 32]>,
+        other: &SegmentKey,
+    ) -> Option<(usize, PathBuf)> {
+        let is_it = |finding: &&SegmentFinding| finding.key == *other && finding.action == Action::Adopt;
+        let adopted = self.found.findings.iter().find(is_it)?;
+        let range = SequenceRange { first: key.first, last: key.last };
+        let made_from = |input: &Input| {
+            input.covers == range && input.generation == key.generation && Some(input.content_digest) == digest
+        };
+        let footer = self.footer(&adopted.path)?;
+        footer.inputs.iter().any(made_from).then(|| (adopted.directory, adopted.path.clone()))
+    }
+
+    fn footer(&self, path: &Path) -> Option<Footer> {
+        let file = self.fs.open(path, OpenMode::Read).ok()?;
+        Some(SegmentReader::open(file).ok()?.footer().clone())
     }
 }

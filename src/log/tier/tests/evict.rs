@@ -83,6 +83,7 @@ fn what_is_pinned_stays_and_the_report_says_by_what() {
     world.archive(&log);
     let mut reader = log.read(&name("a"), ReadOptions::default()).unwrap();
     assert_eq!(reader.next().unwrap().unwrap().sequence.0, 1);
+    log.set_collection_settings(&name("a"), |settings| settings.set("sinks", "store").unwrap()).unwrap();
     let cursor = CursorRow { collection: name("a"), sink: "store".into(), epoch: Epoch(1), sequence: Sequence(250) };
     log.change(&[Mutation::SetCursor(cursor.clone())], "test").unwrap();
     let evicted = evict(&log);

@@ -1,0 +1,181 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::log::LogOptions;
+use crate::sink::{Sinks, SinksOptions};
+use crate::types::{Epoch, Header, NewRecord};
+
+fn name(text: &str) -> CollectionName {
+    CollectionName::new(text).unwrap()
+}
+
+fn store(directory: &Path) -> KvStore {
+    let directory = directory.to_path_buf();
+    KvStore::new(move |_| Ok(directory.clone()), KvOptions::default())
+}
+
+fn record(sequence: u64, key: Option<&[u8]>, kind: RecordKind) -> Record {
+    Record {
+        sequence: Sequence(sequence),
+        timestamp: Timestamp(-7),
+        kind,
+        key: key.map(Bytes::copy_from_slice),
+        expires_at: (sequence % 5 == 0).then_some(Timestamp(1000)),
+        headers: vec![Header { key: "n".into(), value: sequence.to_string().into() }],
+        payload: (kind == RecordKind::Put).then(|| vec![sequence as u8; 50].into()),
+    }
+}
+
+fn apply(store: &KvStore, collection: &CollectionName, after: u64, records: &[Record]) -> Result<()> {
+    let through = records.last().map_or(Sequence(after), |record| record.sequence);
+    store.apply(&Batch { collection, epoch: Epoch(3), after: Sequence(after), records, through })
+}
+
+#[test]
+fn records_come_back_byte_for_byte_also_after_reopening() {
+    let place = tempfile::tempdir().unwrap();
+    let (audit, other) = (name("audit"), name("other"));
+    let long = vec![b'k'; 65_536];
+    let records = [
+        record(1, Some(b"a"), RecordKind::Put),
+        record(2, Some(b""), RecordKind::Put),
+        record(3, None, RecordKind::Put),
+        record(4, Some(&long), RecordKind::Put),
+        record(5, Some(b"expires"), RecordKind::Put),
+    ];
+    let kv = store(place.path());
+    apply(&kv, &audit, 0, &records).unwrap();
+    apply(&kv, &other, 0, &[record(1, Some(b"a"), RecordKind::Delete)]).unwrap();
+    drop(kv);
+    let kv = store(place.path());
+    for record in records.iter().filter(|record| record.key.is_some()) {
+        let found = kv.get(&audit, record.key.as_deref().unwrap(), Timestamp(999)).unwrap();
+        assert_eq!(found.as_ref(), Some(record));
+    }
+    assert_eq!(kv.get(&audit, b"expires", Timestamp(1000)).unwrap(), None);
+    assert_eq!(kv.get(&other, b"a", Timestamp(0)).unwrap(), None);
+    assert_eq!(kv.cursor(&audit).unwrap(), Some(Cursor { epoch: Epoch(3), sequence: Sequence(5) }));
+    assert_eq!(kv.cursor(&name("unknown")).unwrap(), None);
+}
+
+#[test]
+fn a_batch_behind_a_hole_is_refused_and_one_that_came_before_is_ignored() {
+    let place = tempfile::tempdir().unwrap();
+    let (kv, audit) = (store(place.path()), name("audit"));
+    apply(&kv, &audit, 0, &[record(1, Some(b"a"), RecordKind::Put), record(2, Some(b"a"), RecordKind::Put)]).unwrap();
+    let refused = apply(&kv, &audit, 3, &[record(4, Some(b"a"), RecordKind::Put)]).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    // The first of these again: it must not come back as the newest.
+    apply(&kv, &audit, 0, &[record(1, Some(b"a"), RecordKind::Put)]).unwrap();
+    assert_eq!(kv.get(&audit, b"a", Timestamp(0)).unwrap().unwrap().sequence, Sequence(2));
+    assert_eq!(kv.cursor(&audit).unwrap().unwrap().sequence, Sequence(2));
+}
+
+#[test]
+fn what_is_below_the_floor_is_not_found() {
+    let place = tempfile::tempdir().unwrap();
+    let (kv, audit, other) = (store(place.path()), name("audit"), name("other"));
+    let records: Vec<_> = (1..=50).map(|n| record(n, Some(&[(n % 40) as u8]), RecordKind::Put)).collect();
+    for collection in [&audit, &other] {
+        apply(&kv, collection, 0, &records).unwrap();
+    }
+    kv.raise_floor(&audit, Sequence(30)).unwrap();
+    let found = |collection: &CollectionName, key: u8| kv.get(collection, &[key], Timestamp(0)).unwrap().is_some();
+    for key in 0..40 {
+        // The last of a key: n, or n + 40 for those up to ten.
+        let newest = if key <= 10 { u64::from(key) + 40 } else { u64::from(key) };
+        assert_eq!(found(&audit, key), newest >= 30, "{key}");
+        assert!(found(&other, key));
+    }
+    assert_eq!(kv.cursor(&audit).unwrap().unwrap().sequence, Sequence(50));
+}
+
+#[test]
+fn one_process_has_it_open_and_a_missing_directory_is_not_made() {
+    let place = tempfile::tempdir().unwrap();
+    let (kv, audit) = (store(place.path()), name("audit"));
+    kv.cursor(&audit).unwrap();
+    let second = store(place.path()).cursor(&audit).unwrap_err();
+    assert_eq!(second.kind(), ErrorKind::Locked);
+    let missing = place.path().join("missing");
+    assert_eq!(store(&missing).cursor(&audit).unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(!missing.exists());
+}
+
+#[test]
+fn damage_is_told_and_never_served() {
+    let place = tempfile::tempdir().unwrap();
+    let (kv, audit) = (store(place.path()), name("audit"));
+    kv.with(&audit, |database| {
+        let mut change = database.change();
+        let mut bytes = encode(&audit, &record(1, Some(b"a"), RecordKind::Put));
+        *bytes.last_mut().unwrap() ^= 1;
+        change.put(&keys::of(&audit, b"a"), bytes);
+        // A whole record of another collection.
+        change.put(&keys::of(&audit, b"b"), encode(&name("other"), &record(1, Some(b"b"), RecordKind::Put)));
+        change.commit()
+    })
+    .unwrap();
+    for key in [b"a", b"b"] {
+        assert_eq!(kv.get(&audit, key, Timestamp(0)).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// Whatever is appended, deleted, flushed and reopened: the newest version is found, in the store and beyond it.
+    #[test]
+    fn the_newest_version_is_found(
+        steps in prop::collection::vec((0u8..8, 0u8..6, prop::bool::weighted(0.3), 0i64..3), 1..60)
+    ) {
+        let place = tempfile::tempdir().unwrap();
+        let audit = name("audit");
+        let data = place.path().join("data");
+        let open = || {
+            let mut options = LogOptions::new([&data]);
+            options.background = false;
+            options.sinks = vec![NAME.to_owned()];
+            let log = Log::open(options).unwrap();
+            let kv = Arc::new(store(&data));
+            let sinks = Sinks::new(&log, vec![kv.clone() as Arc<dyn Sink>], SinksOptions::default()).unwrap();
+            (log, kv, sinks)
+        };
+        let (mut log, mut kv, mut sinks) = open();
+        let mut model: BTreeMap<u8, Option<(u64, i64)>> = BTreeMap::new();
+        let mut last = 0;
+        for (what, key, is_delete, expiry) in steps {
+            match what {
+                0 => {
+                    let report = sinks.flush(None, &mut |_| true).unwrap();
+                    prop_assert_eq!(report.failed, vec![]);
+                }
+                1 => {
+                    drop((sinks, kv));
+                    log.close().unwrap();
+                    drop(log);
+                    (log, kv, sinks) = open();
+                }
+                _ => {
+                    let new = if is_delete { NewRecord::delete(vec![key]) } else { NewRecord::put(vec![key], "v") };
+                    let new = if expiry > 0 { new.with_expiry(Timestamp(expiry)) } else { new };
+                    last = log.append(&audit, new).unwrap().last.get();
+                    let expires = if expiry > 0 { expiry } else { i64::MAX };
+                    model.insert(key, (!is_delete).then_some((last, expires)));
+                }
+            }
+            if last > 0 {
+                for (key, newest) in &model {
+                    for now in 0..3 {
+                        let found = kv.newest(&log, &audit, &[*key], Timestamp(now)).unwrap();
+                        let wanted = newest.filter(|(_, expires)| *expires > now).map(|(sequence, _)| sequence);
+                        prop_assert_eq!(found.map(|record| record.sequence.get()), wanted);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! One collection: applying, raising the floor, clearing, and the states behind each.
+//!
+//! All that changes a collection goes one after another, under one lock. Views are taken without it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::file::StoreFile;
+use super::load::{Loaded, Whose, list, list_states, snapshot};
+use super::names::{FileName, Folder, StateNumber};
+use super::state::{FORMAT, FileEntry, State};
+use super::view::Snapshot;
+use super::write::{FileHead, FileWriter, Written, dimensions_of};
+use super::{Inner, compact};
+use crate::error::{Error, ErrorKind, Result};
+use crate::objects::{Put, Upload};
+use crate::sink::{Batch, Cursor};
+use crate::types::{CollectionName, Epoch, Record, Sequence};
+
+/// A collection that was asked for since the store was opened.
+#[derive(Debug)]
+pub(super) struct Collection {
+    pub name: CollectionName,
+    /// Held by whoever changes the collection.
+    changing: Mutex<Changing>,
+    known: Mutex<Known>,
+}
+
+/// What counts, as far as this process knows.
+#[derive(Debug, Default)]
+struct Known {
+    /// `None` where nobody looked yet.
+    loaded: Option<Loaded>,
+    /// A change ended in an error: what counts has to be looked up. Its files are kept, so that each has one lease in this process.
+    is_stale: bool,
+}
+
+/// What only the one who changes the collection knows.
+#[derive(Debug, Default)]
+pub(super) struct Changing {
+    /// Whether orphans of earlier processes were looked for.
+    is_swept: bool,
+    /// Files that no state names any more, and that are not deleted yet: views may read them.
+    dropped: Vec<Arc<StoreFile>>,
+    /// Files that were put, or may have been, and that no state names yet.
+    attempts: Vec<FileName>,
+}
+
+impl Collection {
+    pub fn new(name: CollectionName) -> Self {
+        Self { name, changing: Mutex::default(), known: Mutex::default() }
+    }
+
+    const fn whose<'a>(&'a self, store: &Inner) -> Whose<'a> {
+        Whose { log: store.log, collection: &self.name }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changing(&self) -> MutexGuard<'_, Changing> {
+        // Nothing in it is half done when a thread panics: what counts is in the store.
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks up what counts.
+    fn load(&self, store: &Inner) -> Result<Loaded> {
+        let home = store.homes.home(&self.name)?;
+        let before = self.known().loaded.as_ref().and_then(|loaded| loaded.snapshot.clone());
+        let loaded = Loaded::load(home, self.whose(store), before.as_deref())?;
+        let mut known = self.known();
+        // A change of this process may have overtaken the look.
+        if known.is_stale || known.loaded.as_ref().is_none_or(|known| known.newest < loaded.newest) {
+            *known = Known { loaded: Some(loaded.clone()), is_stale: false };
+        }
+        Ok(loaded)
+    }
+
+    /// What counts, by what this process knows, or by looking.
+    pub fn current(&self, store: &Inner) -> Result<Loaded> {
+        let known = {
+            let known = self.known();
+            known.loaded.clone().filter(|_| !known.is_stale)
+        };
+        known.map_or_else(|| self.load(store), Ok)
+    }
+
+    /// What counts, by looking: the store's own word.
+    pub fn look(&self, store: &Inner) -> Result<Loaded> {
+        let known = {
+            let known = self.known();
+            known.loaded.clone().filter(|_| !known.is_stale)
+        };
+        match known {
+            Some(known)
+                if list_states(&known.home, &known.folder)?.last().copied().unwrap_or_default() == known.newest =>
+            {
+                Ok(known)
+            }
+            _ => self.load(store),
+        }
+    }
+
+    /// Begins a change: what counts, with nothing left behind by earlier processes.
+    fn begin(&self, store: &Inner, changing: &mut Changing) -> Result<Loaded> {
+        let loaded = self.current(store)?;
+        if !changing.is_swept {
+            sweep(&loaded)?;
+            changing.is_swept = true;
+        }
+        if let Err(error) = changing.delete_dropped(&loaded) {
+            tracing::warn!(collection = %self.name, %error, "superseded files of the columnar store could not be deleted");
+        }
+        Ok(loaded)
+    }
+
+    /// See [`crate::sink::Sink::apply`].
+    pub fn apply(&self, store: &Inner, batch: &Batch<'_>) -> Result<()> {
+        let mut changing = self.changing();
+        let Some(loaded) = self.apply_fresh(store, &mut changing, batch)? else { return Ok(()) };
+        let is_due = loaded.snapshot.as_ref().is_some_and(|snapshot| compact::is_due(&snapshot.state, &store.options));
+        if is_due && let Err(error) = compact::merge(self, store, &mut changing, loaded) {
+            // What was applied is applied; merging is tried again with the next batch.
+            tracing::warn!(collection = %self.name, %error, "files of the columnar store could not be merged");
+        }
+        Ok(())
+    }
+
+    /// `None` where nothing of the batch is new.
+    fn apply_fresh(&self, store: &Inner, changing: &mut Changing, batch: &Batch<'_>) -> Result<Option<Loaded>> {
+        let loaded = self.begin(store, changing)?;
+        let before = loaded.snapshot.as_ref().map(|snapshot| &snapshot.state);
+        let cursor = before.and_then(|state| state.cursor);
+        check_epoch(&self.name, cursor, batch.epoch)?;
+        let fresh = batch.fresh(cursor)?;
+        let has = cursor.map_or(Sequence(0), |cursor| cursor.sequence);
+        if batch.through <= has {
+            return Ok(None);
+        }
+        check_order(batch, fresh)?;
+        let floor = before.map_or(Sequence::FIRST, |state| state.floor);
+        let fresh = &fresh[fresh.partition_point(|record| record.sequence < floor)..];
+        let mut files = before.map(|state| state.files.clone()).unwrap_or_default();
+        if !fresh.is_empty() {
+            let mut writer = FileWriter::new(FileHead {
+                log: store.log,
+                collection: self.name.clone(),
+                epoch: batch.epoch,
+                first: has.next().max(floor),
+                last: batch.through,
+                generation: loaded.newest.next(),
+                dimensions: dimensions_of(fresh.iter()),
+            })?;
+            fresh.iter().try_for_each(|record| writer.push(record))?;
+            let written = writer.finish()?.expect("it was given a record");
+            self.put_file(changing, &loaded, &written)?;
+            files.push(written.entry);
+        }
+        let cursor = Some(Cursor { epoch: batch.epoch, sequence: batch.through });
+        self.commit(store, changing, &loaded, cursor, floor, files).map(Some)
+    }
+
+    /// See [`crate::sink::Sink::raise_floor`].
+    pub fn raise_floor(&self, store: &Inner, floor: Sequence) -> Result<()> {
+        let mut changing = self.changing();
+        let loaded = self.begin(store, &mut changing)?;
+        let Some(before) = loaded.snapshot.clone() else { return Ok(()) };
+        if floor <= before.state.floor {
+            drop(before);
+            // An earlier try may have ended before this.
+            return changing.delete_dropped(&loaded);
+        }
+        let mut files = Vec::new();
+        for file in &before.files {
+            let entry = file.entry();
+            if entry.sequence_max < floor {
+                continue;
+            }
+            if floor <= entry.sequence_min {
+                files.push(entry.clone());
+            } else {
+                files.extend(self.rewrite(store, &mut changing, &loaded, file, floor)?);
+            }
+        }
+        let cursor = before.state.cursor;
+        let after = self.commit(store, &mut changing, &loaded, cursor, floor, files)?;
+        drop(loaded);
+        self.drop_files(&mut changing, before, &after)
+    }
+
+    /// The store has nothing of the collection any more: it is delivered anew.
+    pub fn clear(&self, store: &Inner) -> Result<()> {
+        let mut changing = self.changing();
+        // Also where no state can be read: then it is behind the highest number.
+        let home = store.homes.home(&self.name)?;
+        let folder = Folder::new(home.prefix(), &self.name);
+        let newest = list_states(&home, &folder)?.last().copied().unwrap_or_default();
+        if newest == StateNumber::default() {
+            return Ok(());
+        }
+        let loaded = Loaded { home, folder, newest, snapshot: None };
+        let loaded = self.commit(store, &mut changing, &loaded, None, Sequence::FIRST, Vec::new())?;
+        changing.dropped.clear();
+        // Whatever there was is an orphan now.
+        sweep(&loaded)
+    }
+
+    /// The records of a file that straddles the floor, from the floor on.
+    fn rewrite(
+        &self,
+        store: &Inner,
+        changing: &mut Changing,
+        loaded: &Loaded,
+        file: &Arc<StoreFile>,
+        floor: Sequence,
+    ) -> Result<Option<FileEntry>> {
+        let entry = file.entry();
+        let epoch = loaded.snapshot.as_ref().and_then(|snapshot| snapshot.state.cursor).map(|cursor| cursor.epoch);
+        let head = FileHead {
+            log: store.log,
+            collection: self.name.clone(),
+            epoch: epoch.unwrap_or_default(),
+            first: floor,
+            last: entry.last,
+            generation: loaded.newest.next(),
+            dimensions: entry.dimensions,
+        };
+        let mut writer = FileWriter::new(head)?;
+        compact::copy(file, &mut writer, |record| record.sequence >= floor)?;
+        let Some(written) = writer.finish()? else { return Ok(None) };
+        self.put_file(changing, loaded, &written)?;
+        Ok(Some(written.entry))
+    }
+
+    /// Makes a file durable. Nothing names it yet.
+    pub(super) fn put_file(&self, changing: &mut Changing, loaded: &Loaded, written: &Written) -> Result<()> {
+        let name = written.entry.name();
+        let key = loaded.folder.file(&name);
+        changing.attempts.push(name);
+        let upload = Upload::new(&written.bytes, written.entry.bytes, written.entry.sha256);
+        match loaded.home.store.put_if_absent(&key, &upload)? {
+            Put::Created | Put::SameThere => Ok(()),
+            // Eight digits of its digest are in the name.
+            Put::OtherThere => Err(conflict(&self.name, key.as_str())),
+        }
+    }
+
+    /// Makes the next state, which is what makes files and cursor count.
+    ///
+    /// A writer that was overtaken cannot: the number is taken, or, where that state is gone again, a higher one is there.
+    pub(super) fn commit(
+        &self,
+        store: &Inner,
+        changing: &mut Changing,
+        before: &Loaded,
+        cursor: Option<Cursor>,
+        floor: Sequence,
+        files: Vec<FileEntry>,
+    ) -> Result<Loaded> {
+        let committed = self.try_commit(store, before, cursor, floor, files);
+        let mut known = self.known();
+        match &committed {
+            Ok(loaded) => *known = Known { loaded: Some(loaded.clone()), is_stale: false },
+            Err(_) => known.is_stale = true,
+        }
+        drop(known);
+        let loaded = committed?;
+        changing.delete_attempts(&loaded);
+        Ok(loaded)
+    }
+
+    fn try_commit(
+        &self,
+        store: &Inner,
+        before: &Loaded,
+        cursor: Option<Cursor>,
+        floor: Sequence,
+        files: Vec<FileEntry>,
+    ) -> Result<Loaded> {
+        let state = State {
+            format: FORMAT,
+            log: store.log.to_string(),
+            collection: self.name.clone(),
+            number: before.newest.next(),
+            at: store.clock.now(),
+            cursor,
+            floor,
+            files,
+        };
+        let key = before.folder.state(state.number);
+        let bytes = bytes::Bytes::from(state.encode());
+        match before.home.store.put_if_absent(&key, &Upload::of_bytes(&bytes))? {
+            Put::Created | Put::SameThere => {}
+            Put::OtherThere => return Err(conflict(&self.name, key.as_str())),
+        }
+        let numbers = list_states(&before.home, &before.folder).map_err(|error| {
+            let message = format!("whether a state counts could not be seen: collection=`{}`, key=`{key}`", self.name);
+            Error::new(ErrorKind::OutcomeUnknown, message).with_source(error)
+        })?;
+        if numbers.last().is_some_and(|highest| *highest > state.number) {
+            return Err(conflict(&self.name, key.as_str()));
+        }
+        let newest = state.number;
+        let after = snapshot(&before.home, &before.folder, state, before.snapshot.as_deref());
+        let loaded = Loaded { newest, snapshot: Some(Arc::new(after)), ..before.clone() };
+        // One before it stays, in case a disk damages this one.
+        for number in numbers.iter().rev().filter(|number| **number < newest).skip(1) {
+            delete_state(&loaded, *number);
+        }
+        Ok(loaded)
+    }
+
+    /// Deletes the files that the change from `before` to `after` took out, now or when nobody reads them any more.
+    pub(super) fn drop_files(&self, changing: &mut Changing, before: Arc<Snapshot>, after: &Loaded) -> Result<()> {
+        let kept = after.snapshot.as_ref().map(|snapshot| &snapshot.files[..]).unwrap_or_default();
+        let is_kept = |file: &Arc<StoreFile>| kept.iter().any(|kept| kept.key() == file.key());
+        changing.dropped.extend(before.files.iter().filter(|file| !is_kept(file)).cloned());
+        drop(before);
+        changing.delete_dropped(after)
+    }
+
+    /// Deletes what no state names and no view reads any more.
+    pub fn tidy(&self, store: &Inner) -> Result<()> {
+        let mut changing = self.changing();
+        self.begin(store, &mut changing).map(drop)
+    }
+
+    /// Merges small files now.
+    pub fn compact(&self, store: &Inner) -> Result<compact::Compacted> {
+        let mut changing = self.changing();
+        let loaded = self.begin(store, &mut changing)?;
+        compact::merge(self, store, &mut changing, loaded)
+    }
+}
+
+impl Changing {
+    /// Deletes files of this process that did not get into a state: their numbers are taken now.
+    fn delete_attempts(&mut self, loaded: &Loaded) {
+        let named = loaded.snapshot.as_ref().map(|snapshot| &snapshot.files[..]).unwrap_or_default();
+        for name in std::mem::take(&mut self.attempts) {
+            if named.iter().any(|file| file.entry().name() == name) {
+                continue;
+            }
+            let key = loaded.folder.file(&name);
+            if let Err(error) = loaded.home.store.delete(&key) {
+                tracing::warn!(%key, %error, "a file of the columnar store could not be deleted");
+                self.attempts.push(name);
+            }
+        }
+    }
+
+    /// Deletes dropped files that nobody reads. The older states go first: none that is kept names a file that is not there.
+    fn delete_dropped(&mut self, loaded: &Loaded) -> Result<()> {
+        if self.dropped.is_empty() {
+            return Ok(());
+        }
+        for number in list_states(&loaded.home, &loaded.folder)? {
+            if number < loaded.newest {
+                loaded.home.store.delete(&loaded.folder.state(number))?;
+            }
+        }
+        let mut deleted = Ok(());
+        for file in std::mem::take(&mut self.dropped) {
+            // One is ours. Nobody can take another: no view that is still to be made names the file.
+            if deleted.is_ok() && Arc::strong_count(&file) == 1 {
+                deleted = loaded.home.store.delete(file.key());
+                if deleted.is_ok() {
+                    continue;
+                }
+            }
+            self.dropped.push(file);
+        }
+        Ok(deleted?)
+    }
+}
+
+fn delete_state(loaded: &Loaded, number: StateNumber) {
+    let key = loaded.folder.state(number);
+    if let Err(error) = loaded.home.store.delete(&key) {
+        tracing::warn!(%key, %error, "an old state of the columnar store could not be deleted");
+    }
+}
+
+/// Deletes the files that no state names, and none is going to: those of a number that is taken. A file of a higher number is of a writer
+/// that is about to name it. And states that are left over.
+fn sweep(loaded: &Loaded) -> Result<()> {
+    let named = loaded.snapshot.as_ref().map(|snapshot| &snapshot.files[..]).unwrap_or_default();
+    let counts = loaded.snapshot.as_ref().map(|snapshot| snapshot.state.number);
+    let (mut orphans, mut older) = (Vec::new(), Vec::new());
+    list(&loaded.home, loaded.folder.prefix(), |key| {
+        if let Some(name) = loaded.folder.parse_file(key)
+            && name.generation <= loaded.newest
+            && !named.iter().any(|file| file.key().as_str() == key)
+        {
+            orphans.push(loaded.folder.file(&name));
+        }
+        older.extend(loaded.folder.parse_state(key).filter(|number| Some(*number) < counts));
+    })?;
+    if orphans.is_empty() {
+        // One before the state that counts stays.
+        older.pop();
+    }
+    // A state that is superseded may name an orphan.
+    older.iter().try_for_each(|number| loaded.home.store.delete(&loaded.folder.state(*number)))?;
+    orphans.iter().try_for_each(|key| Ok(loaded.home.store.delete(key)?))
+}
+
+fn conflict(collection: &CollectionName, key: &str) -> Error {
+    let message = format!("another writer changed the collection in the store: collection=`{collection}`, key=`{key}`");
+    Error::new(ErrorKind::Conflict, message)
+        .with_hint("is this log still the one that writes? then it goes on by itself")
+}
+
+fn check_epoch(collection: &CollectionName, cursor: Option<Cursor>, epoch: Epoch) -> Result<()> {
+    let there = cursor.map_or(epoch, |cursor| cursor.epoch);
+    if there <= epoch {
+        return Ok(());
+    }
+    let message = format!(
+        "a newer opening of the log delivers to the store: collection=`{collection}`, its epoch=`{there}`, ours=`{epoch}`"
+    );
+    Err(Error::new(ErrorKind::Fenced, message))
+}
+
+/// The batch is in order and within what it says.
+fn check_order(batch: &Batch<'_>, fresh: &[Record]) -> Result<()> {
+    let sorted = fresh.is_sorted_by(|one, two| one.sequence < two.sequence);
+    if sorted && fresh.last().is_none_or(|last| last.sequence <= batch.through) {
+        return Ok(());
+    }
+    let message = format!("a batch is not in order: collection=`{}`, through=`{}`", batch.collection, batch.through);
+    Err(Error::new(ErrorKind::Invalid, message))
+}

@@ -59,6 +59,7 @@
 //! | [`sink`] | delivery to storage engines, in order |
 //! | `store` | what was appended as Parquet files |
 //! | [`vector`] | vector records |
+//! | [`search`] | the nearest vectors, and the newest version of a key |
 //! | [`config`], `cli` | settings; the program |
 //!
 //! The formats of files are in `docs/format.md`, recovery in `docs/recovery.md`.
@@ -88,6 +89,7 @@ pub mod kv;
 pub mod log;
 pub mod memtable;
 pub mod objects;
+pub mod search;
 pub mod segment;
 pub mod sink;
 #[cfg(feature = "store")]

@@ -44,6 +44,7 @@ fn the_contract_words_are_all_there() {
         "cat",
         "tail",
         "get",
+        "search",
         "seal",
         "flush",
         "ls",

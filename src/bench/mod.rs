@@ -4,7 +4,7 @@
 //! the ratio holds on a noisy machine too. Nothing is asserted: who runs it reads the ratios.
 //!
 //! - [`raw`]: the limit
-//! - `appending`, `reopening`, `memory`, `catalog`, `directories`, `archive`, `archive_memory`, `compaction`, `flushing`: what is measured
+//! - `appending`, `reopening`, `memory`, `catalog`, `directories`, `archive`, `archive_memory`, `compaction`, `flushing`, `search`: what is measured
 //! - [`measure`]: medians and quantiles
 
 mod appending;
@@ -19,6 +19,8 @@ pub mod measure;
 mod memory;
 pub mod raw;
 mod reopening;
+#[cfg(feature = "store")]
+mod search;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -109,11 +111,8 @@ pub struct Scenario {
     run: fn(&Bench) -> Result<Vec<Figure>>,
 }
 
-/// How many scenarios there are.
-const COUNT: usize = 11 + cfg!(feature = "store") as usize;
-
 /// Every scenario, in the order in which they run.
-pub const SCENARIOS: [Scenario; COUNT] = [
+pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "one-writer",
         help: "one writer, one 256-byte record per durable append: latency",
@@ -175,13 +174,21 @@ pub const SCENARIOS: [Scenario; COUNT] = [
         help: "384 MiB of vectors go to the columnar store, with and without 16 writers beside, each append durable",
         run: flushing::run,
     },
+    #[cfg(feature = "store")]
+    Scenario {
+        name: "search",
+        help: "the 10 nearest of 100,000 vectors of 128 dimensions, exactly, beside a bare scan of the same numbers",
+        run: search::run,
+    },
 ];
 
 /// What a scenario has a process of its own do.
-const PARTS: [Scenario; 3] = [
+const PARTS: &[Scenario] = &[
     Scenario { name: directories::FILL, help: "a part of `directories`", run: directories::fill },
     Scenario { name: directories::OPEN, help: "a part of `directories`", run: directories::open },
     Scenario { name: archive_memory::PART, help: "a part of `archive`", run: archive_memory::part },
+    #[cfg(feature = "store")]
+    Scenario { name: search::SMALL, help: "a part of `search`", run: search::small },
 ];
 
 /// Where to measure.
@@ -300,14 +307,12 @@ pub fn memory_peak(fs: &dyn FileSystem, process: u32) -> Option<u64> {
 /// # Errors
 /// `Invalid` for a name that there is not.
 pub fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
-    static ALL: [Scenario; COUNT] = SCENARIOS;
-    static PARTS_OF_ALL: [Scenario; 3] = PARTS;
     if names.is_empty() {
-        return Ok(ALL.iter().collect());
+        return Ok(SCENARIOS.iter().collect());
     }
     let find = |name: &String| {
-        ALL.iter().chain(&PARTS_OF_ALL).find(|scenario| scenario.name == name).ok_or_else(|| {
-            let known: Vec<_> = ALL.iter().map(|scenario| scenario.name).collect();
+        SCENARIOS.iter().chain(PARTS).find(|scenario| scenario.name == name).ok_or_else(|| {
+            let known: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
             Error::new(ErrorKind::Invalid, format!("no such scenario: scenario=`{name}`"))
                 .with_hint(format!("one of {}", known.join(", ")))
         })

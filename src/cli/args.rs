@@ -6,6 +6,7 @@ mod collection;
 mod directory;
 mod ls;
 mod restore;
+mod search;
 mod tier;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub use collection::*;
 pub use directory::*;
 pub use ls::*;
 pub use restore::*;
+pub use search::*;
 pub use tier::*;
 
 use super::input::InputFormat;
@@ -140,6 +142,8 @@ pub enum LogCommand {
     Tail(TailArgs),
     /// Print the newest version of a key
     Get(GetArgs),
+    /// Find the vectors of a collection that are nearest to one
+    Search(SearchArgs),
     /// Cut unsealed records into segments
     ///
     /// Works on one collection, or on all when none is named.
@@ -580,6 +584,9 @@ mod tests {
             "icecore delete c",
             "icecore gap acknowledge c 0 1 --by me",
             "icecore gap acknowledge c 1 2",
+            "icecore search c",
+            "icecore search c --vector [1] --metric cos",
+            "icecore search c --vector [1] --filter lang",
             "icecore ls nothing",
             "icecore ls segments --status good",
             "icecore ls collections --since 1",

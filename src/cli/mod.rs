@@ -18,6 +18,7 @@ mod logs;
 mod output;
 mod progress;
 mod sinks;
+mod source;
 mod stdout;
 mod stores;
 pub mod time;
@@ -117,6 +118,7 @@ fn on_log(context: &Context, command: &LogCommand) -> CommandResult {
         LogCommand::Cat(args) => commands::cat::run(context, args),
         LogCommand::Tail(args) => commands::tail::run(context, args),
         LogCommand::Get(args) => commands::get::run(context, args),
+        LogCommand::Search(args) => commands::search::run(context, args),
         LogCommand::Delete(args) => commands::delete::run(context, args),
         LogCommand::Seal(args) => commands::seal::run(context, args),
         LogCommand::Flush(args) => commands::flush::run(context, args),

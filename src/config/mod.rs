@@ -32,7 +32,7 @@ pub(crate) use nearest::nearest;
 pub use quiet::QuietHours;
 pub use settings::{
     CatalogSettings, CollectionsSettings, FlushSettings, JournalSettings, LimitSettings, LogSettings,
-    PlacementSettings, SealSettings, SegmentSettings, Settings, SyncSettings,
+    PlacementSettings, SealSettings, SearchSettings, SegmentSettings, Settings, SyncSettings,
 };
 pub use source::{SettingsFile, Sources};
 pub use units::{ByteSize, InvalidUnit, parse_duration, show_duration};

@@ -32,6 +32,8 @@ pub struct Settings {
     pub store: StoreSettings,
     /// The key-value store.
     pub kv: KvSettings,
+    /// What searches hold in memory.
+    pub search: SearchSettings,
     /// Where new collections go.
     pub placement: PlacementSettings,
     /// How collections come to be.
@@ -124,6 +126,15 @@ pub struct FlushSettings {
     pub total_bytes: ByteSize,
     /// The oldest that a record may become that its sinks have not yet.
     pub age: Duration,
+}
+
+/// What searches hold in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SearchSettings {
+    /// Of files.
+    pub cache_bytes: ByteSize,
+    /// Vectors that are in no file yet.
+    pub tail_bytes: ByteSize,
 }
 
 /// Where new collections go.
@@ -356,6 +367,12 @@ impl Default for KvSettings {
 impl Default for FlushSettings {
     fn default() -> Self {
         Self { bytes: ByteSize::mib(64), total_bytes: ByteSize::mib(256), age: DAY }
+    }
+}
+
+impl Default for SearchSettings {
+    fn default() -> Self {
+        Self { cache_bytes: ByteSize::mib(256), tail_bytes: ByteSize::mib(64) }
     }
 }
 

@@ -27,6 +27,7 @@ mod resume;
 pub(super) mod retention;
 mod salvaged;
 pub(super) mod seal;
+pub(super) mod search;
 pub(super) mod status;
 pub(super) mod tail;
 pub(super) mod verify;

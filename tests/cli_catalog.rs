@@ -100,7 +100,7 @@ impl Log {
             .map(|entry| entry.unwrap().path())
             .filter(|path| !own.contains(path))
             .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
-            .filter(|name| !["lock", "identity.json", "staging", "quarantine"].contains(&name.as_str()))
+            .filter(|name| !["lock", "identity.json", "staging", "quarantine", "figures"].contains(&name.as_str()))
             .collect();
         names.sort();
         names
@@ -464,7 +464,8 @@ fn rows(log: &Log, without: &[&str]) -> Vec<Value> {
     let mut lines = log.run("catalog export").expect_code(0).json_lines();
     lines.retain(|line| !["catalog", "end"].contains(&line["table"].as_str().unwrap()));
     lines.retain(|line| !without.contains(&line["table"].as_str().unwrap()));
-    lines.retain(|line| line["name"] != "changes_since_epoch");
+    // What a rebuild notes of itself.
+    lines.retain(|line| line["name"] != "changes_since_epoch" && line["name"] != "archive_unasked");
     for line in &mut lines {
         line.as_object_mut().unwrap().remove("sealed_change");
     }

@@ -156,8 +156,7 @@ fn local_copies_go_by_settings() {
     let workspace = archived();
     let all = "--data d --archive store --set evict.after=0s";
     workspace.run("--data d hold set access case-7 --by legal --until 100").expect_code(0);
-    let run = workspace.run(&format!("{all} archive --json")).expect_code(0);
-    assert_eq!(run.json_lines()[0]["evicted_segments"].as_u64(), Some(2), "{}", run.stdout);
+    let run = workspace.run(&format!("{all} archive")).expect_code(0);
     assert!(run.stderr.contains("evicted: 2 segments"), "{}", run.stderr);
     assert_eq!((segments(&workspace), lines(&workspace, "--archive store")), (1, 300));
     let status = workspace.run(&format!("{all} status")).expect_code(0).stdout;

@@ -41,7 +41,7 @@ pub(super) struct Changing {
     is_swept: bool,
     /// Files that no state names any more, and that are not deleted yet: views may read them.
     dropped: Vec<Arc<StoreFile>>,
-    /// Files that were put, or may have been, and that no state names yet.
+    /// Files that were put, or may have been, by this process or one before it, and that no state names yet.
     attempts: Vec<FileName>,
 }
 
@@ -101,11 +101,10 @@ impl Collection {
         }
     }
 
-    /// Begins a change: what counts, with nothing left behind by earlier processes.
-    fn begin(&self, store: &Inner, changing: &mut Changing) -> Result<Loaded> {
-        let loaded = self.current(store)?;
+    /// Begins a change of `loaded`, with nothing left behind by earlier processes.
+    fn begin(&self, changing: &mut Changing, loaded: Loaded) -> Result<Loaded> {
         if !changing.is_swept {
-            sweep(&loaded)?;
+            changing.attempts.extend(sweep(&loaded)?);
             changing.is_swept = true;
         }
         if let Err(error) = changing.delete_dropped(&loaded) {
@@ -128,7 +127,8 @@ impl Collection {
 
     /// `None` where nothing of the batch is new.
     fn apply_fresh(&self, store: &Inner, changing: &mut Changing, batch: &Batch<'_>) -> Result<Option<Loaded>> {
-        let loaded = self.begin(store, changing)?;
+        // Where another process went on meanwhile, the number is taken.
+        let loaded = self.begin(changing, self.current(store)?)?;
         let before = loaded.snapshot.as_ref().map(|snapshot| &snapshot.state);
         let cursor = before.and_then(|state| state.cursor);
         check_epoch(&self.name, cursor, batch.epoch)?;
@@ -163,7 +163,8 @@ impl Collection {
     /// See [`crate::sink::Sink::raise_floor`].
     pub fn raise_floor(&self, store: &Inner, floor: Sequence) -> Result<()> {
         let mut changing = self.changing();
-        let loaded = self.begin(store, &mut changing)?;
+        // By looking: that nothing is to be done must be true of what counts, not of what was known.
+        let loaded = self.begin(&mut changing, self.look(store)?)?;
         let Some(before) = loaded.snapshot.clone() else { return Ok(()) };
         if floor <= before.state.floor {
             drop(before);
@@ -202,7 +203,8 @@ impl Collection {
         let loaded = self.commit(store, &mut changing, &loaded, None, Sequence::FIRST, Vec::new())?;
         changing.dropped.clear();
         // Whatever there was is an orphan now.
-        sweep(&loaded)
+        changing.attempts.extend(sweep(&loaded)?);
+        Ok(())
     }
 
     /// The records of a file that straddles the floor, from the floor on.
@@ -322,23 +324,27 @@ impl Collection {
     /// Deletes what no state names and no view reads any more.
     pub fn tidy(&self, store: &Inner) -> Result<()> {
         let mut changing = self.changing();
-        self.begin(store, &mut changing).map(drop)
+        self.begin(&mut changing, self.look(store)?).map(drop)
     }
 
     /// Merges small files now.
     pub fn compact(&self, store: &Inner) -> Result<compact::Compacted> {
         let mut changing = self.changing();
-        let loaded = self.begin(store, &mut changing)?;
+        let loaded = self.begin(&mut changing, self.look(store)?)?;
         compact::merge(self, store, &mut changing, loaded)
     }
 }
 
 impl Changing {
-    /// Deletes files of this process that did not get into a state: their numbers are taken now.
+    /// Deletes files that did not get into a state, of this process or one before it, once their numbers are taken.
     fn delete_attempts(&mut self, loaded: &Loaded) {
         let named = loaded.snapshot.as_ref().map(|snapshot| &snapshot.files[..]).unwrap_or_default();
         for name in std::mem::take(&mut self.attempts) {
             if named.iter().any(|file| file.entry().name() == name) {
+                continue;
+            }
+            if name.generation > loaded.newest {
+                self.attempts.push(name);
                 continue;
             }
             let key = loaded.folder.file(&name);
@@ -381,18 +387,21 @@ fn delete_state(loaded: &Loaded, number: StateNumber) {
     }
 }
 
-/// Deletes the files that no state names, and none is going to: those of a number that is taken. A file of a higher number is of a writer
-/// that is about to name it. And states that are left over.
-fn sweep(loaded: &Loaded) -> Result<()> {
+/// Deletes the files that no state names, and none is going to: those of a number that is taken. And states that are left over. Returns the files
+/// of a higher number: somebody may be about to name them, until that number is taken.
+fn sweep(loaded: &Loaded) -> Result<Vec<FileName>> {
     let named = loaded.snapshot.as_ref().map(|snapshot| &snapshot.files[..]).unwrap_or_default();
     let counts = loaded.snapshot.as_ref().map(|snapshot| snapshot.state.number);
-    let (mut orphans, mut older) = (Vec::new(), Vec::new());
+    let (mut orphans, mut attempts, mut older) = (Vec::new(), Vec::new(), Vec::new());
     list(&loaded.home, loaded.folder.prefix(), |key| {
         if let Some(name) = loaded.folder.parse_file(key)
-            && name.generation <= loaded.newest
             && !named.iter().any(|file| file.key().as_str() == key)
         {
-            orphans.push(loaded.folder.file(&name));
+            if name.generation <= loaded.newest {
+                orphans.push(loaded.folder.file(&name));
+            } else {
+                attempts.push(name);
+            }
         }
         older.extend(loaded.folder.parse_state(key).filter(|number| Some(*number) < counts));
     })?;
@@ -402,7 +411,8 @@ fn sweep(loaded: &Loaded) -> Result<()> {
     }
     // A state that is superseded may name an orphan.
     older.iter().try_for_each(|number| loaded.home.store.delete(&loaded.folder.state(*number)))?;
-    orphans.iter().try_for_each(|key| Ok(loaded.home.store.delete(key)?))
+    orphans.iter().try_for_each(|key| loaded.home.store.delete(key))?;
+    Ok(attempts)
 }
 
 fn conflict(collection: &CollectionName, key: &str) -> Error {

@@ -119,7 +119,11 @@ impl StoreFile {
 
     fn fetch(&self, offset: u64, bytes: u64) -> Result<Bytes> {
         let bytes = usize::try_from(bytes).map_err(|_| self.corrupt("it has a piece that no memory holds"))?;
-        Ok(self.store.get_range(&self.key, offset, bytes)?)
+        let piece = self.store.get_range(&self.key, offset, bytes)?;
+        if piece.len() != bytes {
+            return Err(self.corrupt("a piece of it has another length than was asked for"));
+        }
+        Ok(piece)
     }
 
     fn corrupt(&self, what: &str) -> Error {
@@ -295,7 +299,7 @@ struct Chunks {
 
 impl Chunks {
     fn behind(&self, start: u64) -> Result<Bytes, ParquetError> {
-        let piece = self.pieces.iter().find(|(at, bytes)| *at <= start && start <= *at + bytes.len() as u64);
+        let piece = self.pieces.iter().find(|(at, bytes)| *at <= start && start < *at + bytes.len() as u64);
         let (at, bytes) = piece.ok_or_else(|| ParquetError::General(format!("nothing was read at {start}")))?;
         Ok(bytes.slice(usize::try_from(start - at).expect("it is in memory")..))
     }

@@ -25,6 +25,10 @@ impl VectorRecord {
     /// # Errors
     /// [`VectorError::Json`] for what is no such object; as [`check`](Self::check).
     pub fn from_json(line: &str) -> Result<Self, VectorError> {
+        // The reader would take an array of the fields too.
+        if !line.trim_start().starts_with('{') {
+            return Err(VectorError::Json("it does not begin with `{`".to_owned()));
+        }
         let read: Line<'_> = serde_json::from_str(line).map_err(|error| VectorError::Json(without_line(&error)))?;
         let metadata = read.metadata.map_or(NO_METADATA, RawValue::get);
         let record = Self { id: read.id.into_owned(), vector: read.vector, metadata: metadata.to_owned() };

@@ -124,7 +124,9 @@ fn a_line_keeps_its_metadata_byte_for_byte() {
 #[test]
 fn a_line_that_is_none_is_refused_by_name() {
     for (line, what) in [
-        ("[1]", "invalid type: sequence, expected a json object, at column 0"),
+        ("[\"a\",[1],{}]", "it does not begin with `{`"),
+        ("7", "it does not begin with `{`"),
+        ("", "it does not begin with `{`"),
         (r#"{"id":"a"}"#, "missing field `vector`, at column 10"),
         (r#"{"vector":[1]}"#, "missing field `id`, at column 14"),
         (

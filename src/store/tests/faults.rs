@@ -81,7 +81,8 @@ fn every_call_may_go_wrong_in_every_way() {
             }
             if matches!(fault, Fault::Taken) && delivered.is_err() {
                 // Somebody else's bytes under our name: told, never overwritten, and never a loss of what was applied.
-                assert_eq!(delivered.unwrap_err().kind(), ErrorKind::Conflict, "{what}");
+                let kind = delivered.unwrap_err().kind();
+                assert!(matches!(kind, ErrorKind::Conflict | ErrorKind::Corrupt), "{what}: {kind:?}");
                 continue;
             }
             delivered.unwrap_or_else(|error| panic!("{what}: {error:?}"));
@@ -133,7 +134,8 @@ fn wrong_answers_are_told() {
             let objects = Arc::new(objects.snapshot());
             objects.fail_at(at as u64 + 1, fault);
             match read(&objects) {
-                Ok(found) => assert_eq!(found, records(6..=24)),
+                // The state before a damaged one counts: then it is less, and the cursor says so.
+                Ok(found) => assert!(records(6..=24).starts_with(&found), "{fault:?} at {call:?}"),
                 Err(_) => told += 1,
             }
         }

@@ -86,11 +86,9 @@ fn check_vectors(store: &ColumnarStore, records: &[Record]) {
     view.scan(&Column::ALL, |_, rows| {
         for row in 0..rows.len() {
             let in_column = rows.vectors().and_then(|vectors| {
-                Some(VectorRecord {
-                    id: String::from_utf8(rows.key(row)?.to_vec()).unwrap(),
-                    vector: vectors.get(row)?.to_vec(),
-                    metadata: rows.metadata(row)?.to_owned(),
-                })
+                let vector = vectors.get(row)?.to_vec();
+                let id = String::from_utf8(rows.key(row)?.to_vec()).unwrap();
+                Some(VectorRecord { id, vector, metadata: rows.metadata(row)?.to_owned() })
             });
             let other = rows.other_vector(row);
             others += u64::from(other.is_some());

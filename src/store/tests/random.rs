@@ -74,7 +74,12 @@ proptest! {
                 Step::Restart => { held = None; store = open_with(&objects, options.clone()); Ok(()) }
                 Step::Other => open(&objects).apply(&batch(&orders(), through, &records(through + 1..=through + 2), through + 2)),
                 Step::Fault { calls, kind } => { objects.fail_at(objects.calls().len() as u64 + calls, fault(kind)); Ok(()) }
-                Step::Hold => { held = store.view(&orders()).ok().flatten().map(|view| (view, model.clone())); Ok(()) }
+                Step::Hold => { // It may be of before what another process did.
+                    held = store.view(&orders()).ok().flatten().map(|view| {
+                        let has = view.cursor().map_or(0, |cursor| cursor.sequence.0);
+                        let had = model.iter().copied().filter(|n| *n <= has).collect();
+                        (view, had)
+                    }); Ok(()) }
             };
             was_overtaken |= matches!(step, Step::Other);
             // What a change did is known by its answer, or, after an error, by looking.

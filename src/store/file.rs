@@ -295,7 +295,7 @@ struct Chunks {
 
 impl Chunks {
     fn behind(&self, start: u64) -> Result<Bytes, ParquetError> {
-        let piece = self.pieces.iter().find(|(at, bytes)| *at <= start && start <= *at + bytes.len() as u64);
+        let piece = self.pieces.iter().find(|(at, bytes)| *at <= start && start < *at + bytes.len() as u64);
         let (at, bytes) = piece.ok_or_else(|| ParquetError::General(format!("nothing was read at {start}")))?;
         Ok(bytes.slice(usize::try_from(start - at).expect("it is in memory")..))
     }

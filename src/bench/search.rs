@@ -94,7 +94,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Figure>> {
 }
 
 /// Whether the process of its own shall search, or only open.
-const SEARCHES: &str = "ICECORE_BENCH_SEARCHES";
+const SEARCHES: &str = "BENCH_SEARCHES";
 
 /// The peak of a process that opens log and store, and searches or not.
 fn peak(bench: &Bench, is_searched: u8) -> Result<f64> {

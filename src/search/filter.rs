@@ -96,7 +96,8 @@ mod tests {
             ("7=seven", true),
             ("a.b=dotted", true),
             ("a.b.c=x", true),
-            ("a.b.c=7", true),
+            // Within `a` there is a member of the whole name `b.c`.
+            ("a.b.c=7", false),
             ("a.b.d=7", false),
             ("a={\"b\":{\"c\":7},\"b.c\":\"x\"}", true),
             ("list=[1,\"two \\\" 2\",{\"x\":3}]", true),

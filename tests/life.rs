@@ -47,7 +47,7 @@ impl World {
     fn new() -> Self {
         let workspace = Workspace::new();
         // A threshold of a megabyte; two directories.
-        let settings = "data = [\"d1\", \"d2\"]\nsinks = [\"store\", \"kv\"]\n\n[flush]\nbytes = \"1MiB\"\n\n[journal]\nbytes = \"2MiB\"\n";
+        let settings = "data = [\"d1\", \"d2\"]\nsinks = [\"store\", \"kv\"]\n\n[flush]\nbytes = \"1MiB\"\n\n[journal]\nbytes = \"2MiB\"\n\n[limits]\nbatch_bytes = \"1MiB\"\nrecord_bytes = \"256KiB\"\n";
         workspace.write("icecore.toml", settings);
         Self { workspace }
     }

@@ -40,7 +40,7 @@ fn append_any(world: &World, random: &mut fastrand::Rng) {
             let metadata = format!("{{\"lang\": \"{}\"}}", if random.bool() { "en" } else { "de" });
             let record = VectorRecord::new(id, vector).with_metadata(metadata).into_new_record().unwrap();
             let expires_at = (kind == 4).then(|| Timestamp(NOW.0 + random.i64(-5..5)));
-            drop(world.append(NewRecord { expires_at, ..record }));
+            world.append(NewRecord { expires_at, ..record });
         }
     }
 }

@@ -103,6 +103,9 @@ impl Collection {
 
     /// Begins a change of `loaded`, with nothing left behind by earlier processes.
     fn begin(&self, changing: &mut Changing, loaded: Loaded) -> Result<Loaded> {
+        // What a change of unknown outcome put is no attempt where it counts: views may read it.
+        let named = loaded.snapshot.as_ref().map(|snapshot| &snapshot.files[..]).unwrap_or_default();
+        changing.attempts.retain(|name| named.iter().all(|file| file.entry().name() != *name));
         if !changing.is_swept {
             changing.attempts.extend(sweep(&loaded)?);
             changing.is_swept = true;

@@ -1,5 +1,6 @@
 //! `icecore search`, as people and programs use it.
 #![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not the helpers beside them")]
 
 mod util;
 

@@ -220,11 +220,8 @@ impl Claim {
     /// `Unavailable` where somebody else wrote a manifest under this number; what the store said. It can be called again.
     pub(super) fn anew(
         store: Arc<dyn ObjectStore>,
-        log: LogId,
-        number: ManifestNumber,
-        epoch: Epoch,
         clock: Arc<dyn Clock>,
-        writer: WriterId,
+        (log, number, epoch, writer): (LogId, ManifestNumber, Epoch, WriterId),
         retain: Option<Duration>,
         state: &ArchiveState,
     ) -> Result<Self> {

@@ -23,7 +23,7 @@ fn record(sequence: u64, key: Option<&[u8]>, kind: RecordKind) -> Record {
         timestamp: Timestamp(-7),
         kind,
         key: key.map(Bytes::copy_from_slice),
-        expires_at: (sequence % 5 == 0).then_some(Timestamp(1000)),
+        expires_at: sequence.is_multiple_of(5).then_some(Timestamp(1000)),
         headers: vec![Header { key: "n".into(), value: sequence.to_string().into() }],
         payload: (kind == RecordKind::Put).then(|| vec![sequence as u8; 50].into()),
     }

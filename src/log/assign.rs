@@ -1,7 +1,7 @@
 //! Which directory each component keeps a collection in, and what the directories hold.
 //!
 //! - `placement`: what choosing goes by; `tally`: the same of other components
-//! - [`homes`]: object stores as homes of segments (A5)
+//! - `homes`: object stores as homes of segments (A5)
 //!
 //! Owns: choosing for new collections and for those that must move, assignments of other components, their history, statistics.
 //! Does not own: the policies (`assignment`), how a collection moves, where unassigned ones are found when the log opens (`recover`).

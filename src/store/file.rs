@@ -38,7 +38,7 @@ pub struct StoreFile {
 struct Footer {
     metadata: ArrowReaderMetadata,
     /// Of each row group: of each column chunk its checksum, and that of its Bloom filter.
-    checksums: Vec<Vec<(u32, Option<u32>)>>,
+    checksums: Vec<GroupChecksums>,
 }
 
 /// Some rows of a file that are read together.
@@ -138,8 +138,11 @@ impl StoreFile {
     }
 }
 
+/// Of a row group, by column: the CRC32C of its chunk, and of its Bloom filter, where it has one.
+type GroupChecksums = Vec<(u32, Option<u32>)>;
+
 /// `crc,crc/crc,… crc,…`: groups with a blank between, chunks with a comma, the Bloom filter behind a slash.
-fn parse_checksums(text: &str) -> Option<Vec<Vec<(u32, Option<u32>)>>> {
+fn parse_checksums(text: &str) -> Option<Vec<GroupChecksums>> {
     let one = |text: &str| u32::from_str_radix(text, 16).ok();
     let chunk = |text: &str| match text.split_once('/') {
         None => Some((one(text)?, None)),

@@ -1,4 +1,5 @@
 //! Search over a log on the real file system, and a store in memory.
+#![allow(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not the helpers beside them")]
 
 #[cfg(feature = "store")]
 mod columnar;

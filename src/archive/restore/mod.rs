@@ -54,6 +54,9 @@ use crate::types::{CollectionName, Epoch, LogId, Sequence, Timestamp};
 pub use rebuild::{rebuild_catalog, rebuild_catalog_salvaging};
 use told::from_archive;
 
+/// Homes by their ids.
+type HomeStores = BTreeMap<String, Arc<dyn ObjectStore>>;
+
 /// The catalog's value that says what a log was restored from: JSON with `from`, `manifest`, `sha256`, `manifest_at`, `at`; where it was salvaged, also
 /// `unreadable` (first and last number of manifests that could not be read) and `unnamed` (how many segments came back that no manifest names).
 pub const RESTORED: &str = "restored";
@@ -257,7 +260,7 @@ impl Places {
         archive: &ArchiveState,
         given: &BTreeMap<String, Arc<dyn ObjectStore>>,
         every_remote: bool,
-    ) -> (BTreeMap<String, Arc<dyn ObjectStore>>, Vec<(String, String)>) {
+    ) -> (HomeStores, Vec<(String, String)>) {
         let named = archive.remotes();
         let mut homes = given.clone();
         homes.retain(|id, _| every_remote || named.contains_key(id));

@@ -104,7 +104,7 @@ impl Broken {
             "the chain of manifests begins anew: some before it cannot be read"
         );
         let (store, clock) = (Arc::clone(store), Arc::clone(clock));
-        Claim::anew(store, log.id(), self.after.next(), epoch, clock, writer, retain, &state).map(Some)
+        Claim::anew(store, clock, (log.id(), self.after.next(), epoch, writer), retain, &state).map(Some)
     }
 }
 

@@ -215,14 +215,17 @@ fn each_manifest_in_turn() {
 #[test]
 fn several_at_once() {
     let case = case();
-    (case.damage(4), case.damage(7), case.delete(1));
+    case.damage(4);
+    case.damage(7);
+    case.delete(1);
     // Without a checkpoint the purge of `a` in manifest 5 is known all the same.
     let (options, restored) = case.restored();
     assert_eq!(restored.salvage.unwrap().unnamed, []);
     check(&case, &options, &numbers(101, 400), &numbers(101, 200));
     // A purge that no manifest tells any more.
     let case = self::case();
-    (case.damage(7), case.delete(5));
+    case.damage(7);
+    case.delete(5);
     let (options, restored) = case.restored();
     let salvage = restored.salvage.unwrap();
     assert_eq!(salvage.unknown().map(|found| found.first.0).collect::<Vec<_>>(), [5, 7]);
@@ -391,7 +394,8 @@ fn read_all_but_lost(log: &Log) -> Vec<u64> {
 #[test]
 fn what_a_fenced_writer_sent_does_not_count() {
     let mut fork = Fork::new(2);
-    (fork.case.send("a", 101), fork.case.send("a", 201));
+    fork.case.send("a", 101);
+    fork.case.send("a", 201);
     fork.other.add("a", 101);
     let rows = fork.other.world.rows("a");
     assert_eq!(rows[1].status, SegmentStatus::Archived);

@@ -58,7 +58,7 @@ pub const UNKNOWN_DIRECTORIES: &str = "unknown_directories";
 /// Under this name the catalog keeps the ids of directories that were away and are back, until what they hold is merged, with a space
 /// between.
 pub const RETURNED_DIRECTORIES: &str = "returned_directories";
-/// Under this name the catalog keeps that the archive must be asked what it has ([`ask`]): the catalog was made anew without it, or an
+/// Under this name the catalog keeps that the archive must be asked what it has (`ask`): the catalog was made anew without it, or an
 /// older copy was put back.
 pub const ARCHIVE_UNASKED: &str = "archive_unasked";
 /// The smallest record: what lost bytes may have held at most is counted by it (J6).

@@ -79,9 +79,9 @@ fn every_call_may_go_wrong_in_every_way() {
                 objects.heal();
                 delivered = deliver(&store, 100);
             }
-            if matches!(fault, Fault::Taken) && delivered.is_err() {
+            if let (Fault::Taken, Err(error)) = (&fault, &delivered) {
                 // Somebody else's bytes under our name: told, never overwritten, and never a loss of what was applied.
-                let kind = delivered.unwrap_err().kind();
+                let kind = error.kind();
                 assert!(matches!(kind, ErrorKind::Conflict | ErrorKind::Corrupt), "{what}: {kind:?}");
                 continue;
             }

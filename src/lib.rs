@@ -57,7 +57,8 @@
 //! | [`mod@log`] | open, append, seal, recover |
 //! | [`archive`] | segments in an object store, for years |
 //! | [`sink`] | delivery to storage engines, in order |
-//! | `store` | what was appended as Parquet files |
+//! | `store`, `kv` | sinks: Parquet files; the newest version of each key |
+//! | [`compaction`] | which versions go |
 //! | [`vector`] | vector records |
 //! | [`search`] | the nearest vectors, and the newest version of a key |
 //! | [`config`], `cli` | settings; the program |
@@ -68,7 +69,7 @@
 //!
 //! `sqlite`, `mdbx` (Linux and macOS) and `lmdb` (all default) are the catalog's engines; without any of them,
 //! [`LogOptions::catalog`] must be given. `tokio` (default) has appends for async code. `cli` (default) is the program. `testing`
-//! has what crash tests need. `store` (default) has the columnar store.
+//! has what crash tests need. `s3` and `azure` (both default) reach object stores, `store` and `kv` (both default) are the built-in sinks.
 
 pub mod archive;
 pub mod assignment;

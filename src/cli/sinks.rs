@@ -91,7 +91,11 @@ pub(super) fn store_homes(context: &Context, log: &Log, writes: bool) -> Result<
 /// The directory of a collection for a component.
 #[cfg(any(feature = "kv", feature = "store"))]
 fn assigned(log: &Log, component: &str, collection: &CollectionName) -> Result<PathBuf> {
-    directory_of(log, component, &log.assign(component, collection)?)
+    // What stands is asked first: a collection that was deleted still has files there, which are to go.
+    let standing = log.assignment(component, collection)?;
+    let standing = standing.filter(|row| log.directories().iter().any(|(id, _)| *id == row.directory));
+    let assignment = standing.map_or_else(|| log.assign(component, collection), Ok)?;
+    directory_of(log, component, &assignment)
 }
 
 #[cfg(any(feature = "kv", feature = "store"))]

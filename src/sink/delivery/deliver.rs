@@ -75,6 +75,9 @@ impl Shared {
         if !subscribers.iter().any(|subscriber| subscriber == line.name()) {
             return Ok(delivered);
         }
+        if self.is_gone(line, name)? {
+            return Ok(delivered);
+        }
         let epoch = self.log.epoch();
         let cursor = sink.cursor(name)?;
         *at = cursor;
@@ -131,6 +134,17 @@ impl Shared {
             self.note_cursor(line, name, cursor, &subscribers)?;
         }
         Ok(delivered)
+    }
+
+    /// Whether a collection was deleted before the sink was given anything of it: there is nothing to forget, and no place to look.
+    fn is_gone(&self, line: &Line, name: &CollectionName) -> Result<bool> {
+        match self.log.durable_through(name) {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Ok(!self.log.catalog().cursors(name)?.iter().any(|cursor| cursor.sink == line.name()))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn check_not_ahead(&self, line: &Line, name: &CollectionName, has: Sequence) -> Result<()> {

@@ -169,6 +169,10 @@ impl Sinks {
                 break;
             }
         }
+        if collection.is_none() && !report.is_interrupted {
+            // What is due of collections that are not there any more: their floors.
+            self.run_once()?;
+        }
         shared.tell(true);
         Ok(report)
     }

@@ -47,6 +47,13 @@ impl Log {
         }
     }
 
+    /// Whether so much of a collection is unsealed that it is sealed by itself, as soon as somebody looks.
+    pub(crate) fn is_seal_due(&self, collection: &CollectionName) -> Result<bool> {
+        let collection = self.0.collection(collection)?;
+        let bytes = collection.state().unsealed.bytes();
+        Ok(bytes >= self.0.seal_at_bytes(&collection))
+    }
+
     /// Bytes of records up to `through` that are in no segment yet.
     ///
     /// # Errors

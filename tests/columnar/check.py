@@ -27,7 +27,9 @@ def micros(value):
         return value
     if isinstance(value, pandas.Timestamp):
         assert value.tz is not None and value.utcoffset().total_seconds() == 0, value
-        return value.as_unit("us").value
+        # Nanoseconds, whatever unit it was read with.
+        assert value.value % 1000 == 0, value
+        return value.value // 1000
     assert value.tzinfo is not None, value
     delta = value - pandas.Timestamp(0, tz="UTC").to_pydatetime()
     return (delta.days * 86_400 + delta.seconds) * MICROS + delta.microseconds

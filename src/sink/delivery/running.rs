@@ -31,12 +31,18 @@ impl Running {
         Ok(running)
     }
 
-    /// Returns when everything that is sealed was delivered, but for what rests behind failures; or when `go_on`, asked now and then, says no.
+    /// Seals what has reached its size, and returns when everything that is sealed was delivered, but for what rests behind failures; or when `go_on`, asked now and then, says no.
     /// Whether everything was.
     ///
     /// # Errors
-    /// What the catalog said.
+    /// What the disk or the catalog said.
     pub fn settle(&self, go_on: &mut dyn FnMut() -> bool) -> Result<bool> {
+        self.shared.log.sync()?;
+        for (name, through) in self.shared.log.collections_through() {
+            if self.shared.log.is_seal_due(&name)? {
+                self.shared.seal(&name, through)?;
+            }
+        }
         loop {
             self.shared.feed()?;
             let now = self.shared.options.clock.monotonic();

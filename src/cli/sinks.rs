@@ -2,13 +2,19 @@
 //!
 //! Owns: which sinks the settings name, and where each keeps its files: in the directory that its component is assigned to.
 
+#[cfg(any(feature = "kv", feature = "store"))]
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Context, Failure, logs, stores};
+#[cfg(feature = "store")]
+use super::stores;
+use super::{Context, Failure, logs};
+#[cfg(any(feature = "kv", feature = "store"))]
 use crate::catalog::Assignment;
 use crate::config::SinkKind;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+#[cfg(any(feature = "kv", feature = "store"))]
+use crate::error::{Error, ErrorKind};
 #[cfg(feature = "kv")]
 use crate::kv::{KvOptions, KvStore};
 use crate::log::Log;
@@ -16,6 +22,7 @@ use crate::sink::delivery::Running;
 use crate::sink::{Sink, Sinks, SinksOptions};
 #[cfg(feature = "store")]
 use crate::store::{ColumnarStore, DirectoryHomes, Home, Homes, REMOTE_PREFIX, StoreOptions};
+#[cfg(any(feature = "kv", feature = "store"))]
 use crate::types::CollectionName;
 
 /// The sinks that the settings name; `None` where they name none.
@@ -34,6 +41,7 @@ pub(super) fn beside(context: &Context, log: &Log) -> Result<Option<Running>, Fa
     open(context, log)?.map(|sinks| sinks.start().map_err(logs::explain)).transpose()
 }
 
+#[cfg_attr(not(any(feature = "kv", feature = "store")), expect(unused_variables, reason = "no sink was built in"))]
 fn open_one(context: &Context, log: &Log, kind: SinkKind) -> Result<Arc<dyn Sink>, Failure> {
     match kind {
         #[cfg(feature = "kv")]

@@ -16,7 +16,7 @@
 use super::line::{Line, Work};
 use super::{Shared, locked};
 use crate::catalog::{CursorRow, Mutation, SegmentKey};
-use crate::error::{Error, ErrorKind, Result, chain};
+use crate::error::{Error, ErrorKind, Result};
 use crate::log::ReadOptions;
 use crate::sink::{Batch, Cursor};
 use crate::types::{CollectionName, Record, Sequence};
@@ -75,11 +75,14 @@ impl Shared {
         if !subscribers.iter().any(|subscriber| subscriber == line.name()) {
             return Ok(delivered);
         }
-        if self.is_gone(line, name)? {
-            return Ok(delivered);
-        }
         let epoch = self.log.epoch();
-        let cursor = sink.cursor(name)?;
+        let cursor = match sink.cursor(name) {
+            // Deleted before the sink was given anything of it, or a place for it: there is nothing to forget. Only the sink knows: the
+            // catalog may not have been told of its cursor.
+            Ok(None) if self.is_deleted(name)? => return Ok(delivered),
+            Err(error) if error.kind() == ErrorKind::NotFound && self.is_deleted(name)? => return Ok(delivered),
+            cursor => cursor?,
+        };
         *at = cursor;
         let mut has = cursor.map_or(Sequence(0), |cursor| cursor.sequence);
         self.check_not_ahead(line, name, has)?;
@@ -136,13 +139,10 @@ impl Shared {
         Ok(delivered)
     }
 
-    /// Whether a collection was deleted before the sink was given anything of it: there is nothing to forget, and no place to look.
-    fn is_gone(&self, line: &Line, name: &CollectionName) -> Result<bool> {
+    fn is_deleted(&self, name: &CollectionName) -> Result<bool> {
         match self.log.durable_through(name) {
             Ok(_) => Ok(false),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                Ok(!self.log.catalog().cursors(name)?.iter().any(|cursor| cursor.sink == line.name()))
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -191,15 +191,8 @@ impl Shared {
         if mutations.is_empty() {
             return Ok(());
         }
-        match self.log.change(&mutations, "delivered") {
-            Ok(_) => Ok(()),
-            // A segment was replaced, or purged, meanwhile: the next delivery looks anew.
-            Err(error) if error.kind() == ErrorKind::Conflict => {
-                tracing::debug!(error = chain(&error), "the catalog moved on during a delivery");
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        // Refused where a segment was replaced, or purged, meanwhile: the next try looks anew, and the sink has what it has.
+        self.log.change(&mutations, "delivered").map(drop)
     }
 
     /// Live segments that end at or before `through` and do not count as flushed yet.

@@ -289,6 +289,25 @@ fn what_is_purged_goes_from_the_sinks_too() {
     assert_has_all(&log, &world.one, &other);
 }
 
+#[test]
+fn what_is_deleted_goes_from_a_sink_of_which_the_catalog_was_not_told() {
+    let world = World::new();
+    let (log, sinks) = world.open();
+    let audit = name("audit");
+    append(&log, &audit, 10);
+    // As after a crash behind the sink's own commit.
+    world.one.set_fault(Fault::TakesAndFails, &[]);
+    flush(&sinks, "audit");
+    world.one.set_fault(Fault::None, &[]);
+    let known = log.catalog().cursors(&audit).unwrap();
+    assert!(known.iter().all(|cursor| cursor.sink != "one") && !world.one.held(&audit).records.is_empty());
+    log.delete_collection(&audit).unwrap();
+    world.clock.advance(Duration::from_secs(120));
+    sinks.run_once().unwrap();
+    assert_eq!(world.one.held(&audit).records, []);
+    assert_eq!(sinks.status()[0].waiting_collections, 0);
+}
+
 fn append_to_deleted(log: &Log, collection: &CollectionName, count: u64) {
     for number in 0..count {
         log.append(collection, NewRecord::put("key", vec![number as u8; 10])).unwrap();

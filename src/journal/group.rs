@@ -70,6 +70,8 @@ pub struct GroupHead {
     pub previous_checksum: u32,
     /// Checksum of this one.
     pub checksum: u32,
+    /// Wall-clock time at which it was written, in microseconds.
+    pub timestamp_us: i64,
     /// What follows.
     pub holds: Vec<Held>,
     /// What the group before held.
@@ -392,8 +394,19 @@ fn decode_head(view: &RecordView<'_>, block_header: &[u8]) -> Result<(GroupHead,
     let computed = crc32c_append(crc32c(block_header), &datum[..checksum_at]);
     let computed = crc32c_append(crc32c_append(computed, &[0; 4]), &datum[checksum_end..]);
     let journal = JournalNumber { epoch, number };
-    let head =
-        GroupHead { file_id, journal, group, offset, durable_to, previous_checksum, checksum, holds, held_before };
+    let timestamp_us = view.timestamp_us;
+    let head = GroupHead {
+        file_id,
+        journal,
+        group,
+        offset,
+        durable_to,
+        previous_checksum,
+        checksum,
+        timestamp_us,
+        holds,
+        held_before,
+    };
     Ok((head, computed))
 }
 

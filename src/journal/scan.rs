@@ -14,7 +14,7 @@ use super::group::{self, Control, DecodedGroup, HeldBefore, Move, Open, Predeces
 use crate::avro::container::SYNC_BYTES;
 use crate::avro::record;
 use crate::fs::{File, FsResult};
-use crate::types::{ChangeNumber, CollectionName, Sequence};
+use crate::types::{ChangeNumber, CollectionName, Sequence, Timestamp};
 
 /// Bytes read at once.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -34,6 +34,8 @@ pub struct ScannedRun {
     pub offset: u64,
     /// How many bytes they take.
     pub bytes: u64,
+    /// When its group was written, by the clock then.
+    pub written_at: Timestamp,
 }
 
 /// Bytes that were acknowledged and cannot be read.
@@ -387,7 +389,14 @@ fn found_group(
                     name.clone()
                 }
             };
-            found.runs.push(ScannedRun { collection, first: held.first, count: held.count, offset, bytes: held.bytes });
+            found.runs.push(ScannedRun {
+                collection,
+                first: held.first,
+                count: held.count,
+                offset,
+                bytes: held.bytes,
+                written_at: Timestamp(decoded.head.timestamp_us),
+            });
         } else {
             let view = record::decode(run).map_err(|_| "a control record cannot be decoded")?;
             match Control::decode(&view).map_err(|_| "a control record cannot be decoded")? {

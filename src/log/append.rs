@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use crc32c::crc32c;
 
-use super::collection::{Collection, CollectionState};
+use super::collection::{Collection, CollectionState, OldestUnsealed};
 use super::options::{AppendOptions, Limits, SyncMode};
 use super::{Inner, Log};
 use crate::avro::record::{self, Fields, kind};
@@ -291,8 +291,8 @@ impl Inner {
         if comes_back {
             self.revive(collection);
         }
-        if state.unsealed_since.is_none() {
-            state.unsealed_since = Some(self.clock.monotonic());
+        if state.oldest_unsealed.is_none() {
+            state.oldest_unsealed = Some(OldestUnsealed::came(self.clock.monotonic()));
         }
         Ok((Receipt { first, last }, (journal, ticket), encoded_bytes))
     }

@@ -13,9 +13,10 @@ use super::assign::SegmentsAt;
 use super::budget::Budget;
 use super::life::Life;
 use crate::avro::record::Seed;
+use crate::clock::Clock;
 use crate::journal::{Journal, Member, Written};
 use crate::memtable::{Run, Unsealed};
-use crate::types::{CollectionName, Epoch, Sequence};
+use crate::types::{CollectionName, Epoch, Sequence, Timestamp};
 
 /// A collection of an open log.
 pub struct Collection {
@@ -69,13 +70,40 @@ pub struct CollectionState {
     pub unsealed: Unsealed,
     /// A seal is under way.
     pub sealing: bool,
-    /// When the oldest unsealed record came, on the monotonic clock.
-    pub unsealed_since: Option<Duration>,
+    /// How old the oldest unsealed record is.
+    pub oldest_unsealed: Option<OldestUnsealed>,
     /// Why it takes no appends, where it takes none.
     pub refuses: Option<String>,
     /// Records behind the last known one may be in a directory that is missing, and which.
     pub unknown_end: Option<String>,
     waiters: Vec<Arc<Waiter>>,
+}
+
+/// How old the oldest unsealed record is: on the monotonic clock, and, of one that was found when the log was opened, what it was old by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OldestUnsealed {
+    since: Duration,
+    before: Duration,
+}
+
+impl OldestUnsealed {
+    /// One that comes now.
+    pub const fn came(now: Duration) -> Self {
+        Self { since: now, before: Duration::ZERO }
+    }
+
+    /// The oldest of these, as their journals tell: `now` on the monotonic clock, and by the other one. What lies ahead of the clock comes now.
+    fn found(unsealed: &Unsealed, now: Duration, at: Timestamp) -> Option<Self> {
+        let oldest = unsealed.runs().filter_map(|run| run.written_at).min();
+        let micros = oldest.map_or(0, |oldest| at.micros().saturating_sub(oldest.micros()));
+        let before = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+        (!unsealed.is_empty()).then_some(Self { since: now, before })
+    }
+
+    /// Its age.
+    pub fn age(self, now: Duration) -> Duration {
+        now.saturating_sub(self.since).saturating_add(self.before)
+    }
 }
 
 /// Somebody who waits for new records of one collection.
@@ -179,10 +207,10 @@ impl Collection {
         home: Home,
         budget: Arc<Budget>,
         standing: Standing,
-        now: Duration,
+        clock: &dyn Clock,
     ) -> Self {
         let seed = Seed::of(&name);
-        let unsealed_since = (!standing.unsealed.is_empty()).then_some(now);
+        let oldest_unsealed = OldestUnsealed::found(&standing.unsealed, clock.monotonic(), clock.now());
         let state = CollectionState {
             home,
             next: standing.last.next(),
@@ -192,7 +220,7 @@ impl Collection {
             sealed_through: standing.sealed_through,
             unsealed: standing.unsealed,
             sealing: false,
-            unsealed_since,
+            oldest_unsealed,
             refuses: standing.refuses,
             unknown_end: standing.unknown_end,
             waiters: Vec::new(),

@@ -307,7 +307,7 @@ impl Inner {
                 continue;
             }
             let age = self.seal_at_age(collection);
-            let old = state.unsealed_since.is_some_and(|since| now.saturating_sub(since) >= age);
+            let old = state.oldest_unsealed.is_some_and(|oldest| oldest.age(now) >= age);
             let bytes = state.unsealed.bytes();
             let large = bytes >= self.seal_at_bytes(collection);
             if bytes > 0 && (old || large || pressing || to_flush > 0) {

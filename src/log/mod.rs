@@ -411,13 +411,8 @@ impl Inner {
         self.placement.added(directory, at);
         let journal = self.directories[directory].journal.clone();
         let home = Home { directory, journal, epoch: self.epoch, from: Sequence::FIRST };
-        let collection = Arc::new(Collection::new(
-            name.clone(),
-            home,
-            Arc::clone(&self.budget),
-            Standing::empty(),
-            self.clock.monotonic(),
-        ));
+        let collection =
+            Arc::new(Collection::new(name.clone(), home, Arc::clone(&self.budget), Standing::empty(), &*self.clock));
         collection.set_segments_at(at);
         begin(&collection.life);
         collections.insert(name.clone(), Arc::clone(&collection));

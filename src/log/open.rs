@@ -301,7 +301,6 @@ fn build(
         directory.state = Mutex::new(places.states[index].clone());
         directories.push(directory);
     }
-    let now = options.clock.monotonic();
     let mut collections = HashMap::with_capacity(examination.standings.len());
     for (name, standing) in examination.standings {
         let directory = standing.directory;
@@ -310,7 +309,7 @@ fn build(
         let catalogued = standing.catalogued;
         budget.charge(0, standing.merged.unsealed.bytes());
         let opened = standing_of(standing);
-        let collection = Collection::new(name.clone(), home, Arc::clone(&budget), opened, now);
+        let collection = Collection::new(name.clone(), home, Arc::clone(&budget), opened, &*options.clock);
         collection.catalogued.store(catalogued, Ordering::Release);
         collections.insert(name, Arc::new(collection));
     }

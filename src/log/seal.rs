@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use super::Inner;
-use super::collection::Collection;
+use super::collection::{Collection, OldestUnsealed};
 use super::recover::act::recoveries;
 use super::recover::segments::{row_overlapping, segment_path};
 use super::recover::{self, COMPONENT};
@@ -226,7 +226,7 @@ impl Inner {
             let mut state = collection.state();
             state.sealed_through = state.sealed_through.max(last);
             let runs = state.unsealed.take_through(last);
-            state.unsealed_since = (!state.unsealed.is_empty()).then(|| self.clock.monotonic());
+            state.oldest_unsealed = (!state.unsealed.is_empty()).then(|| OldestUnsealed::came(self.clock.monotonic()));
             runs
         };
         collection.let_go(&runs);

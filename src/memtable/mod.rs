@@ -13,7 +13,7 @@ use crate::avro::AvroError;
 use crate::avro::record::{self, RecordView, Seed};
 use crate::fs::FsError;
 use crate::journal::JournalFile;
-use crate::types::Sequence;
+use crate::types::{Sequence, Timestamp};
 
 /// What a run costs besides its bytes, for the memory limit.
 pub const RUN_OVERHEAD_BYTES: u64 = 128;
@@ -33,6 +33,8 @@ pub struct Run {
     pub file: Arc<JournalFile>,
     /// Where in the journal.
     pub offset: u64,
+    /// When its journal says that it was written, of one that was found there.
+    pub written_at: Option<Timestamp>,
 }
 
 /// Why a run cannot be read.
@@ -63,13 +65,19 @@ impl Run {
     /// A run whose bytes are in memory.
     #[must_use]
     pub fn in_memory(first: Sequence, count: u64, bytes: Bytes, file: Arc<JournalFile>, offset: u64) -> Self {
-        Self { first, count, len: bytes.len() as u64, bytes: Some(bytes), file, offset }
+        Self { first, count, len: bytes.len() as u64, bytes: Some(bytes), file, offset, written_at: None }
     }
 
     /// A run whose bytes are only in its journal.
     #[must_use]
     pub const fn on_disk(first: Sequence, count: u64, len: u64, file: Arc<JournalFile>, offset: u64) -> Self {
-        Self { first, count, len, bytes: None, file, offset }
+        Self { first, count, len, bytes: None, file, offset, written_at: None }
+    }
+
+    /// The same, of which its journal says when it was written.
+    #[must_use]
+    pub fn written_at(self, at: Timestamp) -> Self {
+        Self { written_at: Some(at), ..self }
     }
 
     /// Last sequence.
@@ -168,6 +176,7 @@ impl Run {
             len: self.len - skipped,
             file: Arc::clone(&self.file),
             offset: self.offset + skipped,
+            written_at: self.written_at,
         })
     }
 }

@@ -238,7 +238,7 @@ impl Inner {
             let mut state = collection.state();
             let runs = state.unsealed.take_through(cut.previous());
             if state.unsealed.is_empty() {
-                state.unsealed_since = None;
+                state.oldest_unsealed = None;
             }
             let waiters = state.raise_floor(cut);
             collection.life.apply(&CollectionSettings::default());

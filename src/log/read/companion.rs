@@ -320,13 +320,12 @@ impl Inner {
             return Arc::clone(known);
         }
         let budget = Arc::clone(&self.budget);
-        let now = self.clock.monotonic();
         let made = Arc::new(Collection::new(
             name.clone(),
             Home { directory, journal: None, epoch: self.epoch, from: Sequence::FIRST },
             budget,
             Standing::empty(),
-            now,
+            &*self.clock,
         ));
         let mut collections = self.collections.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(collections.entry(name.clone()).or_insert(made))

@@ -56,7 +56,8 @@ fn pieces_of(journals: &[FoundJournals]) -> Pieced {
                     None => pieced.all.entry(run.collection.clone()).or_default(),
                 };
                 let file = std::sync::Arc::clone(&journal.file);
-                pieces.runs.push(Run::on_disk(run.first, run.count, run.bytes, file, run.offset));
+                let found = Run::on_disk(run.first, run.count, run.bytes, file, run.offset);
+                pieces.runs.push(found.written_at(run.written_at));
                 pieced.home_of(&run.collection).note(epoch, last, directory);
             }
             for lost in journal.scan.damage.iter().flat_map(|damage| &damage.lost) {

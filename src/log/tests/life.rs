@@ -182,3 +182,36 @@ fn room_for_unknown_records_is_left_once() {
     }
     std::mem::forget(log);
 }
+
+#[test]
+fn a_quiet_collection_is_sealed_by_its_age_however_often_the_log_is_opened() {
+    let place = Place::new();
+    let quiet = name("quiet");
+    let hours = |count: u64| place.clock.advance(std::time::Duration::from_secs(count * 3600));
+    let segments = |log: &Log| log.catalog().segments(Some(&quiet), None, 10).unwrap().len();
+    for is_killed in [false, true] {
+        let log = place.open();
+        // Of long ago, by its own word: the age is since it came.
+        log.append(&quiet, NewRecord { timestamp: Some(Timestamp(-1)), ..put("old") }).unwrap();
+        hours(13);
+        log.maintain().unwrap();
+        let before = segments(&log);
+        if is_killed {
+            drop(log)
+        } else {
+            log.close().unwrap()
+        }
+        let log = place.open();
+        log.maintain().unwrap();
+        assert_eq!(segments(&log), before, "13 hours are no day");
+        hours(13);
+        log.maintain().unwrap();
+        assert_eq!(segments(&log), before + 1);
+        // What comes behind it begins anew.
+        log.append(&quiet, put("new")).unwrap();
+        hours(13);
+        log.maintain().unwrap();
+        assert_eq!(segments(&log), before + 1);
+        log.seal(None).unwrap();
+    }
+}

@@ -7,6 +7,7 @@ use super::quiet::QuietHours;
 use super::units::ByteSize;
 use super::value::{Amount, CatalogEngines, LogLevel, RetainMode, SegmentCodec, SinkKinds, SyncMode};
 use crate::assignment::{Over, Policy};
+use crate::journal::PeriodicSync;
 use crate::objects::Location;
 
 /// Everything that can be set. `Settings::default()` is what holds when nothing is.
@@ -294,12 +295,8 @@ const DAY: Duration = Duration::from_hours(24);
 
 impl Default for SyncSettings {
     fn default() -> Self {
-        Self {
-            mode: SyncMode::PerBatch,
-            interval: Duration::from_millis(50),
-            bytes: ByteSize::mib(8),
-            records: 100_000,
-        }
+        let PeriodicSync { interval, bytes, records } = PeriodicSync::DEFAULT;
+        Self { mode: SyncMode::PerBatch, interval, bytes: ByteSize(bytes), records }
     }
 }
 

@@ -27,6 +27,8 @@ pub struct PeriodicSync {
 pub const EARLY_SYNC_BYTES: u64 = 8 << 20;
 
 impl PeriodicSync {
+    /// Unless somebody wants it otherwise: 50 ms, 8 MiB, 100,000 records.
+    pub const DEFAULT: Self = Self { interval: Duration::from_millis(50), bytes: 8 << 20, records: 100_000 };
     /// Only at rotation, close, and when asked (mode `never`).
     pub const NEVER: Self = Self { interval: Duration::MAX, bytes: u64::MAX, records: u64::MAX };
 }

@@ -175,7 +175,7 @@ impl LogOptions {
         Self {
             directories: directories.into_iter().map(Into::into).collect(),
             sync: SyncMode::default(),
-            periodic: PeriodicSync { interval: Duration::from_millis(50), bytes: 64 << 20, records: 1_000_000 },
+            periodic: PeriodicSync::DEFAULT,
             limits: Limits::default(),
             codec: Codec::DEFAULT,
             block_bytes: 256 << 10,

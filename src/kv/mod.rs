@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use self::database::Database;
+use self::database::{CollectionState, Database};
 use crate::avro::record::{self, Fields, Seed, kind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Log;
@@ -105,10 +105,20 @@ impl KvStore {
     /// As [`get`](Self::get) and [`Log::get`].
     pub fn newest(&self, log: &Log, collection: &CollectionName, key: &[u8], now: Timestamp) -> Result<Option<Record>> {
         // The cursor first: what comes to the store meanwhile is found there, and is no older.
-        let has = self.cursor(collection)?.map_or(Sequence(0), |cursor| cursor.sequence);
-        match log.newest_version(collection, key, has.next())? {
+        let cursor = self.cursor(collection)?.unwrap_or(Cursor { epoch: log.epoch(), sequence: Sequence(0) });
+        match log.check_view(NAME, collection, (cursor.epoch, cursor.sequence)) {
+            Ok(()) => {}
+            // What the store has is of another history, or not whole: the log knows better.
+            Err(error) if error.kind() == ErrorKind::Conflict => return log.get(collection, key, now),
+            Err(error) => return Err(error),
+        }
+        match log.newest_version(collection, key, cursor.sequence.next())? {
             Some(newest) => Ok(Some(newest).filter(|it| it.kind == RecordKind::Put && !it.is_expired(now))),
-            None => self.get(collection, key, now),
+            None => {
+                // The store may not have been told yet what was purged.
+                let floor = log.floor_of(collection)?;
+                Ok(self.get(collection, key, now)?.filter(|record| record.sequence >= floor))
+            }
         }
     }
 
@@ -190,6 +200,22 @@ impl Sink for KvStore {
             }
             state.floor = floor;
             change.set_state(collection, &state);
+            change.commit()
+        })
+    }
+
+    fn clear(&self, collection: &CollectionName) -> Result<()> {
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.with(collection, |database| {
+            // The cursor behind the last removal: a crash between leaves what is cleared again.
+            let mut change = database.change();
+            for entry in database.records(keys::prefix(collection)) {
+                change.remove(&entry?.0);
+                if change.len() >= REMOVE_AT_ONCE {
+                    std::mem::replace(&mut change, database.change()).commit()?;
+                }
+            }
+            change.set_state(collection, &CollectionState::default());
             change.commit()
         })
     }

@@ -124,6 +124,67 @@ fn damage_is_told_and_never_served() {
     }
 }
 
+/// A log with its key-value store, in folders of their own.
+fn log_and_sinks(place: &Path, kv: &Path) -> (Log, Sinks, std::sync::Arc<KvStore>) {
+    let mut options = LogOptions::new([place]);
+    options.background = false;
+    options.sinks = vec![NAME.to_owned()];
+    let log = Log::open(options).unwrap();
+    let kv = std::sync::Arc::new(store(kv));
+    let sinks = Sinks::new(&log, vec![kv.clone()], SinksOptions::default()).unwrap();
+    (log, sinks, kv)
+}
+
+fn newest(log: &Log, kv: &KvStore, key: &str) -> Option<Bytes> {
+    kv.newest(log, &name("audit"), key.as_bytes(), Timestamp(0)).unwrap().and_then(|record| record.payload)
+}
+
+#[test]
+fn what_was_purged_is_not_found_before_the_store_is_told() {
+    let place = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (log, sinks, kv) = log_and_sinks(place[0].path(), place[1].path());
+    log.append(&name("audit"), NewRecord::put("key", "secret")).unwrap();
+    sinks.flush(None, &mut |_| true).unwrap();
+    assert_eq!(newest(&log, &kv, "key"), Some("secret".into()));
+    log.delete_collection(&name("audit")).unwrap();
+    log.append(&name("audit"), NewRecord::put("other", "new")).unwrap();
+    assert_eq!(newest(&log, &kv, "other"), Some("new".into()));
+    assert_eq!(newest(&log, &kv, "key"), None);
+    assert!(kv.get(&name("audit"), b"key", Timestamp(0)).unwrap().is_some(), "it was not told yet");
+}
+
+#[test]
+fn a_store_of_another_history_is_not_believed_and_can_be_cleared() {
+    let place = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let append = |log: &Log, key: &str, payload: &str| {
+        log.append(&name("audit"), NewRecord::put(key.to_owned(), payload.to_owned())).unwrap();
+    };
+    let [ahead, behind, kv] = place.each_ref().map(tempfile::TempDir::path);
+    let (log, sinks, store) = log_and_sinks(ahead, kv);
+    (0..5).for_each(|_| append(&log, "key", "of another log"));
+    append(&log, "gone", "of another log");
+    sinks.flush(None, &mut |_| true).unwrap();
+    log.close().unwrap();
+    drop((sinks, store));
+    // Opened twice: its epochs are later.
+    log_and_sinks(behind, kv).0.close().unwrap();
+    let (log, sinks, store) = log_and_sinks(behind, kv);
+    append(&log, "key", "its own");
+    assert_eq!(newest(&log, &store, "key"), Some("its own".into()), "the cursor is beyond the end");
+    (0..9).for_each(|_| append(&log, "other", "its own"));
+    assert_eq!(sinks.flush(None, &mut |_| true).unwrap().failed.len(), 1);
+    assert_eq!((newest(&log, &store, "key"), newest(&log, &store, "gone")), (Some("its own".into()), None));
+    assert_eq!(
+        store.get(&name("audit"), b"gone", Timestamp(0)).unwrap().unwrap().payload,
+        Some("of another log".into())
+    );
+    store.clear(&name("audit")).unwrap();
+    assert_eq!(store.cursor(&name("audit")).unwrap(), None);
+    assert_eq!(store.get(&name("audit"), b"gone", Timestamp(0)).unwrap(), None);
+    assert_eq!(sinks.flush(None, &mut |_| true).unwrap().failed, []);
+    assert_eq!(store.get(&name("audit"), b"key", Timestamp(0)).unwrap().unwrap().sequence, Sequence(1));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 

@@ -25,6 +25,7 @@ mod append;
 mod append_async;
 pub mod assign;
 mod budget;
+mod came_back;
 pub mod catalog;
 mod cold;
 mod collection;
@@ -45,7 +46,7 @@ mod places;
 pub mod read;
 pub mod recover;
 pub mod seal;
-mod subscribe;
+pub mod subscribe;
 #[cfg(test)]
 mod tests;
 pub mod tier;
@@ -138,6 +139,8 @@ pub(crate) struct Inner {
     report: recover::Report,
     /// How much there is to archive.
     sealings: tier::Sealings,
+    /// Cursors of earlier epochs that were found good, by sink and collection.
+    believed: Mutex<HashMap<(String, CollectionName), (Epoch, Sequence)>>,
     /// Which segments somebody has open.
     leases: tier::Leases,
     /// Whether somebody archives it.

@@ -361,6 +361,7 @@ fn build(
         tier_turn: Mutex::default(),
         compactions: super::compact::Compactions::default(),
         sealings: super::tier::Sealings::default(),
+        believed: Mutex::default(),
         workers: Mutex::default(),
         options,
     })

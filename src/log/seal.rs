@@ -15,6 +15,7 @@
 use std::sync::Arc;
 
 use super::Inner;
+use super::came_back::CameBack;
 use super::collection::{Collection, OldestUnsealed};
 use super::recover::act::recoveries;
 use super::recover::segments::{row_overlapping, segment_path};
@@ -168,6 +169,7 @@ impl Inner {
                 let losses = self.catalog.losses(Some(&name))?;
                 let mut missing = losses.iter().map(|loss| (loss.first, loss.last)).collect();
                 mutations.extend(recoveries(&name, &mut missing, &[(key.first, last)]));
+                mutations.push(CameBack::note(&*self.catalog, &name, key.first, last)?);
                 self.apply(&mutations, "recovery: came back")?;
                 tracing::info!(collection = %name, first = %key.first, %last, "records of a recorded loss came back");
                 for run in piece {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::source::{FileFacts, GroupPlace, Head, Labels, Source, Vectors, View};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{self, Column, ColumnarStore, RowGroup, Rows};
-use crate::types::{CollectionName, Record, Sequence};
+use crate::types::{CollectionName, Epoch, Record, Sequence};
 
 /// What [`Rows::other_vector`] wants.
 const PAYLOADS: [Column; 5] = [Column::Key, Column::Kind, Column::Headers, Column::Vector, Column::Payload];
@@ -19,6 +19,7 @@ struct Columns {
     /// Keeps the files.
     _view: store::View,
     through: Sequence,
+    epoch: Option<Epoch>,
     facts: Vec<FileFacts>,
     groups: Vec<Vec<RowGroup>>,
 }
@@ -37,7 +38,8 @@ impl Source for ColumnarStore {
             groups.push(of_file);
         }
         let through = view.cursor().map_or(Sequence(0), |cursor| cursor.sequence);
-        Ok(Arc::new(Columns { _view: view, through, facts, groups }))
+        let epoch = view.cursor().map(|cursor| cursor.epoch);
+        Ok(Arc::new(Columns { _view: view, through, epoch, facts, groups }))
     }
 }
 
@@ -62,6 +64,10 @@ fn number(row: usize) -> u32 {
 impl View for Columns {
     fn through(&self) -> Sequence {
         self.through
+    }
+
+    fn epoch(&self) -> Option<Epoch> {
+        self.epoch
     }
 
     fn files(&self) -> &[FileFacts] {

@@ -52,6 +52,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::log::{Log, ReadOptions};
 use crate::types::{CollectionName, Record, RecordKind, Sequence, Timestamp};
 
+/// The sink whose files are searched.
+const STORE: &str = "store";
 /// So often a search begins anew, where files go while it reads them.
 const TRIES: usize = 5;
 
@@ -185,6 +187,17 @@ impl Search {
         })
     }
 
+    /// A store that has more than the log, or what another history of it had, would show what is not there, and hide what is (J6).
+    fn check(&self, collection: &CollectionName, view: &dyn View) -> Result<()> {
+        let cursor = (view.epoch().unwrap_or_else(|| self.log.epoch()), view.through());
+        let check = || self.log.check_view(STORE, collection, cursor);
+        check().or_else(|_| {
+            // Another process may have flushed between the look at the log and the view.
+            self.log.refresh()?;
+            check()
+        })
+    }
+
     /// Takes a snapshot and works on it; again with another one, where what it shows is gone. The index is locked until
     /// `work` lets go of it.
     fn tried<T>(
@@ -200,6 +213,7 @@ impl Search {
                 let mut index = lock(&index);
                 // In this order: see `live`.
                 let view = self.source.view(collection)?;
+                self.check(collection, &*view)?;
                 let (snapshot, gone) = index.refresh(&self.shared, &self.log, collection, view, self.clock.now())?;
                 if !gone.is_empty() {
                     self.cache.forget(|file| gone.contains(&file));

@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::types::{CollectionName, Record, Sequence};
+use crate::types::{CollectionName, Epoch, Record, Sequence};
 
 /// A store that can be searched.
 pub trait Source: Send + Sync + fmt::Debug {
@@ -40,6 +40,11 @@ pub struct GroupPlace {
 pub trait View: Send + Sync + fmt::Debug {
     /// Up to where the store has the collection; zero for nothing.
     fn through(&self) -> Sequence;
+
+    /// The epoch of the log that delivered last to the store; `None` where that is not known, or nothing came yet.
+    fn epoch(&self) -> Option<Epoch> {
+        None
+    }
 
     /// Its files, in order of sequence.
     fn files(&self) -> &[FileFacts];

@@ -42,14 +42,15 @@ pub struct MemorySink {
     fault: Mutex<(Fault, Vec<CollectionName>)>,
     batch_bytes: u64,
     calls: AtomicU64,
+    offered: AtomicU64,
 }
 
 impl MemorySink {
     /// An empty one, which takes so many bytes of records at once.
     #[must_use]
     pub fn new(name: &str, batch_bytes: u64) -> Self {
-        let (held, fault, calls) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
-        Self { name: name.to_owned(), held, fault, batch_bytes, calls }
+        let (held, fault, calls, offered) = Default::default();
+        Self { name: name.to_owned(), held, fault, batch_bytes, calls, offered }
     }
 
     /// From now on this goes wrong, for these collections, or for all.
@@ -76,6 +77,12 @@ impl MemorySink {
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// How many records came in batches, also those that it had.
+    #[must_use]
+    pub fn offered(&self) -> u64 {
+        self.offered.load(Ordering::SeqCst)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<CollectionName, Held>> {
@@ -107,6 +114,7 @@ impl Sink for MemorySink {
 
     fn apply(&self, batch: &Batch<'_>) -> Result<()> {
         let fault = self.fault(batch.collection);
+        self.offered.fetch_add(batch.records.len() as u64, Ordering::SeqCst);
         if matches!(fault, Fault::Dead | Fault::Refuses) {
             return Err(self.refusal());
         }
@@ -127,6 +135,14 @@ impl Sink for MemorySink {
         let held = all.entry(collection.clone()).or_default();
         held.floor = held.floor.max(floor);
         held.records.retain(|record| record.sequence >= floor);
+        Ok(())
+    }
+
+    fn clear(&self, collection: &CollectionName) -> Result<()> {
+        if matches!(self.fault(collection), Fault::Dead | Fault::Refuses) {
+            return Err(self.refusal());
+        }
+        self.lock().remove(collection);
         Ok(())
     }
 

@@ -66,7 +66,18 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// Why it could not; it is tried again.
     fn raise_floor(&self, collection: &CollectionName, floor: Sequence) -> Result<()>;
 
-    /// How many bytes of records it wants in a batch, at most. One record may be larger.
+    /// Forgets all of a collection: its records and its cursor, in this order, so that a crash between leaves what is cleared again. It is asked
+    /// for it where records came back that its cursor has passed (A4), and is given everything anew.
+    ///
+    /// # Errors
+    /// `Unsupported` where it cannot: then somebody must clear it by hand. Else why it could not; it is tried again.
+    fn clear(&self, collection: &CollectionName) -> Result<()> {
+        let message = format!("the sink cannot forget a collection: sink=`{}`, collection=`{collection}`", self.name());
+        Err(crate::error::Error::new(crate::error::ErrorKind::Unsupported, message))
+    }
+
+    /// How many bytes of records it wants in a batch, at most; what each takes in memory counts, also without a key or a payload. One record may be
+    /// larger.
     fn batch_bytes(&self) -> u64 {
         8 << 20
     }

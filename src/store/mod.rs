@@ -181,6 +181,10 @@ impl Sink for ColumnarStore {
         self.collection(collection).raise_floor(&self.inner, floor)
     }
 
+    fn clear(&self, collection: &CollectionName) -> Result<()> {
+        self.collection(collection).clear(&self.inner)
+    }
+
     fn batch_bytes(&self) -> u64 {
         self.inner.options.batch_bytes
     }

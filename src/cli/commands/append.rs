@@ -119,9 +119,14 @@ impl Load<'_> {
         // Uploads under way are given up: who appends next, or `archive`, begins them anew.
         drop(self.archiving.take());
         if let Some(sinking) = self.sinking.take() {
-            // What is sealed reaches the sinks, unless they fail or somebody is impatient: it is not lost either way.
+            // What is sealed of this collection reaches the sinks, unless they fail or somebody is impatient: it is not lost either way. For what
+            // they lack of others nobody waits: whoever appends next, or flushes, delivers it.
             let interrupt = self.context.interrupt.clone();
-            if let Err(error) = sinking.settle(&mut || !interrupt.is_wanted()) {
+            let of = std::slice::from_ref(&self.args.collection);
+            // One that got no record may not be there.
+            let settled =
+                if self.done.records > 0 { sinking.settle(of, &mut || !interrupt.is_wanted()) } else { Ok(true) };
+            if let Err(error) = settled {
                 self.context.say(&format!("warning: not everything that is sealed was delivered to sinks: {error}"));
             }
         }

@@ -36,6 +36,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{FileSystem, durable};
 use crate::log::Log;
 use crate::log::assign::homes;
+use crate::log::came_back::CameBack;
 use crate::log::directories::HOME;
 use crate::log::options::LogOptions;
 use crate::log::places;
@@ -405,7 +406,12 @@ impl<'a> Rebuild<'a> {
         let mut losses = self.new.losses(None)?;
         let mut writer = Writer::new(&*self.new);
         for row in rows {
-            let found = recovered(&mut losses, &row.key);
+            let mut found = recovered(&mut losses, &row.key);
+            if !found.is_empty() {
+                // What is on record of it already is in the catalog, and not on the way there.
+                writer.flush()?;
+                found.push(CameBack::note(&*self.new, &row.key.collection, row.key.first, row.key.last)?);
+            }
             writer.push(Mutation::InsertSegment(row), self.now, FROM_FOOTER)?;
             for mutation in found {
                 writer.push(mutation, self.now, FROM_FOOTER)?;

@@ -21,7 +21,7 @@ mod compaction;
 pub(super) mod delete;
 mod live;
 mod retention;
-mod settings;
+pub(super) mod settings;
 #[cfg(test)]
 mod tests;
 pub(super) mod tombstone;

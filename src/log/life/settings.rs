@@ -281,7 +281,7 @@ fn check_age(age: Duration) -> std::result::Result<(), String> {
 
 /// What stands in the column of a collection's row.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Stored {
+pub(in crate::log) struct Stored {
     pub settings: CollectionSettings,
     /// Since when it is deleted.
     pub deleted: Option<Timestamp>,

@@ -27,6 +27,7 @@ use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::Result;
 use crate::fs::{FileSystem, OpenMode, durable};
 use crate::journal::JournalKind;
+use crate::log::came_back::CameBack;
 use crate::log::identity;
 use crate::segment::{self, SegmentReader};
 use crate::types::{ChangeNumber, CollectionName, Epoch, Sequence, Timestamp};
@@ -153,7 +154,11 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, standing: Opt
                 }
                 mutations.push(Mutation::RaiseSealedThrough { collection: collection.clone(), sequence });
             }
-            mutations.extend(recovered(&mut context.catalog.losses(Some(&collection))?, &finding.key));
+            let back = recovered(&mut context.catalog.losses(Some(&collection))?, &finding.key);
+            if !back.is_empty() && finding.key.first <= on_record {
+                mutations.push(CameBack::note(context.catalog, &collection, finding.key.first, finding.key.last)?);
+            }
+            mutations.extend(back);
             apply(&mutations)?;
         }
         Action::Relocate => {
@@ -170,7 +175,9 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, standing: Opt
             sync_file(context.fs, &finding.path)?;
             let mut mutations: Vec<Mutation> = relocation(context, finding).into_iter().collect();
             mutations.push(transition(SegmentStatus::Quarantined, SegmentStatus::Sealed));
-            mutations.extend(recovered(&mut context.catalog.losses(Some(&finding.key.collection))?, &finding.key));
+            let SegmentKey { collection, first, last, .. } = &finding.key;
+            mutations.extend(recovered(&mut context.catalog.losses(Some(collection))?, &finding.key));
+            mutations.push(CameBack::note(context.catalog, collection, *first, *last)?);
             apply(&mutations)?;
             set_beside_aside(context, finding)?;
         }

@@ -139,7 +139,7 @@ pub(in crate::log) struct Sealings {
 }
 
 impl Sealings {
-    /// Wakes everybody, where `mutations` leave something to archive or to purge.
+    /// Wakes everybody, where `mutations` leave something to archive, to purge, or to deliver.
     pub fn note(&self, mutations: &[Mutation]) {
         let begins_purge =
             |mutation: &Mutation| matches!(mutation, Mutation::Transition { to: SegmentStatus::Purging, .. });
@@ -150,6 +150,8 @@ impl Sealings {
         let is_sealing = |mutation: &Mutation| match mutation {
             Mutation::InsertSegment(row) => row.status == SegmentStatus::Sealed,
             Mutation::Transition { to, .. } => *to == SegmentStatus::Sealed,
+            // Sinks: another list of them, or records that came back.
+            Mutation::PutCollection { .. } | Mutation::RecoverLoss { .. } => true,
             _ => false,
         };
         if mutations.iter().any(is_sealing) {

@@ -14,10 +14,11 @@ use std::sync::PoisonError;
 
 use super::bring::{bring, is_whole};
 use super::{Inner, Kept, Log, TierProgress, Wanted};
-use crate::catalog::{Mutation, SegmentRow, SegmentStatus};
+use crate::catalog::{Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{OpenMode, durable};
 use crate::log::DirectoryState;
+use crate::log::came_back::CameBack;
 use crate::log::recover::journals::chain;
 use crate::log::recover::segments::{recovered, segment_path};
 use crate::segment::{SegmentName, SequenceRange};
@@ -150,7 +151,9 @@ impl Inner {
         if row.status == SegmentStatus::Quarantined {
             // It was fetched whole: that is the proof.
             let mut mutations = vec![step(SegmentStatus::Quarantined, SegmentStatus::Evicted)];
-            mutations.extend(recovered(&mut self.catalog.losses(Some(&row.key.collection))?, &row.key));
+            let SegmentKey { collection, first, last, .. } = &row.key;
+            mutations.extend(recovered(&mut self.catalog.losses(Some(collection))?, &row.key));
+            mutations.push(CameBack::note(&*self.catalog, collection, *first, *last)?);
             self.apply(&mutations, "an archived copy was proven")?;
         }
         let mut mutations = vec![step(SegmentStatus::Evicted, SegmentStatus::Archived)];

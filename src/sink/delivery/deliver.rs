@@ -10,19 +10,27 @@
 //!    crash before it leaves a catalog that knows less: the next delivery asks the sink, finds nothing to do, and tells the catalog.
 //!
 //! A cursor behind the end of the log is an error, never a skip (J6): records that the sink has and the log does not were delivered by a log
-//! that is another one, or that was put back. The catalog's cursors are never beyond its `sealed_through`, which counts for the next sequence
+//! that is another one, or that was put back. So is one whose epoch tells that the log gave out sequences anew that the sink has
+//! ([`Log::check_cursor`](crate::log::Log::check_cursor)). The catalog's cursors are never beyond its `sealed_through`, which counts for the next sequence
 //! already (C7): only what is sealed is delivered.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 
 use super::line::{Line, Work};
 use super::{Shared, locked};
-use crate::catalog::{CursorRow, Mutation, SegmentKey};
+use crate::catalog::{CollectionRow, CursorRow, Mutation, SegmentKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::ReadOptions;
 use crate::sink::{Batch, Cursor};
-use crate::types::{CollectionName, Record, Sequence};
+use crate::types::{CollectionName, Header, Record, Sequence};
 
 /// Rows read at once.
 const PAGE_ROWS: usize = 1000;
+/// What a record takes in a batch beside its bytes: also of empty ones a batch holds so many only.
+const RECORD_BYTES: u64 = size_of::<Record>() as u64;
+/// The same of a header.
+const HEADER_BYTES: u64 = size_of::<Header>() as u64;
 
 /// What a delivery did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,18 +44,14 @@ pub(super) struct Delivered {
 }
 
 impl Shared {
-    /// Delivers what is due next; whether there was something.
-    pub(super) fn work(&self, line: &Line) -> Result<bool> {
+    /// Delivers what is due next; whether there was something. What failed is in the status, and rests: it stops nothing behind it.
+    pub(super) fn work(&self, line: &Line) -> bool {
         if self.is_stopped() {
-            return Ok(false);
+            return false;
         }
-        let Some(work) = line.take_due(self.options.clock.monotonic()) else { return Ok(false) };
-        match self.deliver(line, work) {
-            // It is in the status, and rests.
-            Err(error) if error.kind() != ErrorKind::Closed => Ok(true),
-            Err(error) => Err(error),
-            Ok(_) => Ok(true),
-        }
+        let Some(work) = line.take_due(self.options.clock.monotonic()) else { return false };
+        let _ = self.deliver(line, work);
+        true
     }
 
     /// Delivers a collection at once, waiting for who else does.
@@ -56,13 +60,21 @@ impl Shared {
     }
 
     fn deliver(&self, line: &Line, work: Work<'_>) -> Result<Delivered> {
+        let name = work.collection.clone();
         let mut cursor = None;
-        let outcome = self.bring(line, &work, &mut cursor);
+        let bring = AssertUnwindSafe(|| self.bring(line, &work, &mut cursor));
+        // A sink that panics has failed. What is kept here of it is counts and names: good after any panic.
+        let outcome = std::panic::catch_unwind(bring).unwrap_or_else(|panic| Err(panicked(&*panic)));
         match &outcome {
             Ok(delivered) if delivered.is_cut => work.left(),
             Ok(delivered) => work.done(delivered),
-            Err(error) if error.kind() == ErrorKind::Closed => work.left(),
+            // Whether the log was closed, only the log tells: a sink has its own reasons to say so.
+            Err(error) if error.kind() == ErrorKind::Closed && self.is_stopped() => work.left(),
             Err(error) => work.failed(error, cursor.map(|cursor: Cursor| cursor.sequence), &self.options),
+        }
+        // The line's thread may have looked while this one had the collection, and then it sleeps until something is sealed.
+        if line.is_due(&name) {
+            self.log.wake_archivers();
         }
         outcome
     }
@@ -73,6 +85,7 @@ impl Shared {
         let subscribers = self.log.subscribers(name)?;
         let Some(row) = self.log.catalog().collection(name)? else { return Ok(delivered) };
         if !subscribers.iter().any(|subscriber| subscriber == line.name()) {
+            self.tell_floor(line, &row)?;
             return Ok(delivered);
         }
         let epoch = self.log.epoch();
@@ -84,8 +97,10 @@ impl Shared {
             cursor => cursor?,
         };
         *at = cursor;
+        let cursor = self.give_back(line, name, cursor)?;
+        *at = cursor;
         let mut has = cursor.map_or(Sequence(0), |cursor| cursor.sequence);
-        self.check_not_ahead(line, name, has)?;
+        self.log.check_cursor(line.name(), name, (cursor.map_or(epoch, |cursor: Cursor| cursor.epoch), has))?;
         if row.floor > Sequence::FIRST {
             // Cheap for a sink that did it before, and it may have failed behind its cursor.
             sink.raise_floor(name, row.floor)?;
@@ -98,7 +113,7 @@ impl Shared {
                 return Ok(delivered);
             }
             let mut records: Vec<Record> = Vec::new();
-            let mut bytes = 0;
+            let (mut bytes, mut held) = (0, 0);
             let mut until = row.floor.previous().max(has);
             if row.sealed_through > until {
                 let reader = match &mut reader {
@@ -112,9 +127,11 @@ impl Shared {
                     }
                 };
                 let most = sink.batch_bytes().min(self.options.batch_bytes);
-                while bytes < most {
+                while held < most {
                     let Some(record) = reader.try_next()? else { break };
-                    bytes += size_of(&record);
+                    let size = bytes_of(&record);
+                    bytes += size;
+                    held += size + RECORD_BYTES + record.headers.len() as u64 * HEADER_BYTES;
                     records.push(record);
                 }
                 until = if reader.is_finished() { row.sealed_through } else { (*reader).position().previous() };
@@ -123,6 +140,7 @@ impl Shared {
                     return Err(Error::new(ErrorKind::Unavailable, message));
                 }
             }
+            self.log.offering(line.name(), name, until);
             sink.apply(&Batch { collection: name, epoch, after: has, records: &records, through: until })?;
             let count = records.len() as u64;
             work.took(count, bytes);
@@ -132,14 +150,27 @@ impl Shared {
             *at = Some(Cursor { epoch, sequence: has });
             self.note_cursor(line, name, Cursor { epoch, sequence: has }, &subscribers)?;
         }
-        if let Some(cursor) = cursor.filter(|_| !delivered.asked) {
-            // Nothing was missing; the catalog may not know.
+        if let Some(cursor) = cursor.filter(|_| !delivered.asked && has <= through) {
+            // Nothing was missing; the catalog may not know. A cursor behind what is sealed is none that this log gave: whether it can be
+            // believed, the next seal shows.
             self.note_cursor(line, name, cursor, &subscribers)?;
         }
         Ok(delivered)
     }
 
-    fn is_deleted(&self, name: &CollectionName) -> Result<bool> {
+    /// What a sink was given before the collection was taken from it is purged there too. Asked is only one of which the catalog knows that it has
+    /// something: others need no place for the collection.
+    fn tell_floor(&self, line: &Line, row: &CollectionRow) -> Result<()> {
+        let is_on_record = || -> Result<bool> {
+            Ok(self.log.catalog().cursors(&row.name)?.iter().any(|cursor| cursor.sink == line.name()))
+        };
+        if row.floor > Sequence::FIRST && is_on_record()? && line.sink.cursor(&row.name)?.is_some() {
+            line.sink.raise_floor(&row.name, row.floor)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_deleted(&self, name: &CollectionName) -> Result<bool> {
         match self.log.durable_through(name) {
             Ok(_) => Ok(false),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
@@ -147,17 +178,33 @@ impl Shared {
         }
     }
 
-    fn check_not_ahead(&self, line: &Line, name: &CollectionName, has: Sequence) -> Result<()> {
-        let end = self.log.end_of(name)?;
-        if has <= end {
-            return Ok(());
+    /// A sink that passed over records that came back ignores them, as they are at or before its cursor. It is cleared, and is given everything
+    /// anew. Its cursor then.
+    ///
+    /// Order: the sink is cleared, then that is noted. A crash between clears an empty sink, or finds that its cursor is before them.
+    fn give_back(&self, line: &Line, name: &CollectionName, cursor: Option<Cursor>) -> Result<Option<Cursor>> {
+        let has = cursor.map_or(Sequence(0), |cursor| cursor.sequence);
+        let Some(back) = self.log.came_back(name)?.filter(|back| !back.begun.contains(line.name())) else {
+            return Ok(cursor);
+        };
+        let mut now = cursor;
+        if back.is_missed(line.name(), has) {
+            tracing::warn!(
+                sink = line.name(), collection = %name, first = %back.first, last = %back.last,
+                "records came back below a sink's cursor: it is given all anew"
+            );
+            match line.sink.clear(name) {
+                // Somebody must clear it by hand: what the log says of the cursor tells so.
+                Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(cursor),
+                cleared => cleared?,
+            }
+            now = line.sink.cursor(name)?;
         }
-        let message = format!(
-            "a sink has more than the log: sink=`{}`, collection=`{name}`, cursor=`{has}`, end=`{end}`",
-            line.name()
-        );
-        let hint = "the sink is of another log, or the log was put back to an older state; `recover` may still find the records";
-        Err(Error::new(ErrorKind::Conflict, message).with_hint(hint))
+        let _turn = locked(&self.telling);
+        let Some(mut back) = self.log.came_back(name)? else { return Ok(now) };
+        back.begun.insert(line.name().to_owned());
+        self.log.change(&[back.mutation()], "delivered anew")?;
+        Ok(now)
     }
 
     /// Step 4.
@@ -181,9 +228,22 @@ impl Shared {
                 "a sink has less than it had: it is delivered anew"
             );
         }
-        let all = subscribers.iter().map(|sink| match sink == line.name() {
-            true => cursor.sequence,
-            false => of(sink).unwrap_or(Sequence(0)),
+        let mut back = self.log.came_back(name)?;
+        if let Some(back) = &mut back
+            && back.begun.contains(line.name())
+            && cursor.sequence >= back.last
+            && before.is_none_or(|before| before <= cursor.sequence)
+            && back.done.insert(line.name().to_owned())
+        {
+            mutations.push(back.mutation());
+        }
+        let all = subscribers.iter().map(|sink| {
+            let has = if sink == line.name() { Some(cursor.sequence) } else { of(sink) }.unwrap_or(Sequence(0));
+            match &back {
+                // Of what came back it has nothing before it has all: only then its cursor tells again what it has.
+                Some(back) if !back.done.contains(sink) => has.min(back.first.previous()),
+                _ => has,
+            }
         });
         let flushed = all.min().unwrap_or(Sequence(0));
         let keys = self.newly_flushed(name, flushed)?;
@@ -215,8 +275,13 @@ impl Shared {
     }
 }
 
-/// Bytes of a record that count for a batch: key, payload, headers.
-fn size_of(record: &Record) -> u64 {
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Error::new(ErrorKind::Internal, format!("the sink panicked: {}", text.unwrap_or("without a word")))
+}
+
+/// Bytes of keys, payloads and headers of a record.
+fn bytes_of(record: &Record) -> u64 {
     let bytes = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
     let headers: usize = record.headers.iter().map(|header| header.key.len() + header.value.len()).sum();
     (bytes(&record.key) + bytes(&record.payload) + headers) as u64

@@ -11,7 +11,7 @@ use crate::types::{CollectionName, Sequence};
 /// Rows, or changes, read at once.
 const PAGE: usize = 1000;
 /// Changes behind which a sink may have to be told something.
-const KINDS: [&str; 3] = ["segment.insert", "floor.raise", "collection.put"];
+const KINDS: [&str; 4] = ["segment.insert", "floor.raise", "collection.put", "loss.recover"];
 
 impl Shared {
     /// Tells the lines what has become due since the last time.
@@ -52,10 +52,12 @@ impl Shared {
             return Ok(());
         }
         let cursors = self.log.catalog().cursors(&row.name)?;
+        let back = self.log.came_back(&row.name)?;
         for line in &self.lines {
             let has = cursors.iter().find(|cursor| cursor.sink == line.name()).map(|cursor| cursor.sequence);
             // Whether a sink knows of the floor, only the sink can tell.
-            if has.is_none_or(|has| has < through) || row.floor > Sequence::FIRST {
+            let is_missing = back.as_ref().is_some_and(|back| !back.done.contains(line.name()));
+            if has.is_none_or(|has| has < through) || row.floor > Sequence::FIRST || is_missing {
                 line.note(&row.name);
             }
         }

@@ -29,6 +29,8 @@ struct State {
     working: HashSet<CollectionName>,
     /// The collection that was taken last: the next in order is next.
     last: Option<CollectionName>,
+    /// Somebody waits for these.
+    preferred: Vec<CollectionName>,
     /// Failures one after another, of whatever collection.
     in_a_row: u32,
     rests_until: Duration,
@@ -60,6 +62,12 @@ pub(super) struct Work<'a> {
     failures: u32,
 }
 
+impl State {
+    fn waits(&self, collection: &CollectionName) -> bool {
+        self.working.contains(collection) || self.due.contains_key(collection)
+    }
+}
+
 impl Line {
     pub fn new(sink: Arc<dyn Sink>) -> Self {
         Self { sink, state: Mutex::default(), freed: Condvar::new() }
@@ -86,7 +94,8 @@ impl Line {
         let is_ready =
             |state: &State, name: &CollectionName, due: &Due| due.not_before <= now && !state.working.contains(name);
         let behind = state.last.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        let next = state.due.range((behind, Bound::Unbounded)).chain(state.due.iter());
+        let preferred = state.preferred.iter().filter_map(|name| state.due.get_key_value(name));
+        let next = preferred.chain(state.due.range((behind, Bound::Unbounded))).chain(state.due.iter());
         let next = next.filter(|(name, due)| is_ready(&state, name, due)).map(|(name, _)| name.clone()).next()?;
         let due = state.due.remove(&next).unwrap_or_default();
         state.last = Some(next.clone());
@@ -110,23 +119,36 @@ impl Line {
         Work { line: self, collection, failures: due.failures }
     }
 
-    /// Whether nothing is worked on, and nothing is due that does not rest.
-    pub fn is_settled(&self, now: Duration) -> bool {
+    /// Whether there is more of a collection, now or when it has rested.
+    pub fn is_due(&self, collection: &CollectionName) -> bool {
+        locked(&self.state).due.contains_key(collection)
+    }
+
+    /// These are taken first from now on.
+    pub fn prefer(&self, collections: &[CollectionName]) {
+        let mut state = locked(&self.state);
+        if state.preferred != collections {
+            state.preferred = collections.to_vec();
+        }
+    }
+
+    /// Whether nothing of these is worked on, and nothing is due that does not rest.
+    pub fn is_settled(&self, of: &[CollectionName], now: Duration) -> bool {
         let state = locked(&self.state);
         let rests = |due: &Due| due.not_before > now || state.rests_until > now;
-        state.working.is_empty() && state.due.values().all(rests)
+        of.iter().all(|name| !state.working.contains(name) && state.due.get(name).is_none_or(rests))
     }
 
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    /// Whether nothing of these waits.
+    pub fn is_empty(&self, of: &[CollectionName]) -> bool {
         let state = locked(&self.state);
-        state.working.is_empty() && state.due.is_empty()
+        !of.iter().any(|name| state.waits(name))
     }
 
-    /// Until somebody stops working on a collection, but no longer than `longest`, where somebody works or something is due.
-    pub fn wait_a_little(&self, longest: Duration) {
+    /// Until somebody stops working on a collection, but no longer than `longest`, where somebody works on one of these or one is due.
+    pub fn wait_a_little(&self, of: &[CollectionName], longest: Duration) {
         let state = locked(&self.state);
-        if !(state.working.is_empty() && state.due.is_empty()) {
+        if of.iter().any(|name| state.waits(name)) {
             drop(self.freed.wait_timeout(state, longest).unwrap_or_else(PoisonError::into_inner));
         }
     }

@@ -37,6 +37,8 @@ use crate::types::{ChangeNumber, CollectionName, Sequence};
 
 /// How often other processes are told how it goes.
 const TELL: Duration = Duration::from_secs(1);
+/// Why a sink that somebody waits for gets nothing.
+const NOT_RUNNING: &str = "no such sink is running: name it in the setting `sinks`";
 /// How often a flush looks again whether somebody else's seal is over.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -107,7 +109,7 @@ impl Sinks {
     pub fn run_once(&self) -> Result<()> {
         self.0.feed()?;
         for line in &self.0.lines {
-            while self.0.work(line)? {}
+            while self.0.work(line) {}
         }
         Ok(())
     }
@@ -134,35 +136,15 @@ impl Sinks {
         };
         let mut report = FlushReport::default();
         for (name, through) in targets {
-            report.segments += shared.seal(&name, through)?;
-            report.collections += 1;
-            let subscribers = shared.log.subscribers(&name)?;
-            // Each sink in a thread of its own: a slow one makes no other wait.
-            let lines = || shared.lines.iter().filter(|line| subscribers.iter().any(|sink| sink == line.name()));
-            let outcomes: Vec<_> = std::thread::scope(|scope| {
-                let name = &name;
-                let threads: Vec<_> =
-                    lines().map(|line| (line, scope.spawn(move || shared.deliver_now(line, name)))).collect();
-                let joined = threads.into_iter().map(|(line, thread)| (line.name(), thread.join()));
-                joined.collect()
-            });
-            for (sink, outcome) in outcomes {
-                let outcome = outcome.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the delivery panicked")));
-                match outcome {
-                    Ok(delivered) => {
-                        report.records += delivered.records;
-                        report.bytes += delivered.bytes;
-                    }
-                    Err(error) => report.failed.push(FlushFailure {
-                        collection: name.clone(),
-                        sink: sink.to_owned(),
-                        error: chain(&error),
-                    }),
-                }
+            match shared.flush(&name, through, &mut report) {
+                // Deleted meanwhile: there is nothing to flush, and others are there.
+                Err(error)
+                    if collection.is_none() && error.kind() == ErrorKind::NotFound && shared.is_deleted(&name)? => {}
+                flushed => flushed?,
             }
-            for sink in subscribers.iter().filter(|sink| shared.line(sink).is_none()) {
-                let error = "no such sink is running".to_owned();
-                report.failed.push(FlushFailure { collection: name.clone(), sink: sink.clone(), error });
+            report.collections += 1;
+            if report.is_interrupted {
+                break;
             }
             if !progress(&report) {
                 report.is_interrupted = true;
@@ -185,6 +167,42 @@ impl Sinks {
 }
 
 impl Shared {
+    /// Seals and delivers one collection, and adds what that did to the report.
+    fn flush(&self, name: &CollectionName, through: Sequence, report: &mut FlushReport) -> Result<()> {
+        report.segments += self.seal(name, through)?;
+        let subscribers = self.log.subscribers(name)?;
+        // Each sink in a thread of its own: a slow one makes no other wait.
+        let lines = || self.lines.iter().filter(|line| subscribers.iter().any(|sink| sink == line.name()));
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                lines().map(|line| (line, scope.spawn(move || self.deliver_now(line, name)))).collect();
+            let joined = threads.into_iter().map(|(line, thread)| (line.name(), thread.join()));
+            joined.collect()
+        });
+        let mut fail = |sink: &str, error| {
+            report.failed.push(FlushFailure { collection: name.clone(), sink: sink.to_owned(), error });
+        };
+        for (sink, outcome) in outcomes {
+            let outcome = outcome.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the delivery panicked")));
+            match outcome {
+                Ok(delivered) => {
+                    report.records += delivered.records;
+                    report.bytes += delivered.bytes;
+                    report.is_interrupted |= delivered.is_cut;
+                }
+                Err(error) => fail(sink, chain(&error)),
+            }
+        }
+        // Also of those that are only on record: they will lack it when they come back.
+        let sealed = self.log.catalog().collection(name)?.map_or(Sequence(0), |row| row.sealed_through);
+        for (sink, _) in
+            self.log.delivered(name)?.iter().filter(|(sink, has)| self.line(sink).is_none() && *has < sealed)
+        {
+            fail(sink, NOT_RUNNING.to_owned());
+        }
+        Ok(())
+    }
+
     fn line(&self, name: &str) -> Option<&Line> {
         self.lines.iter().find(|line| line.name() == name)
     }

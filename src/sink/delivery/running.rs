@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::line::Line;
 use super::{LOOK, Shared};
 use crate::error::{Error, ErrorKind, Result, chain};
+use crate::types::CollectionName;
 
 /// Sinks at work. Stops when dropped, behind the batches that are under way.
 #[derive(Debug)]
@@ -31,28 +32,31 @@ impl Running {
         Ok(running)
     }
 
-    /// Seals what has reached its size, and returns when everything that is sealed was delivered, but for what rests behind failures; or when `go_on`, asked now and then, says no.
-    /// Whether everything was.
+    /// Seals these collections where they have reached their size, and returns when everything of them that is sealed was delivered, but for what
+    /// rests behind failures; or when `go_on`, asked now and then, says no. Whether everything was. They are delivered before others, whose
+    /// backlog nobody waits for here.
     ///
     /// # Errors
-    /// What the disk or the catalog said.
-    pub fn settle(&self, go_on: &mut dyn FnMut() -> bool) -> Result<bool> {
-        self.shared.log.sync()?;
-        for (name, through) in self.shared.log.collections_through() {
-            if self.shared.log.is_seal_due(&name)? {
-                self.shared.seal(&name, through)?;
+    /// What the disk or the catalog said; `NotFound` for an unknown collection.
+    pub fn settle(&self, of: &[CollectionName], go_on: &mut dyn FnMut() -> bool) -> Result<bool> {
+        let shared = &*self.shared;
+        shared.log.sync()?;
+        for name in of {
+            if shared.log.is_seal_due(name)? {
+                shared.seal(name, shared.log.durable_through(name)?)?;
             }
         }
+        shared.lines.iter().for_each(|line| line.prefer(of));
         loop {
-            self.shared.feed()?;
-            let now = self.shared.options.clock.monotonic();
-            if self.shared.lines.iter().all(|line| line.is_settled(now)) {
-                return Ok(self.shared.lines.iter().all(Line::is_empty));
+            shared.feed()?;
+            let now = shared.options.clock.monotonic();
+            if shared.lines.iter().all(|line| line.is_settled(of, now)) {
+                return Ok(shared.lines.iter().all(|line| line.is_empty(of)));
             }
-            if self.shared.is_stopped() || !go_on() {
+            if shared.is_stopped() || !go_on() {
                 return Ok(false);
             }
-            self.shared.lines.iter().for_each(|line| line.wait_a_little(LOOK));
+            shared.lines.iter().for_each(|line| line.wait_a_little(of, LOOK));
         }
     }
 
@@ -83,13 +87,12 @@ fn beside(shared: &Shared, line: &Line) {
     let (mut seen, mut failures) = (0, 0);
     while !shared.is_stopped() {
         let mut longest = None;
-        let outcome = shared.feed().and_then(|()| {
-            while shared.work(line)? {}
-            Ok(())
-        });
-        match outcome {
-            Ok(()) => failures = 0,
-            Err(error) if error.kind() == ErrorKind::Closed => return,
+        match shared.feed() {
+            Ok(()) => {
+                failures = 0;
+                while shared.work(line) {}
+            }
+            Err(_) if shared.is_stopped() => return,
             Err(error) => {
                 failures += 1;
                 tracing::error!(error = chain(&error), "it is not known what is to be delivered");

@@ -1,3 +1,6 @@
+mod faults;
+mod histories;
+
 use super::*;
 use crate::catalog::MemoryCatalog;
 use crate::clock::FakeClock;

@@ -132,7 +132,11 @@ fn lists_page_and_choose() {
         assert_eq!(segments("--status sealed --limit 1"), ["one/1-20.0"]);
         assert_eq!(segments("--collection one --status sealed"), ["one/1-20.0", "one/21-30.0"]);
         assert_eq!(segments("--status quarantined"), [""; 0]);
-        log.catalog().apply(&[Mutation::SetFlushed(key("one", 1, 20))], Timestamp(5), "test").unwrap();
+        assert_eq!(segments("--unflushed"), [""; 0], "without sinks nothing waits");
+        let subscribes =
+            |name: CollectionName| Mutation::PutCollection { name, settings: r#"{"sinks":["store"]}"#.into() };
+        let all = [subscribes(name("one")), subscribes(name("two")), Mutation::SetFlushed(key("one", 1, 20))];
+        log.catalog().apply(&all, Timestamp(5), "test").unwrap();
         assert_eq!(segments("--unflushed"), ["two/1-5.0", "one/21-30.0"]);
         assert_eq!(segments("--unflushed --collection one"), ["one/21-30.0"]);
         assert_eq!(segments("--unflushed --status archived"), [""; 0]);

@@ -22,7 +22,7 @@ pub enum LsCommand {
   icecore --data /var/lib/log ls segments --unflushed --json
 
 In order of collection and sequence; with --status or --unflushed in the order of sealing, oldest first: `--status sealed --limit 1` \
-is what is archived next. Unflushed is what can be read and has not reached every sink.
+is what is archived next. Unflushed is what can be read and has not reached every sink of its collection; without sinks, nothing is.
 
 With --json one object a line, printed as it is found: also millions of segments need little memory.")]
     Segments(LsSegmentsArgs),

@@ -6,7 +6,7 @@
 
 mod archive;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::status;
@@ -114,10 +114,33 @@ fn page(
     }
 }
 
-/// Whether a row is wanted, whichever look-up gave it.
-fn is_wanted(row: &SegmentRow, args: &LsSegmentsArgs) -> bool {
-    args.status.is_none_or(|status| row.status == status)
-        && (!args.unflushed || row.status.is_live() && row.flushed_at.is_none())
+/// Which rows are wanted, whichever look-up gave them.
+struct Wanted<'a> {
+    look: &'a CatalogLook,
+    args: &'a LsSegmentsArgs,
+    /// Up to where the sinks of a collection have it; `None` where it has none: then nothing of it waits.
+    delivered: BTreeMap<CollectionName, Option<Sequence>>,
+}
+
+impl Wanted<'_> {
+    fn has(&mut self, row: &SegmentRow) -> Result<bool, Failure> {
+        let is_of_status = self.args.status.is_none_or(|status| row.status == status);
+        if !self.args.unflushed || !is_of_status {
+            return Ok(is_of_status);
+        }
+        if !row.status.is_live() || row.flushed_at.is_some() {
+            return Ok(false);
+        }
+        let name = &row.key.collection;
+        let delivered = match self.delivered.get(name) {
+            Some(known) => *known,
+            None => {
+                let found = self.look.delivered_through(name)?;
+                *self.delivered.entry(name.clone()).or_insert(found)
+            }
+        };
+        Ok(delivered.is_some_and(|has| has < row.key.last))
+    }
 }
 
 fn segments(look: &CatalogLook, args: &LsSegmentsArgs, add: &mut Add<'_>) -> Result<(), Failure> {
@@ -128,15 +151,18 @@ fn segments(look: &CatalogLook, args: &LsSegmentsArgs, add: &mut Add<'_>) -> Res
         return Err(error.with_hint("`ls collections` lists them").into());
     }
     let places = Places::of(&look.directories);
+    let mut wanted = Wanted { look, args, delivered: BTreeMap::new() };
     let mut left = args.limit.unwrap_or(usize::MAX);
     let mut after = None;
     while left > 0 {
         let rows = page(&*look.catalog, args, after.as_ref(), PAGE_ROWS.min(left)).map_err(crate::Error::from)?;
         let Some(last) = rows.last() else { break };
         after = Some(last.key.clone());
-        for row in rows.iter().filter(|row| is_wanted(row, args)).take(left) {
-            left -= 1;
-            add(segment(row, &places))?;
+        for row in &rows {
+            if left > 0 && wanted.has(row)? {
+                left -= 1;
+                add(segment(row, &places))?;
+            }
         }
     }
     Ok(())

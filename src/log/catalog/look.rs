@@ -14,8 +14,9 @@ use crate::log::identity;
 use crate::log::options::LogOptions;
 use crate::log::places;
 use crate::log::seal::STAGING;
+use crate::log::subscribe::delivered;
 use crate::types::ids::hex;
-use crate::types::{ChangeNumber, LogId};
+use crate::types::{ChangeNumber, CollectionName, LogId, Sequence};
 
 /// A log's catalog, open to read, beside a writer or without one.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct CatalogLook {
     pub path: PathBuf,
     /// The catalog.
     pub catalog: Arc<dyn Catalog>,
+    /// Those that collections subscribe to that have no setting of their own.
+    sinks: Vec<String>,
     mirror: Mirror,
     fs: Arc<dyn FileSystem>,
     clock: Arc<dyn crate::clock::Clock>,
@@ -45,8 +48,18 @@ impl CatalogLook {
         let opened = choose::open(options, &places.ids[0].1, places.first_identity(), false)?;
         let directories = places.ids;
         let path = opened.path.unwrap_or_else(|| PathBuf::from("catalog"));
-        let (fs, clock) = (Arc::clone(&options.fs), Arc::clone(&options.clock));
-        Ok(Self { log, directories, path, catalog: opened.catalog, mirror: opened.mirror, fs, clock })
+        let (fs, clock, sinks) = (Arc::clone(&options.fs), Arc::clone(&options.clock), options.sinks.clone());
+        Ok(Self { sinks, log, directories, path, catalog: opened.catalog, mirror: opened.mirror, fs, clock })
+    }
+
+    /// Up to where every sink has a collection that must have it (C2): its subscribers, or, where no sink is named, those on record; `None` where there
+    /// is none, and so nothing waits.
+    ///
+    /// # Errors
+    /// What the catalog said.
+    pub fn delivered_through(&self, collection: &CollectionName) -> Result<Option<Sequence>> {
+        let delivered = delivered(&*self.catalog, &self.sinks, collection)?;
+        Ok(delivered.into_iter().map(|(_, has)| has).min())
     }
 
     /// What keeps it.

@@ -25,20 +25,20 @@ use crate::store::{ColumnarStore, DirectoryHomes, Home, Homes, REMOTE_PREFIX, St
 #[cfg(any(feature = "kv", feature = "store"))]
 use crate::types::CollectionName;
 
-/// The sinks that the settings name; `None` where they name none.
-pub(super) fn open(context: &Context, log: &Log) -> Result<Option<Sinks>, Failure> {
+/// The sinks that the settings name; they may name none.
+pub(super) fn open(context: &Context, log: &Log) -> Result<Sinks, Failure> {
     let kinds = &context.config.settings().sinks.0;
-    if kinds.is_empty() {
-        return Ok(None);
-    }
     let sinks = kinds.iter().map(|kind| open_one(context, log, *kind)).collect::<Result<Vec<_>, _>>()?;
     let options = SinksOptions { clock: Arc::clone(&context.clock), ..SinksOptions::default() };
-    Ok(Some(Sinks::new(log, sinks, options).map_err(logs::explain)?))
+    Sinks::new(log, sinks, options).map_err(logs::explain)
 }
 
-/// The sinks beside appends, as [`open`] gives them, at work.
+/// The sinks beside appends, as [`open`] gives them, at work; `None` where the settings name none.
 pub(super) fn beside(context: &Context, log: &Log) -> Result<Option<Running>, Failure> {
-    open(context, log)?.map(|sinks| sinks.start().map_err(logs::explain)).transpose()
+    if context.config.settings().sinks.0.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(open(context, log)?.start().map_err(logs::explain)?))
 }
 
 #[cfg_attr(not(any(feature = "kv", feature = "store")), expect(unused_variables, reason = "no sink was built in"))]

@@ -10,6 +10,7 @@ use crate::cli::{
     CollectionCommand, CollectionCreateArgs, CollectionDeleteArgs, CollectionSetArgs, CollectionShowArgs,
     CommandResult, Context, Exit, Failure, Stdout, logs,
 };
+use crate::config::{SinkKind, nearest};
 use crate::log::{CollectionSettings, Deletion, EffectiveSetting, Log, SettingFrom};
 use crate::types::{CollectionName, Sequence};
 use crate::{Error, ErrorKind};
@@ -28,6 +29,21 @@ fn change(settings: &mut CollectionSettings, given: &[(String, String)]) -> Resu
     let mut seen = std::collections::BTreeSet::new();
     for (key, value) in given {
         settings.set(key, value).map_err(|error| Failure::Error(Exit::Usage, error))?;
+        if key == "sinks" {
+            // The library takes any name; a program of its own may have other sinks. This one has these.
+            let known = |name: &String| SinkKind::WORDS.contains(&name.as_str());
+            if let Some(name) = settings.sinks.iter().flatten().find(|name| !known(name)) {
+                let all = SinkKind::WORDS.join(", ");
+                let hint = match nearest(name, SinkKind::WORDS.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("sinks are {all}; or `none`"),
+                };
+                return Err(Failure::usage(
+                    format!("this program has no such sink: sink=`{name}`, sinks=`{all}`"),
+                    hint,
+                ));
+            }
+        }
         if !seen.insert(key) {
             return Err(Failure::usage(format!("a setting is given twice: key=`{key}`"), "give it once"));
         }

@@ -1,14 +1,9 @@
 //! `icecore seal [COLLECTION]`
 
 use crate::cli::{CommandResult, Context, Exit, SealArgs, Stdout, human, logs};
-use crate::log::Log;
 
 pub(in crate::cli) fn run(context: &Context, args: &SealArgs) -> CommandResult {
-    seal(context, args, &logs::open_existing(context)?, "sealed")
-}
-
-/// Seals, closes the log, and says so by this verb.
-pub(super) fn seal(context: &Context, args: &SealArgs, log: &Log, verb: &str) -> CommandResult {
+    let log = logs::open_existing(context)?;
     let sealed = log.seal(args.collection.as_ref());
     let closed = log.close();
     let segments = sealed.map_err(logs::explain)?;
@@ -19,6 +14,6 @@ pub(super) fn seal(context: &Context, args: &SealArgs, log: &Log, verb: &str) ->
         stdout.flush()?;
     }
     let what = args.collection.as_ref().map_or_else(|| "all collections".to_owned(), ToString::to_string);
-    context.say(&format!("{verb} {what}: {}", human::plural(segments, "new segment")));
+    context.say(&format!("sealed {what}: {}", human::plural(segments, "new segment")));
     Ok(Exit::Ok)
 }

@@ -14,6 +14,7 @@ use crate::log::directories::HomeInfo;
 use crate::log::figures::{AppendFigures, Told};
 use crate::log::read::{JournalInfo, JournalUse};
 use crate::log::recover::COMPONENT;
+use crate::log::subscribe::SinkNotNamed;
 use crate::log::tier::Due;
 use crate::log::verify::Status;
 use crate::objects::{Abilities, RequestKind, Usage};
@@ -36,7 +37,9 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
     let archive = ArchiveOverview::of(&**log.catalog(), &stores::prices(settings)).map_err(logs::explain)?;
     let archive = (!archive.stores.is_empty() || settings.archive.url.is_some()).then_some(archive);
     let appends = log.told_append_figures();
-    let sinks = if log.sinks().is_empty() { None } else { ToldSinks::of(&log) };
+    // Also where the settings name none: who delivered may have been told of them by a flag.
+    let sinks = ToldSinks::of(&log);
+    let not_named = log.sinks_not_named().map_err(logs::explain)?;
     let rules = stores::evict_rules(settings);
     let due = match &archive {
         Some(_) if !rules.is_never() => Some(log.evict_due(&rules, true, &mut || true).map_err(logs::explain)?),
@@ -53,6 +56,7 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
         }
         object["appends"] = serde_json::to_value(&appends).expect("plain text and numbers");
         object["sinks"] = serde_json::to_value(&sinks).expect("plain text and numbers");
+        object["sinks_not_named"] = serde_json::to_value(&not_named).expect("plain text and numbers");
         object["homes"] = serde_json::to_value(&homes).expect("plain text and numbers");
         object["compaction"] = serde_json::to_value(&compaction).expect("plain text and numbers");
         object["archive"] = serde_json::to_value(&archive).expect("plain text and numbers");
@@ -61,7 +65,7 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
         }
         stdout.line(&object.to_string())?;
     } else {
-        let (live, archive) = (Live { appends, sinks }, (archive.as_ref(), due.as_ref(), &compaction));
+        let (live, archive) = (Live { appends, sinks, not_named }, (archive.as_ref(), due.as_ref(), &compaction));
         stdout.write(render(&status, (&statistics, &homes), archive, &live, context.clock.now()).as_bytes())?;
     }
     stdout.flush()?;
@@ -153,6 +157,8 @@ fn render(
 struct Live {
     appends: Option<Told<AppendFigures>>,
     sinks: Option<Told<ToldSinks>>,
+    /// Sinks that are waited for, and not run with these settings.
+    not_named: Vec<SinkNotNamed>,
 }
 
 impl Live {
@@ -179,9 +185,13 @@ impl Live {
                 let records = human::plural(sink.records, "record");
                 let attempts = human::plural(sink.attempts, "attempt");
                 let rate = sink.success_rate.map_or_else(String::new, |rate| format!(", {:.1}% good", rate * 100.0));
+                let failures = human::plural(sink.failures, "failure");
                 let waiting = human::plural(sink.waiting_collections, "collection");
-                let text =
-                    format!("{}: {records}, {attempts}{rate}, {waiting} waiting, told {}", sink.sink, ago(told.at));
+                let text = format!(
+                    "{}: {records}, {attempts}, {failures}{rate}, {waiting} waiting, told {}",
+                    sink.sink,
+                    ago(told.at)
+                );
                 facts = facts.text("sink", text);
             }
         }
@@ -198,7 +208,15 @@ impl Live {
             let times = human::plural(u64::from(last.times), "time");
             Some(format!("the sink {} fails for {collections}; {} {times}: {}", sink.sink, last.collection, last.error))
         };
-        failing.filter_map(line).collect()
+        let not_named = |it: &SinkNotNamed| {
+            let collections = human::plural(it.collections, "collection");
+            let waiting = human::count(it.waiting_collections);
+            format!(
+                "the sink {} is not in the setting `sinks`: nothing is delivered to it; {collections} subscribe to it, {waiting} of them wait",
+                it.sink
+            )
+        };
+        failing.filter_map(line).chain(self.not_named.iter().map(not_named)).collect()
     }
 }
 

@@ -221,6 +221,17 @@ pub(super) fn check_together(settings: &Settings) -> Option<Broken> {
             return Some(Broken { key, why: format!("it must be at most {other}, which is {large}"), other });
         }
     }
+    let archive = &settings.archive;
+    if let Some(bandwidth) = archive.bandwidth {
+        // What is sent at once must arrive within its deadline: else nothing ever would.
+        let least = archive.parallel.saturating_mul(archive.multipart_bytes.0) / archive.deadline.as_secs().max(1) + 1;
+        if bandwidth.0 < least {
+            let why = format!(
+                "it must be at least {least} bytes, for archive.parallel objects of archive.multipart_bytes within archive.deadline"
+            );
+            return Some(Broken { key: "archive.bandwidth", why, other: "archive.deadline" });
+        }
+    }
     if segment.codec == SegmentCodec::Deflate && segment.level > 9 {
         let why = "it must be from 1 to 9 for segment.codec deflate".to_owned();
         return Some(Broken { key: "segment.level", why, other: "segment.codec" });

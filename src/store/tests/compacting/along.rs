@@ -96,8 +96,8 @@ fn the_logs_compaction_compacts_the_store_and_says_so() {
 fn a_key_that_went_while_nobody_searched_is_not_found_in_the_log() {
     let (world, objects) = (World::new(), memory());
     let running = run(&world, &objects);
-    set(&running.log, &POLICY);
     running.log.append(&name("a"), NewRecord::put("k", "old").with_timestamp(world_now(&world))).unwrap();
+    set(&running.log, &POLICY);
     let search =
         Search::open(running.log.clone(), running.store.clone(), world.clock.clone(), SearchOptions::default());
     assert!(search.get(&name("a"), b"k").unwrap().is_some());
@@ -136,8 +136,8 @@ impl Source for Late {
 fn a_tombstone_that_goes_while_a_search_begins_still_hides() {
     let (world, objects) = (World::new(), memory());
     let running = run(&world, &objects);
-    set(&running.log, &POLICY);
     flushed(&running, &["k", "other"]);
+    set(&running.log, &POLICY);
     for key in ["-k", "last"] {
         let new = key.strip_prefix('-').map_or_else(|| NewRecord::put(key, "x"), NewRecord::delete);
         running.log.append(&name("a"), new.with_timestamp(world_now(&world))).unwrap();
@@ -168,9 +168,9 @@ fn world_now(world: &World) -> Timestamp {
 fn the_store_believes_the_clock_no_more_than_the_log_does() {
     let (world, objects) = (World::new(), memory());
     let running = run(&world, &objects);
+    flushed(&running, &["a", "a", "-b"]);
     set(&running.log, &POLICY);
     set(&running.log, &[("compact.ttl", "1m")]);
-    flushed(&running, &["a", "a", "-b"]);
     let now = world_now(&world);
     let hours = |hours: i64| Timestamp(now.0 + hours * 3_600_000_000);
     world.clock.set(hours(-1));
@@ -192,8 +192,8 @@ fn the_store_believes_the_clock_no_more_than_the_log_does() {
 fn a_hold_an_unknown_setting_and_another_subscription_keep_the_stores_files() {
     let (world, objects) = (World::new(), memory());
     let running = run(&world, &objects);
-    set(&running.log, &POLICY);
     flushed(&running, &["a", "a"]);
+    set(&running.log, &POLICY);
     let hold = LegalHold {
         name: "case".into(),
         by: "court".into(),
@@ -221,8 +221,8 @@ fn a_hold_an_unknown_setting_and_another_subscription_keep_the_stores_files() {
 fn a_store_that_fails_is_told() {
     let (world, objects) = (World::new(), memory());
     let running = run(&world, &objects);
-    set(&running.log, &POLICY);
     flushed(&running, &["a", "a"]);
+    set(&running.log, &POLICY);
     objects.go_down(crate::objects::ObjectErrorKind::Unavailable);
     let report = compact_log(&running.log);
     assert!(!report.is_whole() && !report.is_interrupted);

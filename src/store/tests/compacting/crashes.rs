@@ -14,7 +14,7 @@ fn last() -> Moment {
 
 /// Two groups at least.
 fn small() -> StoreOptions {
-    StoreOptions { merge_files: 0, file_bytes: 12_000, ..StoreOptions::default() }
+    StoreOptions { merge_files: 0, file_bytes: 5_000, ..StoreOptions::default() }
 }
 
 /// Nothing that hides anything went before what it hides; what the policy leaves is there; and it can be gone on with.

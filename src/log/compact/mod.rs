@@ -47,6 +47,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 pub use self::background::{BackgroundCompaction, LastCompaction};
+pub(super) use self::clock::Belief;
 use self::pace::Pace;
 pub use self::report::{CollectionCompacted, CompactProgress, CompactReport, LeftAlone};
 use super::recover::journals::chain;
@@ -212,6 +213,9 @@ impl Log {
         let now = log.clock.now();
         let mut report = CompactReport { dry_run: options.dry_run, ..CompactReport::default() };
         report.clock = self.clock_problem(now, options.trust_clock)?;
+        if options.trust_clock && report.clock.is_none() && !options.dry_run {
+            self.trust_clock(now)?;
+        }
         if let Some(why) = &report.clock {
             tracing::warn!(why, "nothing expires");
         }

@@ -234,16 +234,15 @@ impl Log {
             pace: Pace::new(Arc::clone(&log.clock), options.bytes_per_second, &may_go_on),
         };
         let mut told = CompactProgress::default();
-        let mut collections = Vec::new();
-        for name in names {
-            let rows = work.rows(&name)?;
-            told.total_bytes += rows.iter().map(|row| row.bytes).sum::<u64>();
-            collections.push((name, rows));
+        for name in &names {
+            told.total_bytes += work.bytes(name)?;
         }
-        for (name, rows) in collections {
+        for name in names {
             if !may_go_on() {
                 break;
             }
+            // The rows of one collection at a time are in memory.
+            let rows = work.rows(&name)?;
             let mut tell = |bytes: u64| {
                 told.bytes += bytes;
                 goes_on.set(progress(told));

@@ -19,6 +19,7 @@
 //! 5. **No holes.** A batch that begins behind the cursor's next sequence is refused as a conflict.
 //! 6. What is below the floor is purged: it is not found in the sink any more when `raise_floor` returned.
 //! 7. All calls may run at the same time, from any thread; of two that apply to one collection, one waits.
+//! 8. Compaction changes no cursor and no floor: a record that it lets go lies before the cursor, and is not delivered again.
 
 pub mod delivery;
 #[cfg(any(test, feature = "testing"))]
@@ -28,6 +29,7 @@ use std::fmt;
 
 pub use delivery::{FlushFailure, FlushReport, SinkFailure, SinkStatus, Sinks, SinksOptions, ToldSinks};
 
+use crate::compaction::{Freed, Order};
 use crate::error::Result;
 use crate::types::{CollectionName, Epoch, Record, Sequence};
 
@@ -74,6 +76,15 @@ pub trait Sink: Send + Sync + fmt::Debug {
     fn clear(&self, collection: &CollectionName) -> Result<()> {
         let message = format!("the sink cannot forget a collection: sink=`{}`, collection=`{collection}`", self.name());
         Err(crate::error::Error::new(crate::error::ErrorKind::Unsupported, message))
+    }
+
+    /// Lets go of what the policy lets go, and says what that freed; `None` for a sink that keeps no old versions. Delivery goes on meanwhile.
+    ///
+    /// # Errors
+    /// Why it could not; what was let go by then is gone. It is tried again with the log's next compaction.
+    fn compact(&self, collection: &CollectionName, order: &mut Order<'_>) -> Result<Option<Freed>> {
+        let _ = (collection, order);
+        Ok(None)
     }
 
     /// How many bytes of records it wants in a batch, at most; what each takes in memory counts, also without a key or a payload. One record may be

@@ -153,6 +153,9 @@ pub fn apply(
     if let Some(why) = fresh.refused.or_else(|| planned.refused.clone()) {
         return Err(Error::new(ErrorKind::Conflict, why).with_hint("set the clock right; or say that it is right"));
     }
+    if options.plan.trust_clock {
+        log.trust_clock(now)?;
+    }
     for target in targets.all() {
         target.claim.commit(Vec::new())?;
     }

@@ -34,13 +34,26 @@ impl Work<'_> {
     /// Live segments and quarantined ones of a collection, in order of sequence.
     pub fn rows(&self, name: &CollectionName) -> Result<Vec<SegmentRow>> {
         let mut rows = Vec::new();
+        self.each_row(name, |row| rows.push(row))?;
+        Ok(rows)
+    }
+
+    /// Bytes of the same.
+    pub fn bytes(&self, name: &CollectionName) -> Result<u64> {
+        let mut bytes = 0;
+        self.each_row(name, |row| bytes += row.bytes)?;
+        Ok(bytes)
+    }
+
+    fn each_row(&self, name: &CollectionName, each: impl FnMut(SegmentRow)) -> Result<()> {
+        let mut each = each;
         let mut after: Option<SegmentKey> = None;
         loop {
             let page = self.log.catalog.segments(Some(name), after.as_ref(), PAGE_ROWS)?;
-            let Some(last) = page.last() else { return Ok(rows) };
+            let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.key.clone());
             let is_there = |row: &SegmentRow| row.status.is_live() || row.status == SegmentStatus::Quarantined;
-            rows.extend(page.into_iter().filter(is_there));
+            page.into_iter().filter(is_there).for_each(&mut each);
         }
     }
 

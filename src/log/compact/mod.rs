@@ -49,6 +49,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 pub use self::background::{BackgroundCompaction, LastCompaction};
+pub(super) use self::clock::Belief;
 pub use self::copies::{Copies, CopyCompacted};
 use self::pace::Pace;
 pub use self::report::{CollectionCompacted, CompactProgress, CompactReport, LeftAlone, SinksCompacted};
@@ -217,6 +218,9 @@ impl Log {
         let now = log.clock.now();
         let mut report = CompactReport { dry_run: options.dry_run, ..CompactReport::default() };
         report.clock = self.clock_problem(now, options.trust_clock)?;
+        if options.trust_clock && report.clock.is_none() && !options.dry_run {
+            self.trust_clock(now)?;
+        }
         if let Some(why) = &report.clock {
             tracing::warn!(why, "nothing expires");
         }
@@ -235,16 +239,15 @@ impl Log {
             pace: Pace::new(Arc::clone(&log.clock), options.bytes_per_second, &may_go_on),
         };
         let mut told = CompactProgress::default();
-        let mut collections = Vec::new();
-        for name in names {
-            let rows = work.rows(&name)?;
-            told.total_bytes += rows.iter().map(|row| row.bytes).sum::<u64>();
-            collections.push((name, rows));
+        for name in &names {
+            told.total_bytes += work.bytes(name)?;
         }
-        for (name, rows) in collections {
+        for name in names {
             if !may_go_on() {
                 break;
             }
+            // The rows of one collection at a time are in memory.
+            let rows = work.rows(&name)?;
             let mut tell = |bytes: u64| {
                 told.bytes += bytes;
                 goes_on.set(progress(told));

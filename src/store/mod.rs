@@ -7,6 +7,7 @@
 //! - [`view`]: a snapshot of a collection
 //! - `collection`: applying, raising the floor, clearing
 //! - [`compact`]: merging small files
+//! - [`relocate`]: from one directory to another
 //!
 //! Owns: files, states, cursors. Does not own: when batches come (`sink`), where collections are assigned (`log`), what vectors are
 //! (`vector`), finding the nearest (`search`). Local or remote, the code is the same: an [`ObjectStore`](crate::objects::ObjectStore) makes objects whole,
@@ -38,6 +39,7 @@ pub mod file;
 pub mod homes;
 mod load;
 pub mod names;
+pub mod relocate;
 pub mod rows;
 pub mod state;
 pub mod view;
@@ -52,6 +54,7 @@ pub use compact::Compacted;
 pub use file::{RowGroup, StoreFile};
 pub use homes::{DirectoryHomes, Home, Homes, LOCAL_FOLDER, REMOTE_PREFIX};
 pub use names::{FileName, StateNumber};
+pub use relocate::StoreFiles;
 pub use rows::{Rows, Vectors};
 pub use state::{FileEntry, State};
 pub use view::{Records, View};
@@ -145,15 +148,6 @@ impl ColumnarStore {
         self.collection(name).compact(&self.inner)
     }
 
-    /// Forgets all that it has of a collection: its cursor is `None`, and everything is delivered again. Also where its states are
-    /// damaged.
-    ///
-    /// # Errors
-    /// As [`Sink::apply`].
-    pub fn clear(&self, name: &CollectionName) -> Result<()> {
-        self.collection(name).clear(&self.inner)
-    }
-
     /// Deletes files that are superseded and that no view reads any more. Happens with each change too.
     ///
     /// # Errors
@@ -179,6 +173,11 @@ impl Sink for ColumnarStore {
 
     fn raise_floor(&self, collection: &CollectionName, floor: Sequence) -> Result<()> {
         self.collection(collection).raise_floor(&self.inner, floor)
+    }
+
+    /// Also where its states are damaged.
+    fn clear(&self, collection: &CollectionName) -> Result<()> {
+        self.collection(collection).clear(&self.inner)
     }
 
     fn batch_bytes(&self) -> u64 {

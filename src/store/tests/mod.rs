@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod lossless;
 mod merging;
+mod moving;
 mod random;
 
 use std::collections::BTreeMap;

@@ -353,7 +353,10 @@ pub struct TailArgs {
   icecore --data /var/lib/log get users alice --json
 
 Prints the payload as it is; with --json the whole record. A key that is deleted, expired or was \
-never there is a failure (exit code 1).")]
+never there is a failure (exit code 1).
+
+Where the collection has the sink kv and nobody has it open, it is looked up there, and in the log behind \
+its cursor; else in the log alone. The answer is the same; -v says which it was.")]
 pub struct GetArgs {
     /// The collection
     pub collection: CollectionName,

@@ -54,6 +54,14 @@ impl Log {
         Ok(bytes >= self.0.seal_at_bytes(&collection))
     }
 
+    /// Up to where each sink has a collection that must have it before anything of it goes.
+    ///
+    /// # Errors
+    /// What the catalog said.
+    pub(crate) fn delivered(&self, collection: &CollectionName) -> Result<Vec<(String, Sequence)>> {
+        self.0.delivered(collection)
+    }
+
     /// Bytes of records up to `through` that are in no segment yet.
     ///
     /// # Errors

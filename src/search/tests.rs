@@ -132,7 +132,7 @@ fn an_index_that_does_not_fit_is_an_error_that_names_the_setting() {
 #[test]
 fn indexes_of_other_collections_make_room() {
     let world = World::with_room_for_indexes(512 << 10);
-    let names: Vec<CollectionName> = (0..6).map(|number| CollectionName::new(format!("c{number}")).unwrap()).collect();
+    let names: Vec<CollectionName> = (0..6).map(|number| CollectionName::new(&format!("c{number}")).unwrap()).collect();
     for name in &names {
         world.fill(name, 0..3000);
         assert_eq!(world.vectors_in(name).unwrap(), 3000);

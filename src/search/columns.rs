@@ -6,9 +6,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::source::{FileFacts, GroupPlace, Head, Labels, Reading, Source, VectorsRead, View};
+use super::source::{EachVectors, FileFacts, GroupPlace, Head, Labels, Reading, Source, VectorsRead, View};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{self, Column, ColumnarStore, RowGroup, Rows};
+use crate::store::{self, Column, ColumnarStore, FileEntry, RowGroup, Rows};
 use crate::types::{CollectionName, Record, Sequence};
 
 const HEADS: &[Column] = &[Column::Key, Column::Sequence, Column::ExpiresAt];
@@ -27,42 +27,40 @@ const PAGE_STEP_ROWS: usize = 1024;
 /// What unpacking takes beside its input and output: the window of zstd's first level, and its tables.
 const UNPACKER_BYTES: usize = 1 << 20;
 
-/// A view of the store, and its row groups.
+/// A view of the store. Row groups are opened when they are read: no footer is held for long.
 #[derive(Debug)]
 struct Columns {
-    /// Keeps the files.
-    _view: store::View,
+    view: store::View,
     through: Sequence,
     facts: Vec<FileFacts>,
-    groups: Vec<Vec<RowGroup>>,
 }
 
 impl Source for ColumnarStore {
     fn view(&self, collection: &CollectionName) -> Result<Arc<dyn View>> {
         let Some(view) = Self::view(self, collection)? else { return Ok(Arc::new(super::source::Nothing)) };
-        let mut facts = Vec::with_capacity(view.files().len());
-        let mut groups = Vec::with_capacity(view.files().len());
-        for file in view.files() {
-            let of_file = file.row_groups()?;
-            facts.push(FileFacts {
-                name: file.entry().name().to_string(),
-                groups: of_file.iter().map(RowGroup::rows).collect(),
-            });
-            groups.push(of_file);
-        }
+        let facts = view
+            .files()
+            .iter()
+            .map(|file| Ok(FileFacts { name: file.entry().name().to_string(), groups: file.group_rows()?.to_vec() }));
+        let facts = facts.collect::<Result<_>>()?;
         let through = view.cursor().map_or(Sequence(0), |cursor| cursor.sequence);
-        Ok(Arc::new(Columns { _view: view, through, facts, groups }))
+        Ok(Arc::new(Columns { view, through, facts }))
     }
 }
 
 impl Columns {
-    fn group(&self, place: GroupPlace) -> &RowGroup {
-        &self.groups[place.file][place.group]
+    fn group(&self, place: GroupPlace) -> Result<RowGroup> {
+        let group = self.view.files()[place.file].row_group(place.group)?;
+        Ok(group.expect("a place is one of the facts"))
+    }
+
+    fn entry(&self, place: GroupPlace) -> &FileEntry {
+        self.view.files()[place.file].entry()
     }
 
     /// Where vectors of so many dimensions may be: `None` where there are none.
     fn vector_columns(&self, place: GroupPlace, dimensions: usize) -> Option<&'static [Column]> {
-        let entry = self.group(place).file().entry();
+        let entry = self.entry(place);
         let is_column = entry.dimensions.is_some_and(|column| column as usize == dimensions);
         match (entry.other_vectors > 0, is_column) {
             (true, _) => Some(PAYLOADS),
@@ -72,47 +70,45 @@ impl Columns {
     }
 
     fn label_columns(&self, place: GroupPlace) -> &'static [Column] {
-        if self.group(place).file().entry().other_vectors > 0 { LABELS_AND_PAYLOADS } else { LABELS }
-    }
-
-    /// How many bytes columns have when they are unpacked; a row without a vector has zeros for one then.
-    fn unpacked(&self, place: GroupPlace, columns: &[Column]) -> usize {
-        let group = self.group(place);
-        let unpacked = number_of(group.unpacked_bytes(columns));
-        let dimensions = group.file().entry().dimensions.filter(|_| columns.contains(&Column::Vector));
-        unpacked.max(group.rows() * dimensions.map_or(0, |dimensions| dimensions as usize * size_of::<f32>()))
-    }
-
-    fn lot_rows(&self, place: GroupPlace, columns: &[Column]) -> usize {
-        let rows = self.group(place).rows().max(1);
-        let row = (self.unpacked(place, columns) / rows).max(1);
-        (LOT_BYTES / row).clamp(1, rows)
-    }
-
-    /// What is in memory while columns are read: their bytes as they are stored, of each a page, and a lot, which grows as it is filled.
-    fn peak(&self, place: GroupPlace, columns: &[Column]) -> usize {
-        let group = self.group(place);
-        let rows = group.rows().max(1);
-        let page = |column: &Column| {
-            let unpacked = number_of(group.unpacked_bytes(&[*column]));
-            unpacked.min(PAGE_BYTES + unpacked / rows * PAGE_STEP_ROWS)
-        };
-        let unpacked = self.unpacked(place, columns);
-        let lot = unpacked / rows * self.lot_rows(place, columns);
-        let pages: usize = columns.iter().map(page).sum();
-        number_of(group.stored_bytes(columns)) + pages + 2 * lot + UNPACKER_BYTES.min(2 * unpacked)
+        if self.entry(place).other_vectors > 0 { LABELS_AND_PAYLOADS } else { LABELS }
     }
 
     fn lots(
         &self,
         place: GroupPlace,
         columns: &[Column],
-        each: impl FnMut(usize, &Rows) -> Result<ControlFlow<()>>,
+        mut each: impl FnMut(&RowGroup, usize, &Rows) -> Result<ControlFlow<()>>,
     ) -> Result<u64> {
-        let group = self.group(place);
-        group.read_lots(columns, self.lot_rows(place, columns), each)?;
+        let group = self.group(place)?;
+        group.read_lots(columns, lot_rows(&group, columns), |first, rows| each(&group, first, rows))?;
         Ok(group.stored_bytes(columns))
     }
+}
+
+/// How many bytes columns have when they are unpacked; a row without a vector has zeros for one then.
+fn unpacked(group: &RowGroup, columns: &[Column]) -> usize {
+    let unpacked = number_of(group.unpacked_bytes(columns));
+    let dimensions = group.file().entry().dimensions.filter(|_| columns.contains(&Column::Vector));
+    unpacked.max(group.rows() * dimensions.map_or(0, |dimensions| dimensions as usize * size_of::<f32>()))
+}
+
+fn lot_rows(group: &RowGroup, columns: &[Column]) -> usize {
+    let rows = group.rows().max(1);
+    let row = (unpacked(group, columns) / rows).max(1);
+    (LOT_BYTES / row).clamp(1, rows)
+}
+
+/// What is in memory while columns are read: their bytes as they are stored, of each a page, and a lot, which grows as it is filled.
+fn peak(group: &RowGroup, columns: &[Column]) -> usize {
+    let rows = group.rows().max(1);
+    let page = |column: &Column| {
+        let unpacked = number_of(group.unpacked_bytes(&[*column]));
+        unpacked.min(PAGE_BYTES + unpacked / rows * PAGE_STEP_ROWS)
+    };
+    let unpacked = unpacked(group, columns);
+    let lot = unpacked / rows * lot_rows(group, columns);
+    let pages: usize = columns.iter().map(page).sum();
+    number_of(group.stored_bytes(columns)) + pages + 2 * lot + UNPACKER_BYTES.min(2 * unpacked)
 }
 
 fn number_of(bytes: u64) -> usize {
@@ -139,9 +135,9 @@ impl View for Columns {
     }
 
     fn heads(&self, place: GroupPlace, each: &mut dyn FnMut(Head<'_>)) -> Result<u64> {
-        self.lots(place, HEADS, |_, rows| {
+        self.lots(place, HEADS, |group, _, rows| {
             for row in 0..rows.len() {
-                let missing = || incomplete(self.group(place), Column::Sequence);
+                let missing = || incomplete(group, Column::Sequence);
                 let sequence = rows.sequence(row).ok_or_else(missing)?;
                 each(Head { sequence, key: rows.key(row), expires_at: rows.expires_at(row) });
             }
@@ -149,13 +145,8 @@ impl View for Columns {
         })
     }
 
-    fn vectors(
-        &self,
-        place: GroupPlace,
-        dimensions: usize,
-        each: &mut dyn FnMut(&[u32], &[f32]) -> Result<()>,
-    ) -> Result<VectorsRead> {
-        let entry = self.group(place).file().entry();
+    fn vectors(&self, place: GroupPlace, dimensions: usize, each: &mut EachVectors<'_>) -> Result<VectorsRead> {
+        let entry = self.entry(place);
         let is_column = entry.dimensions.is_some_and(|column| column as usize == dimensions);
         let mut read = VectorsRead::default();
         if !is_column && place.group == 0 {
@@ -163,10 +154,10 @@ impl View for Columns {
         }
         let Some(columns) = self.vector_columns(place, dimensions) else { return Ok(read) };
         let (mut numbers, mut values) = (Vec::new(), Vec::new());
-        read.bytes_read = self.lots(place, columns, |first, rows| {
+        read.bytes_read = self.lots(place, columns, |group, first, rows| {
             let column = rows.vectors().filter(|_| is_column);
             if is_column && column.is_none() {
-                return Err(incomplete(self.group(place), Column::Vector));
+                return Err(incomplete(group, Column::Vector));
             }
             numbers.clear();
             if let Some(vectors) = column.as_ref().filter(|vectors| vectors.is_complete()) {
@@ -197,18 +188,17 @@ impl View for Columns {
     }
 
     fn vectors_max(&self, place: GroupPlace, dimensions: usize) -> usize {
-        let group = self.group(place);
-        let entry = group.file().entry();
+        let entry = self.entry(place);
         let in_column =
             if entry.dimensions.is_some_and(|column| column as usize == dimensions) { entry.vectors } else { 0 };
-        group.rows().min(number_of(in_column + entry.other_vectors))
+        self.facts[place.file].groups[place.group].min(number_of(in_column + entry.other_vectors))
     }
 
     fn labels(&self, place: GroupPlace) -> Result<Labels> {
         let columns = self.label_columns(place);
         let has_others = columns.contains(&Column::Payload);
         let mut labels = Labels::default();
-        labels.bytes_read = self.lots(place, columns, |_, rows| {
+        labels.bytes_read = self.lots(place, columns, |_, _, rows| {
             for row in 0..rows.len() {
                 // Rows without metadata are no vectors, or are vectors elsewhere.
                 let other = if has_others { rows.other_vector(row) } else { None };
@@ -224,29 +214,31 @@ impl View for Columns {
 
     fn record(&self, place: GroupPlace, row: usize) -> Result<Record> {
         let mut record = None;
-        self.lots(place, &Column::ALL, |first, rows| {
+        self.lots(place, &Column::ALL, |group, first, rows| {
             if row >= first + rows.len() {
                 return Ok(ControlFlow::Continue(()));
             }
-            record = rows.record(row - first);
+            record = Some(rows.record(row - first).ok_or_else(|| incomplete(group, Column::Payload))?);
             Ok(ControlFlow::Break(()))
         })?;
-        record.ok_or_else(|| incomplete(self.group(place), Column::Payload))
+        Ok(record.expect("a place is one of the facts"))
     }
 
     fn reading_bytes(&self, place: GroupPlace, what: Reading) -> usize {
-        match what {
-            Reading::Heads => self.peak(place, HEADS),
-            Reading::Vectors(dimensions) => {
-                self.vector_columns(place, dimensions).map_or(0, |columns| self.peak(place, columns))
-            }
-            Reading::Labels => {
-                let columns = self.label_columns(place);
-                // Texts grow as they are filled; where each one ends comes on top.
-                let given = 2 * number_of(self.group(place).unpacked_bytes(columns));
-                self.peak(place, columns) + given + 32 * self.group(place).rows()
-            }
-            Reading::Record => self.peak(place, &Column::ALL),
-        }
+        let columns = match what {
+            Reading::Heads => HEADS,
+            Reading::Vectors(dimensions) => match self.vector_columns(place, dimensions) {
+                Some(columns) => columns,
+                None => return 0,
+            },
+            Reading::Labels => self.label_columns(place),
+            Reading::Record => &Column::ALL,
+        };
+        // Whoever reads then is told what is wrong.
+        let Ok(group) = self.group(place) else { return 0 };
+        // Texts grow as they are filled; where each one ends comes on top.
+        let given =
+            if what == Reading::Labels { 2 * number_of(group.unpacked_bytes(columns)) + 32 * group.rows() } else { 0 };
+        peak(&group, columns) + given
     }
 }

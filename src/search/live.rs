@@ -19,7 +19,9 @@
 //!
 //! Nothing is missed: what was acknowledged before the search began is at most W; up to C it is in the files, behind C the log has it. Nothing is doubled:
 //! a row of the tail counts only behind C. Where the log passes over sequences that were compacted meanwhile, what made them needless may lie
-//! behind W; so the log is read on until it passes over nothing.
+//! behind W; so the log is read on until it passes over nothing. And a tombstone may have gone there with all that it hid, which the view, being
+//! older, still has: but the log lets go only of what the store was given by then. So where it passed over anything, and a later view reaches
+//! further than C, all is done again with that one.
 //!
 //! # What it costs
 //!
@@ -240,6 +242,16 @@ pub(super) struct Snapshot {
     pub bytes_read: Bytes,
 }
 
+/// What became of an index that was taken to a later moment.
+#[derive(Debug)]
+pub(super) struct Refreshed {
+    pub snapshot: Snapshot,
+    /// Files that went.
+    pub gone: Vec<u32>,
+    /// The log passed over nothing of what was read of it now.
+    pub is_whole: bool,
+}
+
 /// Where a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -280,7 +292,7 @@ impl Index {
         }
     }
 
-    /// Takes the index to what is written now; also which files went.
+    /// Takes the index to what is written now.
     ///
     /// # Errors
     /// What the store or the log said; the index is as good as before. What `room` said; then it is to be thrown away.
@@ -291,7 +303,7 @@ impl Index {
         view: Arc<dyn View>,
         now: Timestamp,
         room: Room<'_>,
-    ) -> Result<(Snapshot, Vec<u32>)> {
+    ) -> Result<Refreshed> {
         if view.through().0 < self.cursor {
             // The store was taken back: what it had is not in the tail any more.
             *self = Self::new(&shared.budget);
@@ -301,11 +313,12 @@ impl Index {
         self.tail.drop_through(self.cursor);
         self.through = self.through.max(self.cursor);
         let floor = log.read(collection, ReadOptions::default())?.position();
-        self.take_tail(shared, log, collection, floor, room)?;
+        let is_whole = self.take_tail(shared, log, collection, floor, room)?;
         self.count(room)?;
         let moment = Moment { through: self.through, cursor: self.cursor, floor: floor.0, now: now.0 };
         let chunks = self.tail.chunks.clone();
-        Ok((Snapshot { moment, view, files: self.files.clone(), chunks, bytes_read }, gone))
+        let snapshot = Snapshot { moment, view, files: self.files.clone(), chunks, bytes_read };
+        Ok(Refreshed { snapshot, gone, is_whole })
     }
 
     fn take_files(&mut self, shared: &Shared, view: &dyn View, room: Room<'_>) -> Result<(Bytes, Vec<u32>)> {
@@ -390,6 +403,7 @@ impl Index {
         }
     }
 
+    /// Reads the log on; whether it had every sequence.
     fn take_tail(
         &mut self,
         shared: &Shared,
@@ -397,7 +411,8 @@ impl Index {
         collection: &CollectionName,
         floor: Sequence,
         room: Room<'_>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let mut had_all = true;
         loop {
             let from = Sequence(self.through + 1).max(floor);
             let mut reader = log.read(collection, ReadOptions { from: Some(from), ..ReadOptions::default() })?;
@@ -429,8 +444,9 @@ impl Index {
             outcome?;
             self.through = self.through.max(reader.position().previous().0);
             if is_whole && reader.position() == expected {
-                return Ok(());
+                return Ok(had_all);
             }
+            had_all = false;
         }
     }
 
@@ -439,7 +455,9 @@ impl Index {
         let hash = (shared.hash)(&shared.secret, key);
         let place = self.newest[hash.shard()].get(&hash)?;
         if let Some(sequence) = place.in_tail() {
-            return Some(Found::InTail(Sequence(sequence)));
+            // The store has been given it since, and no file has it, nor anything newer: compaction took the key away. The log may still have
+            // this version, and not what deleted it.
+            return (sequence > self.cursor).then_some(Found::InTail(Sequence(sequence)));
         }
         let (number, row) = place.in_file();
         let at = self.files.iter().position(|file| file.number == number)?;

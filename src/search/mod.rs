@@ -48,7 +48,7 @@ pub use source::{Source, View};
 
 use self::budget::Budget;
 use self::cache::Cache;
-use self::live::{Found, Index, Shared, Snapshot};
+use self::live::{Found, Index, Refreshed, Shared, Snapshot};
 use self::query::Prepared;
 use self::scan::{Scan, Stop};
 use crate::clock::Clock;
@@ -226,13 +226,23 @@ impl Search {
                 self.log.refresh()?;
                 let mut index = lock(&index);
                 // In this order: see `live`.
-                let view = self.source.view(collection)?;
+                let mut view = self.source.view(collection)?;
                 let room = || self.make_room(collection);
-                let (log, now) = ((&self.log, collection), self.clock.now());
-                let (snapshot, gone) = index.refresh(&self.shared, log, view, now, &room)?;
-                if !gone.is_empty() {
-                    self.cache.forget(|file| gone.contains(&file));
-                }
+                let snapshot = loop {
+                    let (log, now) = ((&self.log, collection), self.clock.now());
+                    let refreshed = index.refresh(&self.shared, log, view, now, &room)?;
+                    let Refreshed { snapshot, gone, is_whole } = refreshed;
+                    if !gone.is_empty() {
+                        self.cache.forget(|file| gone.contains(&file));
+                    }
+                    if is_whole {
+                        break snapshot;
+                    }
+                    view = self.source.view(collection)?;
+                    if view.through().0 <= snapshot.moment.cursor {
+                        break snapshot;
+                    }
+                };
                 work(&snapshot, index)
             })();
             match outcome {

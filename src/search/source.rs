@@ -36,6 +36,9 @@ pub struct GroupPlace {
     pub group: usize,
 }
 
+/// Takes some vectors of a row group: their rows, and their numbers, one vector behind the other.
+pub type EachVectors<'a> = dyn FnMut(&[u32], &[f32]) -> Result<()> + 'a;
+
 /// What a store has of a collection at one moment.
 pub trait View: Send + Sync + fmt::Debug {
     /// Up to where the store has the collection; zero for nothing.
@@ -55,12 +58,7 @@ pub trait View: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// As [`heads`](Self::heads), and what `each` gives.
-    fn vectors(
-        &self,
-        place: GroupPlace,
-        dimensions: usize,
-        each: &mut dyn FnMut(&[u32], &[f32]) -> Result<()>,
-    ) -> Result<VectorsRead>;
+    fn vectors(&self, place: GroupPlace, dimensions: usize, each: &mut EachVectors<'_>) -> Result<VectorsRead>;
 
     /// How many vectors of so many dimensions a group has at most.
     fn vectors_max(&self, place: GroupPlace, dimensions: usize) -> usize;

@@ -119,7 +119,7 @@ fn other_programs_read_every_value() {
             after = end;
         }
         if name == "merged" {
-            assert_eq!(store.compact(&collection).unwrap().files_after, 1);
+            assert_eq!(store.merge(&collection).unwrap().files_after, 1);
         }
     }
     let lines: Vec<String> =

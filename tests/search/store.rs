@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Mutex, MutexGuard};
 
-use icecore::search::source::{FileFacts, GroupPlace, Head, Labels, Reading, Source, VectorsRead, View};
+use icecore::search::source::{EachVectors, FileFacts, GroupPlace, Head, Labels, Reading, Source, VectorsRead, View};
 use icecore::{Error, Result};
 
 use super::*;
@@ -150,12 +150,7 @@ impl View for StoreView {
         Ok(1)
     }
 
-    fn vectors(
-        &self,
-        place: GroupPlace,
-        dimensions: usize,
-        each: &mut dyn FnMut(&[u32], &[f32]) -> Result<()>,
-    ) -> Result<VectorsRead> {
+    fn vectors(&self, place: GroupPlace, dimensions: usize, each: &mut EachVectors<'_>) -> Result<VectorsRead> {
         self.told.vector_reads.fetch_add(1, Ordering::SeqCst);
         let mut read = VectorsRead { bytes_read: 1, ..VectorsRead::default() };
         // A few at a time, as stores do.

@@ -1,5 +1,6 @@
 //! One collection: which of its segments must stay as they are, and its groups.
 
+use super::copies::not_understood;
 use super::facts::state_of;
 use super::judge::Verdict;
 use super::report::Left;
@@ -179,7 +180,7 @@ impl Work<'_> {
             done.segments_after += 1;
             done.bytes_before += bytes_before;
             done.bytes_after += bytes_after;
-            inputs.iter().for_each(|input| done.removed.add(input.removed));
+            inputs.iter().for_each(|input| done.removed.add(input.removed()));
         }
         Ok(group.end - gone)
     }
@@ -194,7 +195,7 @@ impl Work<'_> {
     ) -> Option<String> {
         let SegmentKey { first, last, .. } = row.key;
         if let Some(key) = settings.unknown_compaction() {
-            return Some(format!("the collection has a setting that this program does not understand: key=`{key}`"));
+            return Some(not_understood(key));
         }
         if row.status != SegmentStatus::Sealed {
             return Some(format!("its status is not sealed: status=`{}`", row.status));

@@ -115,7 +115,7 @@ impl View for Nothing {
         Ok(0)
     }
 
-    fn vectors(&self, _: GroupPlace, _: usize, _: &mut dyn FnMut(&[u32], &[f32]) -> Result<()>) -> Result<VectorsRead> {
+    fn vectors(&self, _: GroupPlace, _: usize, _: &mut EachVectors<'_>) -> Result<VectorsRead> {
         Ok(VectorsRead::default())
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
 
 use testcontainers::bollard::models::PortBinding;
@@ -110,7 +111,19 @@ impl Drop for Container {
     }
 }
 
-/// A port of the loopback interface that nobody had a moment ago.
+/// A port of the loopback interface that nobody had a moment ago. It lies outside the range from which the system gives ports to
+/// connections and to those who ask for any, and is given once in this process: it is still free when a server gets to it.
 pub fn free_port() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a test needs a port")
+    /// Below it, ports belong to services by convention; Linux gives 32,768 and above to connections.
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Another process with these tests begins elsewhere.
+    let begin = std::process::id().wrapping_mul(97);
+    let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
+    (0..COUNT)
+        .map(|_| begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT + FIRST)
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).expect("it is below 32,768"))))
+        .find(is_free)
+        .expect("a test needs a port")
 }

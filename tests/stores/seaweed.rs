@@ -1,18 +1,14 @@
 //! SeaweedFS: master, volume, filer and S3 in one process, in a directory that is gone with the value.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::engine::{ADVICE, free_port};
-
-const STARTS: usize = 3;
-const LISTENS_WITHIN: Duration = Duration::from_secs(40);
 
 /// Who may do everything.
 pub const ALL: (&str, &str) = ("seaweed", "seaweed-secret");
@@ -27,26 +23,9 @@ pub struct Seaweed {
 }
 
 impl Seaweed {
-    /// Starts one. Its ports were free when they were looked for; another program may have taken one since, and then others are tried.
+    /// Starts one, which does not answer yet.
     #[track_caller]
     pub fn start() -> Self {
-        let listens = (0..STARTS).map(|_| Self::spawn()).find(Self::listens);
-        listens.unwrap_or_else(|| panic!("SeaweedFS does not listen, started {STARTS} times"))
-    }
-
-    fn listens(&self) -> bool {
-        let begin = Instant::now();
-        while begin.elapsed() < LISTENS_WITHIN && matches!(self.child.lock().unwrap().try_wait(), Ok(None)) {
-            if TcpStream::connect(self.address()).is_ok() {
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        false
-    }
-
-    #[track_caller]
-    fn spawn() -> Self {
         let program: PathBuf = std::env::var_os("SEAWEEDFS_BIN")
             .unwrap_or_else(|| panic!("SEAWEEDFS_BIN names no program: {ADVICE}"))
             .into();
@@ -67,6 +46,18 @@ impl Seaweed {
 
     pub fn address(&self) -> SocketAddr {
         self.ports[0]
+    }
+
+    /// As it does where it cannot have one of its ports.
+    pub fn has_ended(&self) -> bool {
+        !matches!(self.child.lock().unwrap().try_wait(), Ok(None))
+    }
+
+    /// What it last wrote.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.directory.path().join("log")).unwrap_or_default();
+        let tail = &log[log.len().saturating_sub(6_000)..];
+        String::from_utf8_lossy(tail).into_owned()
     }
 
     pub fn kill(&self) {

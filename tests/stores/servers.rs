@@ -5,13 +5,13 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::admin;
+use super::DEADLINE;
+use super::admin::{self, Answer};
 use super::engine::Container;
 use super::seaweed::{self, Seaweed};
 use super::tls::{Authority, Stream};
-use super::wait_for;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +56,29 @@ pub fn shared(kind: Kind) -> Arc<Server> {
     })
 }
 
+/// How often a server is started, and how long it may take to answer before another is tried. Its ports were free when they were
+/// looked for, and another program may have taken one since.
+const STARTS: usize = 3;
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
+
 /// One for a test alone.
 #[track_caller]
 pub fn own(kind: Kind) -> Arc<Server> {
+    let started = (0..STARTS).find_map(|_| {
+        let server = start(kind);
+        match server.answers_within(ANSWERS_WITHIN) {
+            Ok(()) => Some(server),
+            Err(state) => {
+                eprintln!("{kind:?} at {} is started anew: {state}", server.address());
+                None
+            }
+        }
+    });
+    Arc::new(started.unwrap_or_else(|| panic!("{kind:?} does not answer, started {STARTS} times: see above")))
+}
+
+#[track_caller]
+fn start(kind: Kind) -> Server {
     let runs = match kind {
         Kind::Minio => {
             let command = ["server", "/data"];
@@ -67,9 +87,7 @@ pub fn own(kind: Kind) -> Arc<Server> {
         Kind::Azurite => Runs::Container(Box::new(Container::start(&image(kind), 10_000, &[], &AZURITE_COMMAND))),
         Kind::Seaweed => Runs::Process(Seaweed::start()),
     };
-    let server = Arc::new(Server { kind, runs, tls: None });
-    server.wait_until_it_answers();
-    server
+    Server { kind, runs, tls: None }
 }
 
 /// One that speaks TLS alone, with a certificate of this name. Azurite takes tokens of Entra ID there, too.
@@ -184,20 +202,50 @@ impl Server {
         }
     }
 
-    /// A listing of its buckets succeeds: its port alone may be open long before.
     #[track_caller]
     fn wait_until_it_answers(&self) {
-        wait_for(&format!("{:?} answers", self.kind), || {
-            admin::list_buckets(self).ok().filter(|answer| answer.status == 200)
-        });
-        if self.kind == Kind::Seaweed {
+        self.answers_within(DEADLINE)
+            .unwrap_or_else(|state| panic!("{:?} answers: not in {DEADLINE:?}: {state}", self.kind));
+    }
+
+    /// A listing of its buckets succeeds: its port alone may be open long before. Else what it said last.
+    fn answers_within(&self, time: Duration) -> Result<(), String> {
+        let begin = Instant::now();
+        loop {
+            let listed = admin::list_buckets(self);
             // What keeps the bytes may join later than what keeps the names.
-            admin::create_bucket(self, "is-ready");
-            wait_for("SeaweedFS stores and reads", || {
-                let put = admin::send(self, "PUT", "/is-ready/object", &[], b"bytes").ok()?;
-                let get = admin::send(self, "GET", "/is-ready/object", &[], b"").ok()?;
-                (put.status == 200 && get.body == "bytes").then_some(())
-            });
+            let answer = match listed {
+                Ok(answer) if answer.status == 200 && self.kind == Kind::Seaweed => self.stores_and_reads(),
+                listed => listed,
+            };
+            match answer {
+                Ok(answer) if answer.status == 200 => return Ok(()),
+                _ if begin.elapsed() < time && !self.has_ended() => std::thread::sleep(Duration::from_millis(20)),
+                answer => {
+                    let log = match &self.runs {
+                        Runs::Process(process) => process.log(),
+                        Runs::Container(_) | Runs::Elsewhere(_) => String::new(),
+                    };
+                    return Err(format!("{answer:?}; it has ended: {}\n{log}", self.has_ended()));
+                }
+            }
         }
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(&self.runs, Runs::Process(process) if process.has_ended())
+    }
+
+    fn stores_and_reads(&self) -> io::Result<Answer> {
+        admin::send(self, "PUT", "/is-ready", &[], b"")?;
+        let put = admin::send(self, "PUT", "/is-ready/object", &[], b"bytes")?;
+        if put.status != 200 {
+            return Ok(put);
+        }
+        let get = admin::send(self, "GET", "/is-ready/object", &[], b"")?;
+        if get.status == 200 && get.body != "bytes" {
+            return Err(io::Error::other(format!("what was stored reads as `{}`", get.body)));
+        }
+        Ok(get)
     }
 }

@@ -28,6 +28,12 @@ impl Work<'_> {
         let key = log.free_name(rows, directory)?;
         let staging = directory.staging().join(format!("compact-{}.tmp", log.next_temporary()));
         let written = self.write_staged(&key, rows, inputs, &staging);
+        // From here on the log stays open: who opens it next finds no file that comes or goes.
+        let _commit = log.compactions.commit();
+        if log.closed.load(std::sync::atomic::Ordering::Acquire) {
+            // The file in staging is the next opening's to clear away.
+            return Err(Halt::Interrupted);
+        }
         let published = written.and_then(|sealed| {
             let row = seal::row(&directory.id, &sealed.footer, sealed.bytes, sealed.sha256);
             let path = segment_path(&directory.path, &row.key);
@@ -40,11 +46,6 @@ impl Work<'_> {
             // Of no use; where it cannot be removed now, opening the log does.
             let _ = log.fs.remove_file(&staging);
         })?;
-        let _commit = log.compactions.commit();
-        if log.closed.load(std::sync::atomic::Ordering::Acquire) {
-            remove_unwanted(log, &path);
-            return Err(Halt::Interrupted);
-        }
         // Who takes files away waits: what is committed is what lies there.
         let _turn = log.tier_turn.lock().unwrap_or_else(PoisonError::into_inner);
         if log.options.sabotage.removes_before_row() {
@@ -128,7 +129,8 @@ impl Work<'_> {
         if rows.iter().all(|row| row.flushed_at.is_some()) {
             mutations.push(Mutation::SetFlushed(row.key.clone()));
         }
-        // A hold may have been set, a segment moved or given another sink, since it was looked at.
+        // A hold may have been set, a segment moved, given another sink, or taken by the archiver, since it was looked at: a run may last for
+        // hours.
         let pinned = || -> Result<Option<String>> {
             let (first, last) = (row.key.first, row.key.last);
             if let Some(held) = log.held(&row.key.collection, first, last)? {
@@ -138,6 +140,10 @@ impl Work<'_> {
                 if log.catalog.segment(&row.key)?.is_none_or(|now| now.directory != row.directory) {
                     return Ok(Some(format!("it was moved meanwhile: segment=`{}`", row.key)));
                 }
+            }
+            let attempts = log.attempts()?;
+            if let Some(row) = rows.iter().find(|row| attempts.contains(&row.key)) {
+                return Ok(Some(format!("it is being archived: segment=`{}`", row.key)));
             }
             let may_be_behind = log.options.sabotage.compacts_before_sinks();
             let behind = log.delivered(&row.key.collection)?.into_iter().find(|(_, has)| *has < last && !may_be_behind);

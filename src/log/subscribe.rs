@@ -47,6 +47,11 @@ impl Log {
         }
     }
 
+    /// The rule that is broken, in tests.
+    pub(crate) fn sabotage(&self) -> crate::testing::Sabotage {
+        self.0.options.sabotage
+    }
+
     /// Whether so much of a collection is unsealed that it is sealed by itself, as soon as somebody looks.
     pub(crate) fn is_seal_due(&self, collection: &CollectionName) -> Result<bool> {
         let collection = self.0.collection(collection)?;

@@ -106,7 +106,10 @@ impl Shared {
             // Cheap for a sink that did it before, and it may have failed behind its cursor.
             sink.raise_floor(name, row.floor)?;
         }
-        let through = row.sealed_through.max(row.floor.previous());
+        let sabotage = self.log.sabotage();
+        let durable = !sabotage.delivers_what_is_not_durable();
+        let sealed_through = if durable { row.sealed_through } else { self.log.end_of(name)? };
+        let through = sealed_through.max(row.floor.previous());
         let mut reader = None;
         while has < through {
             if self.is_stopped() {
@@ -116,12 +119,12 @@ impl Shared {
             let mut records: Vec<Record> = Vec::new();
             let mut bytes = 0;
             let mut until = row.floor.previous().max(has);
-            if row.sealed_through > until {
+            if sealed_through > until {
                 let reader = match &mut reader {
                     Some(reader) => reader,
                     None => {
                         let from = Some(until.next());
-                        let (until, durable) = (Some(row.sealed_through), true);
+                        let until = Some(sealed_through);
                         reader.insert(
                             self.log.read(name, ReadOptions { from, until, durable, ..ReadOptions::default() })?,
                         )
@@ -133,11 +136,14 @@ impl Shared {
                     bytes += size_of(&record);
                     records.push(record);
                 }
-                until = if reader.is_finished() { row.sealed_through } else { (*reader).position().previous() };
+                until = if reader.is_finished() { sealed_through } else { (*reader).position().previous() };
                 if until <= has {
                     let message = format!("nothing can be read behind the cursor: collection=`{name}`, cursor=`{has}`");
                     return Err(Error::new(ErrorKind::Unavailable, message));
                 }
+            }
+            if sabotage.tells_before_sink() {
+                self.note_cursor(line, name, Cursor { epoch, sequence: until }, &subscribers)?;
             }
             sink.apply(&Batch { collection: name, epoch, after: has, records: &records, through: until })?;
             let count = records.len() as u64;
@@ -272,7 +278,8 @@ impl Shared {
             true => cursor.sequence,
             false => of(sink).unwrap_or(Sequence(0)),
         });
-        let flushed = all.min().unwrap_or(Sequence(0));
+        let flushed = if self.log.sabotage().flushes_by_first_sink() { all.max() } else { all.min() };
+        let flushed = flushed.unwrap_or(Sequence(0));
         let keys = self.newly_flushed(name, flushed)?;
         mutations.extend(keys.into_iter().map(Mutation::SetFlushed));
         if mutations.is_empty() {

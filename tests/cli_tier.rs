@@ -132,7 +132,11 @@ fn retention_is_planned_first_and_applied_with_a_yes() {
     let asked = workspace.run("--data d --archive store retention apply").expect_code(1);
     assert!(asked.stderr.contains("--yes purges what is told"), "{}", asked.stderr);
     assert_eq!(lines(&workspace, ""), 300);
-    let applied = workspace.run("--data d --archive store retention apply --yes").expect_code(0);
+    let apply = || workspace.icecore(["--data", "d", "--archive", "store", "retention", "apply"]);
+    let no = apply().stdin("y\n").run().expect_code(1);
+    assert!(no.stderr.contains("access: 2 segments, ") && no.stderr.contains("`yes` does: "), "{}", no.stderr);
+    assert_eq!(lines(&workspace, ""), 300);
+    let applied = apply().stdin("yes\n").run().expect_code(0);
     assert!(applied.stderr.contains("access: its records begin with 201 now"), "{}", applied.stderr);
     assert!(applied.stderr.contains("waiting for the grace period: 2 segments"), "{}", applied.stderr);
     assert_eq!((lines(&workspace, ""), segments(&workspace)), (100, 1));

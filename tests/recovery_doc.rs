@@ -17,9 +17,10 @@ const COPIES_END: &str = "<!-- copies: end -->";
 type Condition = fn(Elsewhere, bool) -> bool;
 
 /// What decides, in the order in which it is asked; the first that holds counts.
-const CONDITIONS: [(&str, Condition); 4] = [
+const CONDITIONS: [(&str, Condition); 5] = [
     ("elsewhere same", |elsewhere, _| elsewhere == Elsewhere::Same),
     ("archived copy known", |_, archived| archived),
+    ("elsewhere compacted", |elsewhere, _| elsewhere == Elsewhere::Compacted),
     ("elsewhere unreadable", |elsewhere, _| elsewhere == Elsewhere::Unreadable),
     ("elsewhere other", |elsewhere, _| elsewhere == Elsewhere::Other),
 ];

@@ -73,6 +73,7 @@ pub(super) fn store_options(context: &Context) -> StoreOptions {
     StoreOptions {
         file_bytes: settings.file_bytes.0,
         merge_files: usize::try_from(settings.merge_files).unwrap_or(usize::MAX),
+        footer_bytes: usize::try_from(settings.footer_bytes.0).unwrap_or(usize::MAX),
         ..StoreOptions::default()
     }
 }

@@ -193,7 +193,7 @@ pub(super) fn purge_targets(context: &Context, log: &Log) -> Result<Targets, Fai
         let location = remote.url.parse::<Location>().map_err(crate::Error::from)?;
         remotes.push((remote.directory, open_patient(context, &location)?));
     }
-    Ok(Targets::take(log, archive, remotes, &context.clock)?)
+    Ok(Targets::take(log, archive, remotes, &context.clock, settings.retain)?)
 }
 
 /// The log that is only in the archive that the settings name.

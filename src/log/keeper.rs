@@ -254,6 +254,7 @@ impl Inner {
         self.relieve_journals()?;
         self.rewrite_cold()?;
         self.release_finished();
+        self.keep_belief();
         Ok(())
     }
 

@@ -146,6 +146,7 @@ pub(crate) struct Inner {
     /// Held by who moves segments between tiers: one at a time.
     tier_turn: Mutex<()>,
     compactions: compact::Compactions,
+    belief: compact::Belief,
     workers: Mutex<keeper::Workers>,
 }
 

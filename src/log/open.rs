@@ -61,6 +61,7 @@ impl Log {
         let is_return = returned.contains(&true);
         let inner = build(options, opened, (log_id, epoch), places, true, examination)?;
         let inner = Arc::new(inner);
+        inner.begin_belief()?;
         inner.settle_homes()?;
         inner.watch_journals();
         inner.leave_failed()?;
@@ -361,6 +362,7 @@ fn build(
         archiver: super::tier::Seat::default(),
         tier_turn: Mutex::default(),
         compactions: super::compact::Compactions::default(),
+        belief: super::compact::Belief::default(),
         sealings: super::tier::Sealings::default(),
         workers: Mutex::default(),
         options,

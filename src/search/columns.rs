@@ -7,45 +7,43 @@ use std::sync::Arc;
 
 use super::source::{FileFacts, GroupPlace, Head, Labels, Source, Vectors, View};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{self, Column, ColumnarStore, RowGroup, Rows};
+use crate::store::{self, Column, ColumnarStore, FileEntry, RowGroup, Rows};
 use crate::types::{CollectionName, Record, Sequence};
 
 /// What [`Rows::other_vector`] wants.
 const PAYLOADS: [Column; 5] = [Column::Key, Column::Kind, Column::Headers, Column::Vector, Column::Payload];
 
-/// A view of the store, and its row groups.
+/// A view of the store. Row groups are opened when they are read: no footer is held for long.
 #[derive(Debug)]
 struct Columns {
-    /// Keeps the files.
-    _view: store::View,
+    view: store::View,
     through: Sequence,
     facts: Vec<FileFacts>,
-    groups: Vec<Vec<RowGroup>>,
 }
 
 impl Source for ColumnarStore {
     fn view(&self, collection: &CollectionName) -> Result<Arc<dyn View>> {
         let Some(view) = Self::view(self, collection)? else { return Ok(Arc::new(super::source::Nothing)) };
-        let mut facts = Vec::with_capacity(view.files().len());
-        let mut groups = Vec::with_capacity(view.files().len());
-        for file in view.files() {
-            let of_file = file.row_groups()?;
-            facts.push(FileFacts {
-                name: file.entry().name().to_string(),
-                groups: of_file.iter().map(RowGroup::rows).collect(),
-            });
-            groups.push(of_file);
-        }
+        let facts = view
+            .files()
+            .iter()
+            .map(|file| Ok(FileFacts { name: file.entry().name().to_string(), groups: file.group_rows()?.to_vec() }));
+        let facts = facts.collect::<Result<_>>()?;
         let through = view.cursor().map_or(Sequence(0), |cursor| cursor.sequence);
-        Ok(Arc::new(Columns { _view: view, through, facts, groups }))
+        Ok(Arc::new(Columns { view, through, facts }))
     }
 }
 
 impl Columns {
-    fn read(&self, place: GroupPlace, columns: &[Column]) -> Result<(&RowGroup, Rows, u64)> {
-        let group = &self.groups[place.file][place.group];
-        let rows = group.read(columns)?;
-        Ok((group, rows, group.stored_bytes(columns)))
+    fn read(&self, place: GroupPlace, columns: &[Column]) -> Result<(RowGroup, Rows, u64)> {
+        let group = self.view.files()[place.file].row_group(place.group)?;
+        let group = group.expect("a place is one of the facts");
+        let (rows, bytes) = (group.read(columns)?, group.stored_bytes(columns));
+        Ok((group, rows, bytes))
+    }
+
+    fn entry(&self, place: GroupPlace) -> &FileEntry {
+        self.view.files()[place.file].entry()
     }
 }
 
@@ -71,14 +69,14 @@ impl View for Columns {
     fn heads(&self, place: GroupPlace, each: &mut dyn FnMut(Head<'_>)) -> Result<u64> {
         let (group, rows, bytes) = self.read(place, &[Column::Key, Column::Sequence, Column::ExpiresAt])?;
         for row in 0..rows.len() {
-            let sequence = rows.sequence(row).ok_or_else(|| incomplete(group, Column::Sequence))?;
+            let sequence = rows.sequence(row).ok_or_else(|| incomplete(&group, Column::Sequence))?;
             each(Head { sequence, key: rows.key(row), expires_at: rows.expires_at(row) });
         }
         Ok(bytes)
     }
 
     fn vectors(&self, place: GroupPlace, dimensions: usize) -> Result<Vectors> {
-        let entry = self.groups[place.file][place.group].file().entry();
+        let entry = self.entry(place);
         let is_column = entry.dimensions.is_some_and(|column| column as usize == dimensions);
         let mut found = Vectors::default();
         if !is_column && place.group == 0 {
@@ -93,7 +91,7 @@ impl View for Columns {
         found.bytes_read = bytes;
         let column = rows.vectors().filter(|_| is_column);
         if is_column && column.is_none() {
-            return Err(incomplete(group, Column::Vector));
+            return Err(incomplete(&group, Column::Vector));
         }
         if let Some(vectors) = column.filter(|vectors| vectors.is_complete()) {
             found.rows = (0..number(rows.len())).collect();
@@ -119,7 +117,7 @@ impl View for Columns {
     }
 
     fn labels(&self, place: GroupPlace) -> Result<Labels> {
-        let has_others = self.groups[place.file][place.group].file().entry().other_vectors > 0;
+        let has_others = self.entry(place).other_vectors > 0;
         let mut columns = vec![Column::Key, Column::Metadata];
         if has_others {
             columns.extend(PAYLOADS.into_iter().filter(|column| *column != Column::Key));
@@ -139,6 +137,6 @@ impl View for Columns {
 
     fn record(&self, place: GroupPlace, row: usize) -> Result<Record> {
         let (group, rows, _) = self.read(place, &Column::ALL)?;
-        rows.record(row).ok_or_else(|| incomplete(group, Column::Payload))
+        rows.record(row).ok_or_else(|| incomplete(&group, Column::Payload))
     }
 }

@@ -19,7 +19,9 @@
 //!
 //! Nothing is missed: what was acknowledged before the search began is at most W; up to C it is in the files, behind C the log has it. Nothing is doubled:
 //! a row of the tail counts only behind C. Where the log passes over sequences that were compacted meanwhile, what made them needless may lie
-//! behind W; so the log is read on until it passes over nothing.
+//! behind W; so the log is read on until it passes over nothing. And a tombstone may have gone there with all that it hid, which the view, being
+//! older, still has: but the log lets go only of what the store was given by then. So where it passed over anything, and a later view reaches
+//! further than C, all is done again with that one.
 //!
 //! # What it costs
 //!
@@ -178,6 +180,16 @@ pub(super) struct Snapshot {
     pub bytes_read: Bytes,
 }
 
+/// What became of an index that was taken to a later moment.
+#[derive(Debug)]
+pub(super) struct Refreshed {
+    pub snapshot: Snapshot,
+    /// Files that went.
+    pub gone: Vec<u32>,
+    /// The log passed over nothing of what was read of it now.
+    pub is_whole: bool,
+}
+
 /// Where a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -201,7 +213,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Takes the index to what is written now; also which files went.
+    /// Takes the index to what is written now.
     ///
     /// # Errors
     /// What the store or the log said; the index is as good as before.
@@ -212,7 +224,7 @@ impl Index {
         collection: &CollectionName,
         view: Arc<dyn View>,
         now: Timestamp,
-    ) -> Result<(Snapshot, Vec<u32>)> {
+    ) -> Result<Refreshed> {
         if view.through().0 < self.cursor {
             // The store was taken back: what it had is not in the tail any more.
             *self = Self::default();
@@ -222,10 +234,11 @@ impl Index {
         self.tail.drop_through(self.cursor);
         self.through = self.through.max(self.cursor);
         let floor = log.read(collection, ReadOptions::default())?.position();
-        self.take_tail(shared, log, collection, floor)?;
+        let is_whole = self.take_tail(shared, log, collection, floor)?;
         let moment = Moment { through: self.through, cursor: self.cursor, floor: floor.0, now: now.0 };
         let chunks = self.tail.chunks.clone();
-        Ok((Snapshot { moment, view, files: self.files.clone(), chunks, bytes_read }, gone))
+        let snapshot = Snapshot { moment, view, files: self.files.clone(), chunks, bytes_read };
+        Ok(Refreshed { snapshot, gone, is_whole })
     }
 
     fn take_files(&mut self, shared: &Shared, view: &dyn View) -> Result<(Bytes, Vec<u32>)> {
@@ -302,7 +315,9 @@ impl Index {
         self.newest.shrink_to(self.newest.len() * 2);
     }
 
-    fn take_tail(&mut self, shared: &Shared, log: &Log, collection: &CollectionName, floor: Sequence) -> Result<()> {
+    /// Reads the log on; whether it had every sequence.
+    fn take_tail(&mut self, shared: &Shared, log: &Log, collection: &CollectionName, floor: Sequence) -> Result<bool> {
+        let mut had_all = true;
         loop {
             let from = Sequence(self.through + 1).max(floor);
             let mut reader = log.read(collection, ReadOptions { from: Some(from), ..ReadOptions::default() })?;
@@ -327,8 +342,9 @@ impl Index {
             outcome?;
             self.through = self.through.max(reader.position().previous().0);
             if is_whole && reader.position() == expected {
-                return Ok(());
+                return Ok(had_all);
             }
+            had_all = false;
         }
     }
 
@@ -336,7 +352,9 @@ impl Index {
     pub fn find(&self, shared: &Shared, key: &[u8]) -> Option<Found> {
         let newest = self.newest.get(&hash(shared, key))?;
         if newest.file == TAIL {
-            return Some(Found::InTail(Sequence(newest.sequence)));
+            // The store has been given it since, and no file has it, nor anything newer: compaction took the key away. The log may still have
+            // this version, and not what deleted it.
+            return (newest.sequence > self.cursor).then_some(Found::InTail(Sequence(newest.sequence)));
         }
         let at = self.files.iter().position(|file| file.number == newest.file)?;
         let (group, row) = self.files[at].group_of(newest.row);

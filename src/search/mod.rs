@@ -44,7 +44,7 @@ pub use query::{Answer, Hit, K_MAX, Metric, Query, Statistics};
 pub use source::{Source, View};
 
 use self::cache::Cache;
-use self::live::{Found, Index, Shared, Snapshot};
+use self::live::{Found, Index, Refreshed, Shared, Snapshot};
 use self::query::Prepared;
 use self::scan::{Scan, Stop};
 use crate::clock::Clock;
@@ -199,11 +199,21 @@ impl Search {
                 self.log.refresh()?;
                 let mut index = lock(&index);
                 // In this order: see `live`.
-                let view = self.source.view(collection)?;
-                let (snapshot, gone) = index.refresh(&self.shared, &self.log, collection, view, self.clock.now())?;
-                if !gone.is_empty() {
-                    self.cache.forget(|file| gone.contains(&file));
-                }
+                let mut view = self.source.view(collection)?;
+                let snapshot = loop {
+                    let refreshed = index.refresh(&self.shared, &self.log, collection, view, self.clock.now())?;
+                    let Refreshed { snapshot, gone, is_whole } = refreshed;
+                    if !gone.is_empty() {
+                        self.cache.forget(|file| gone.contains(&file));
+                    }
+                    if is_whole {
+                        break snapshot;
+                    }
+                    view = self.source.view(collection)?;
+                    if view.through().0 <= snapshot.moment.cursor {
+                        break snapshot;
+                    }
+                };
                 work(&snapshot, index)
             })();
             match outcome {

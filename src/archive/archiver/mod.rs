@@ -103,6 +103,8 @@ struct Work {
     parked: HashMap<SegmentKey, Park>,
     /// The attempts on record.
     intents: Vec<Intent>,
+    /// When the first of what the last pass left alone may be tried, on the monotonic clock.
+    next: Option<Duration>,
     /// When a copy of the catalog is tried again that could not be made.
     copying: Next,
     upkeep: Upkeep,
@@ -234,6 +236,7 @@ impl Archiver {
                 targets,
                 parked: HashMap::new(),
                 intents: Vec::new(),
+                next: None,
                 copying: Next::default(),
                 upkeep: Upkeep::default(),
             }),
@@ -355,6 +358,7 @@ impl Shared {
             return Err(Error::new(ErrorKind::Closed, "the log was closed"));
         }
         let catalog = self.log.catalog();
+        work.next = None;
         let now = self.options.clock.monotonic();
         if is_patient && work.targets.iter().all(|target| target.ended.is_some() || !target.rest(now).is_zero()) {
             // However much is sealed while no store can be asked, looking at it costs nothing.

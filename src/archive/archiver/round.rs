@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::pool::Feed;
-use super::target::told;
+use super::target::{Target, told};
 use super::upload::{Job, Trouble};
 use super::{ArchiveProgress, ArchiveReport, FailedSegment, Shared, StoreFailure, Work, facts, homes};
 use crate::archive::intent::{self, Intent, row_key};
@@ -155,6 +155,11 @@ impl Round<'_, '_> {
         let target = &mut self.work.targets[index];
         if self.pass.down.contains(&index) || (self.pass.is_patient && (is_parked || !target.rest(now).is_zero())) {
             self.pass.report.left += 1;
+            if target.ended.is_none() {
+                let parked = self.work.parked.get(&row.key).map_or(Duration::ZERO, |parked| parked.until);
+                let next = parked.max(now + target.rest(now));
+                self.work.next = Some(self.work.next.map_or(next, |known| known.min(next)));
+            }
             return Ok(None);
         }
         if let Err(error) = target.open(&self.shared.log, &self.shared.options) {
@@ -207,7 +212,8 @@ impl Round<'_, '_> {
     fn mark(&mut self, wave: Vec<(SegmentRow, usize)>) -> Result<Vec<Job>> {
         let options = &self.shared.options;
         let (now, monotonic) = (options.clock.now(), options.clock.monotonic());
-        let deadline = now.saturating_add(options.attempt);
+        // Half of it to send: what was sent in time is proven and named in time, too.
+        let deadline = now.saturating_add(options.attempt.saturating_mul(2));
         let mut marked: Vec<(Job, Intent, Mutation)> = Vec::with_capacity(wave.len());
         for (row, index) in wave {
             let target = &self.work.targets[index];
@@ -233,12 +239,16 @@ impl Round<'_, '_> {
                 target: index,
                 store: std::sync::Arc::clone(&target.store),
                 deadline: monotonic.saturating_add(options.attempt),
+                commit_by: monotonic.saturating_add(options.attempt.saturating_mul(2)),
                 retain_until: options.retain.map(|span| now.saturating_add(span)),
             };
             marked.push((job, intent, mutation));
         }
         let again: HashSet<&SegmentKey> = marked.iter().map(|(job, ..)| &job.row.key).collect();
-        self.work.intents.retain(|known| known.deadline > now && !again.contains(&known.segment));
+        let targets = &self.work.targets;
+        self.work
+            .intents
+            .retain(|known| (known.deadline > now || !may_be_named(targets, known)) && !again.contains(&known.segment));
         let known = self.work.intents.clone();
         let with = |marked: &[(Job, Intent, Mutation)]| {
             let intents: Vec<Intent> =
@@ -286,7 +296,7 @@ impl Round<'_, '_> {
 
     fn commit(&mut self, index: usize, jobs: &[&Job]) -> Result<()> {
         let now = self.shared.options.clock.monotonic();
-        let (jobs, late): (Vec<&Job>, Vec<&Job>) = jobs.iter().partition(|job| job.deadline >= now);
+        let (jobs, late): (Vec<&Job>, Vec<&Job>) = jobs.iter().partition(|job| job.commit_by >= now);
         for job in late {
             self.failed.push((copy(job), Trouble::Deadline));
         }
@@ -404,6 +414,12 @@ impl Round<'_, '_> {
             groups.iter().map(|(mutations, reason)| (mutations.clone(), reason.as_str())).collect();
         self.shared.log.change_groups(&groups).map(drop)
     }
+}
+
+/// Whether a manifest may name an attempt of which no row knows: its store was not asked since this process began.
+fn may_be_named(targets: &[Target], intent: &Intent) -> bool {
+    let Ok((remote, _)) = intent::split_row_key(&intent.key) else { return false };
+    targets.iter().any(|target| target.remote.as_deref() == remote && target.claim.is_none() && target.ended.is_none())
 }
 
 const fn kind_of(kind: crate::objects::ObjectErrorKind) -> ErrorKind {

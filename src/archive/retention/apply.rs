@@ -44,7 +44,8 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// Takes over those of a log's stores that it archived to before: where no archiver of this process has them.
+    /// Takes over those of a log's stores that it archived to before: where no archiver of this process has them. Manifests that are
+    /// written get `retain` as those of the archiver do: without it, a chain could be broken by who may delete.
     ///
     /// # Errors
     /// `Locked` where one has; `Fenced` where another machine took one of them over; `Conflict` for a store that is not the one that it was; what a store or the catalog said.
@@ -53,13 +54,14 @@ impl Targets {
         archive: Option<Arc<dyn ObjectStore>>,
         remotes: impl IntoIterator<Item = (String, Arc<dyn ObjectStore>)>,
         clock: &Arc<dyn Clock>,
+        retain: Option<Duration>,
     ) -> Result<Self> {
         let _turn = Some(log.take_archiver_turn()?);
         let take = |remote: Option<&str>, store: Arc<dyn ObjectStore>| -> Result<Option<Target>> {
             if Noted::read(&**log.catalog(), remote)?.is_none() {
                 return Ok(None);
             }
-            let wish = Wish { remote, url: None, retain: None, take_over: false };
+            let wish = Wish { remote, url: None, retain, take_over: false };
             let (claim, claimed) = claims::claim(log, Arc::clone(&store), clock, &wish)?;
             log.change(&claimed, "archive claimed")?;
             Ok(Some(Target { store, claim }))
@@ -150,6 +152,9 @@ pub fn apply(
     let fresh = plan(log, now, &options.plan)?;
     if let Some(why) = fresh.refused.or_else(|| planned.refused.clone()) {
         return Err(Error::new(ErrorKind::Conflict, why).with_hint("set the clock right; or say that it is right"));
+    }
+    if options.plan.trust_clock {
+        log.trust_clock(now)?;
     }
     for target in targets.all() {
         target.claim.commit(Vec::new())?;

@@ -1,5 +1,6 @@
 //! One collection: which of its segments must stay as they are, and its groups.
 
+use super::copies::not_understood;
 use super::facts::state_of;
 use super::judge::Verdict;
 use super::report::Left;
@@ -33,13 +34,26 @@ impl Work<'_> {
     /// Live segments and quarantined ones of a collection, in order of sequence.
     pub fn rows(&self, name: &CollectionName) -> Result<Vec<SegmentRow>> {
         let mut rows = Vec::new();
+        self.each_row(name, |row| rows.push(row))?;
+        Ok(rows)
+    }
+
+    /// Bytes of the same.
+    pub fn bytes(&self, name: &CollectionName) -> Result<u64> {
+        let mut bytes = 0;
+        self.each_row(name, |row| bytes += row.bytes)?;
+        Ok(bytes)
+    }
+
+    fn each_row(&self, name: &CollectionName, each: impl FnMut(SegmentRow)) -> Result<()> {
+        let mut each = each;
         let mut after: Option<SegmentKey> = None;
         loop {
             let page = self.log.catalog.segments(Some(name), after.as_ref(), PAGE_ROWS)?;
-            let Some(last) = page.last() else { return Ok(rows) };
+            let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.key.clone());
             let is_there = |row: &SegmentRow| row.status.is_live() || row.status == SegmentStatus::Quarantined;
-            rows.extend(page.into_iter().filter(is_there));
+            page.into_iter().filter(is_there).for_each(&mut each);
         }
     }
 
@@ -179,7 +193,7 @@ impl Work<'_> {
             done.segments_after += 1;
             done.bytes_before += bytes_before;
             done.bytes_after += bytes_after;
-            inputs.iter().for_each(|input| done.removed.add(input.removed));
+            inputs.iter().for_each(|input| done.removed.add(input.removed()));
         }
         Ok(group.end - gone)
     }
@@ -194,7 +208,7 @@ impl Work<'_> {
     ) -> Option<String> {
         let SegmentKey { first, last, .. } = row.key;
         if let Some(key) = settings.unknown_compaction() {
-            return Some(format!("the collection has a setting that this program does not understand: key=`{key}`"));
+            return Some(not_understood(key));
         }
         if row.status != SegmentStatus::Sealed {
             return Some(format!("its status is not sealed: status=`{}`", row.status));

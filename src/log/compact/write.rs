@@ -29,6 +29,12 @@ impl Work<'_> {
         let staging = directory.staging().join(format!("compact-{}.tmp", log.next_temporary()));
         let written = self.write_staged(&key, rows, inputs, &staging);
         let path = segment_path(&directory.path, &key);
+        // From here on the log stays open: who opens it next finds no file that comes or goes.
+        let _commit = log.compactions.commit();
+        if log.closed.load(std::sync::atomic::Ordering::Acquire) {
+            // The file in staging is the next opening's to clear away.
+            return Err(Halt::Interrupted);
+        }
         let published = written.and_then(|sealed| {
             durable::publish(&*log.fs, &staging, &path).map_err(|error| Halt::Error(error.into()))?;
             Ok(sealed)
@@ -38,11 +44,6 @@ impl Work<'_> {
             let _ = log.fs.remove_file(&staging);
         })?;
         let row = seal::row(&directory.id, &sealed.footer, sealed.bytes, sealed.sha256);
-        let _commit = log.compactions.commit();
-        if log.closed.load(std::sync::atomic::Ordering::Acquire) {
-            remove_unwanted(log, &path);
-            return Err(Halt::Interrupted);
-        }
         // Who takes files away waits: what is committed is what lies there.
         let _turn = log.tier_turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.commit(rows, &row, &path)?;
@@ -118,7 +119,8 @@ impl Work<'_> {
         if rows.iter().all(|row| row.flushed_at.is_some()) {
             mutations.push(Mutation::SetFlushed(row.key.clone()));
         }
-        // A hold may have been set, a segment moved or given another sink, since it was looked at.
+        // A hold may have been set, a segment moved, given another sink, or taken by the archiver, since it was looked at: a run may last for
+        // hours.
         let pinned = || -> Result<Option<String>> {
             let (first, last) = (row.key.first, row.key.last);
             if let Some(held) = log.held(&row.key.collection, first, last)? {
@@ -128,6 +130,10 @@ impl Work<'_> {
                 if log.catalog.segment(&row.key)?.is_none_or(|now| now.directory != row.directory) {
                     return Ok(Some(format!("it was moved meanwhile: segment=`{}`", row.key)));
                 }
+            }
+            let attempts = log.attempts()?;
+            if let Some(row) = rows.iter().find(|row| attempts.contains(&row.key)) {
+                return Ok(Some(format!("it is being archived: segment=`{}`", row.key)));
             }
             let behind = log.delivered(&row.key.collection)?.into_iter().find(|(_, sequence)| *sequence < last);
             Ok(behind.map(|(sink, _)| format!("a sink does not have it yet: sink=`{sink}`")))

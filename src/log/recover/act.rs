@@ -4,6 +4,8 @@
 //!
 //! - Adopt: only a row is added, and in the same transaction `sealed_through` raised and a loss that it fills recovered. Before, the
 //!   file is there and whole, and its records are still in the journals, or on record as lost.
+//! - Adopt what a compaction made, of which an older copy of the catalog does not know: in the same transaction the rows of what it was made
+//!   from become Replaced. Then their files go, where some are still there. A crash between leaves files that their rows do not want.
 //! - Relocate, put back: the file and its name are synced, then one transaction changes the row (its directory, its status, its loss). A
 //!   crash before it decides the same again; one behind it leaves a damaged file in the old place, which is then a copy with other
 //!   bytes, and is set aside as one.
@@ -21,7 +23,7 @@ use std::sync::Arc;
 
 use super::journals::FoundJournal;
 use super::segments::{SegmentFinding, recovered};
-use super::table::Action;
+use super::table::{Action, FileState};
 use super::{COMPONENT, Examination, Standing};
 use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::Result;
@@ -29,7 +31,7 @@ use crate::fs::{FileSystem, OpenMode, durable};
 use crate::journal::JournalKind;
 use crate::log::identity;
 use crate::segment::{self, SegmentReader};
-use crate::types::{ChangeNumber, CollectionName, Epoch, Sequence, Timestamp};
+use crate::types::{ChangeNumber, CollectionName, Epoch, Generation, Sequence, Timestamp};
 
 /// Mutations given to the catalog at once.
 const GROUP: usize = 1000;
@@ -85,7 +87,19 @@ fn act_on_segments(context: &Context<'_>, examination: &Examination, chosen: imp
             continue;
         }
         let standing = examination.standings.get(&finding.key.collection);
-        context.in_directory(finding.directory, act_on_segment(context, finding, standing))?;
+        let replaced = |replaced: &&SegmentFinding| {
+            replaced.action == Action::Replace
+                && replaced.beside.as_ref().is_some_and(|(directory, path)| {
+                    (*directory, path) == (finding.directory, &finding.path) && finding.action == Action::Adopt
+                })
+        };
+        // Few: a compaction is adopted after an older copy of the catalog was put back, and never else.
+        let is_compacted = finding.action == Action::Adopt && finding.key.generation > Generation(0);
+        let inputs: Vec<_> = match is_compacted {
+            true => examination.segments.findings.iter().filter(replaced).collect(),
+            false => Vec::new(),
+        };
+        context.in_directory(finding.directory, act_on_segment(context, finding, standing, &inputs))?;
     }
     Ok(())
 }
@@ -130,7 +144,13 @@ fn write_unproven_again(journal: &FoundJournal) -> Result<()> {
 }
 
 /// `standing`: how far segments reach, those without a row included, and what is missing between them.
-fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, standing: Option<&Standing>) -> Result<()> {
+/// And of a file that is adopted: the rows that it takes the place of.
+fn act_on_segment(
+    context: &Context<'_>,
+    finding: &SegmentFinding,
+    standing: Option<&Standing>,
+    inputs: &[&SegmentFinding],
+) -> Result<()> {
     let transition = |from, to| Mutation::Transition { key: finding.key.clone(), from, to, archive_key: None };
     let apply = |mutations: &[Mutation]| {
         context.catalog.apply(mutations, context.now, &format!("recovery: {}", finding.action.label()))
@@ -138,9 +158,11 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, standing: Opt
     tracing::info!(action = finding.action.label(), path = %finding.path.display(), reason = finding.reason, "recovery");
     let status = finding.row.as_ref().map(|row| row.status);
     match finding.action {
-        Action::Keep | Action::Nothing | Action::Report => {}
+        // A row is replaced where its file's successor is adopted.
+        Action::Keep | Action::Nothing | Action::Report | Action::Replace => {}
         Action::Adopt => {
-            let mut mutations = vec![Mutation::InsertSegment(adopted_row(context, finding)?)];
+            let mut mutations: Vec<Mutation> = inputs.iter().flat_map(|input| to_replaced(input)).collect();
+            mutations.push(Mutation::InsertSegment(adopted_row(context, finding)?));
             // In one step, as when sealing: between the two, the journals' copies would count beside the segment.
             let (collection, sequence) = (finding.key.collection.clone(), finding.key.last);
             let on_record = context.catalog.collection(&collection)?.map_or(Sequence(0), |row| row.sealed_through);
@@ -155,6 +177,12 @@ fn act_on_segment(context: &Context<'_>, finding: &SegmentFinding, standing: Opt
             }
             mutations.extend(recovered(&mut context.catalog.losses(Some(&collection))?, &finding.key));
             apply(&mutations)?;
+            for input in inputs.iter().filter(|input| context.writable[input.directory]) {
+                match input.file {
+                    FileState::Damaged => set_aside(context, input.directory, &input.path)?,
+                    _ => remove(context.fs, &input.path)?,
+                }
+            }
         }
         Action::Relocate => {
             sync_file(context.fs, &finding.path)?;
@@ -252,6 +280,25 @@ fn to_evicted(
         }
         _ => vec![transition(Sealed, Quarantined), transition(Quarantined, Evicted)],
     }
+}
+
+/// What takes a live row to Replaced: compaction had it as Sealed.
+fn to_replaced(input: &SegmentFinding) -> Vec<Mutation> {
+    use SegmentStatus::{Archived, Archiving, Evicted, Replaced, Sealed};
+    let steps: &[SegmentStatus] = match input.row.as_ref().map(|row| row.status) {
+        Some(Sealed) => &[Sealed, Replaced],
+        Some(Archiving) => &[Archiving, Sealed, Replaced],
+        Some(Archived) => &[Archived, Sealed, Replaced],
+        Some(Evicted) => &[Evicted, Archived, Sealed, Replaced],
+        _ => &[],
+    };
+    let step = |step: &[SegmentStatus]| Mutation::Transition {
+        key: input.key.clone(),
+        from: step[0],
+        to: step[1],
+        archive_key: None,
+    };
+    steps.windows(2).map(step).collect()
 }
 
 fn adopted_row(context: &Context<'_>, finding: &SegmentFinding) -> Result<SegmentRow> {

@@ -45,13 +45,15 @@ pub enum Elsewhere {
     Same,
     /// Nothing but damaged files, or other records.
     Other,
+    /// Nothing under its name; but a whole file without a row that compaction made from it.
+    Compacted,
     /// A file that the system cannot read now, or a directory that is missing, and none that is the same.
     Unreadable,
 }
 
 impl Elsewhere {
     /// Every state.
-    pub const ALL: [Self; 4] = [Self::None, Self::Same, Self::Other, Self::Unreadable];
+    pub const ALL: [Self; 5] = [Self::None, Self::Same, Self::Other, Self::Compacted, Self::Unreadable];
 
     /// As in the table.
     #[must_use]
@@ -60,6 +62,7 @@ impl Elsewhere {
             Self::None => "none",
             Self::Same => "same",
             Self::Other => "other",
+            Self::Compacted => "compacted",
             Self::Unreadable => "unreadable",
         }
     }
@@ -84,6 +87,9 @@ pub enum Action {
     Relocate,
     /// A quarantined segment's file is back, whole: the row becomes Sealed again, and its loss is recovered.
     PutBack,
+    /// The file is gone or bad, and compaction had made a whole one from it, of which an older copy of the catalog does not know: the row
+    /// becomes Replaced in the transaction that adopts that file. So do the rows of everything else that it was made from.
+    Replace,
     /// The local copy is gone or bad, an archived one is known: the row becomes Evicted; a bad file is set aside.
     ReadFromArchive,
     /// No good copy is known: the row becomes Quarantined, the file, if any, is set aside, its sequences are recorded as a loss.
@@ -110,6 +116,7 @@ impl Action {
             Self::BackToSealed => "back-to-sealed",
             Self::Relocate => "relocate",
             Self::PutBack => "put-back",
+            Self::Replace => "replace",
             Self::ReadFromArchive => "read-from-archive",
             Self::Quarantine => "quarantine",
             Self::RemoveFile => "remove-file",
@@ -131,8 +138,8 @@ pub const fn decide(row: Option<SegmentStatus>, file: FileState, elsewhere: Else
         (None, Present, _) | (None, Absent | Damaged, Elsewhere::Same) => Action::Adopt,
         // What cannot be read may be the whole one.
         (None, Absent | Damaged, Elsewhere::Unreadable) => Action::Report,
-        (None, Absent, Elsewhere::None | Elsewhere::Other) => Action::Nothing,
-        (None, Damaged, Elsewhere::None | Elsewhere::Other) => Action::SetAside,
+        (None, Absent, Elsewhere::None | Elsewhere::Other | Elsewhere::Compacted) => Action::Nothing,
+        (None, Damaged, Elsewhere::None | Elsewhere::Other | Elsewhere::Compacted) => Action::SetAside,
 
         (Some(S::Sealed | S::Archived), Present, _) | (Some(S::Evicted | S::Replaced | S::Purged), Absent, _) => {
             Action::Keep
@@ -142,6 +149,8 @@ pub const fn decide(row: Option<SegmentStatus>, file: FileState, elsewhere: Else
         (Some(S::Sealed | S::Archiving | S::Archived), Absent | Damaged, _) => {
             if archived {
                 Action::ReadFromArchive
+            } else if matches!(elsewhere, Elsewhere::Compacted) {
+                Action::Replace
             } else if matches!(elsewhere, Elsewhere::Unreadable) {
                 Action::Report
             } else {
@@ -161,11 +170,11 @@ pub const fn decide(row: Option<SegmentStatus>, file: FileState, elsewhere: Else
 }
 
 /// What is done with a file of the segment's name in another directory, unless [`decide`] chose it to be the segment's own from now
-/// on. `file` is what lies in the segment's own place; `copy` is never [`Elsewhere::None`].
+/// on. `file` is what lies in the segment's own place; `copy` is never [`Elsewhere::None`], nor [`Elsewhere::Compacted`].
 #[must_use]
 pub const fn decide_copy(file: FileState, copy: Elsewhere) -> Action {
     match (file, copy) {
-        (_, Elsewhere::None) => Action::Nothing,
+        (_, Elsewhere::None | Elsewhere::Compacted) => Action::Nothing,
         (_, Elsewhere::Unreadable) => Action::Report,
         // Nothing is changed until the segment's own file can be read.
         (FileState::Unreadable, Elsewhere::Same | Elsewhere::Other) => Action::Keep,
@@ -208,7 +217,8 @@ mod tests {
                 Action::RemoveFile | Action::FinishPurge => {
                     assert!(!wanted || row == Some(SegmentStatus::Evicted), "{line}");
                 }
-                Action::Quarantine => assert!(wanted && !has_copy, "{line}"),
+                Action::Quarantine => assert!(wanted && !has_copy && elsewhere != Elsewhere::Compacted, "{line}"),
+                Action::Replace => assert!(wanted && !has_copy && elsewhere == Elsewhere::Compacted, "{line}"),
                 Action::Relocate | Action::PutBack => {
                     assert!(file == FileState::Present || elsewhere == Elsewhere::Same, "{line}");
                 }
@@ -243,7 +253,7 @@ mod tests {
     /// What acting leaves is kept by the next opening: nothing is done twice.
     #[test]
     fn a_second_recovery_finds_nothing_to_do() {
-        use SegmentStatus::{Evicted, Purged, Quarantined, Sealed};
+        use SegmentStatus::{Evicted, Purged, Quarantined, Replaced, Sealed};
         for (row, file, elsewhere, archived, action) in rows() {
             let (row_after, file_after) = match action {
                 Action::Keep | Action::Nothing | Action::Report => continue,
@@ -254,6 +264,7 @@ mod tests {
                 Action::Quarantine => (Some(Quarantined), FileState::Absent),
                 Action::RemoveFile => (row, FileState::Absent),
                 Action::FinishPurge => (Some(Purged), FileState::Absent),
+                Action::Replace => (Some(Replaced), FileState::Absent),
                 Action::RemoveCopy => unreachable!(),
             };
             // An interrupted upload goes back with the relocation.

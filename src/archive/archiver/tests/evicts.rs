@@ -203,7 +203,7 @@ fn one_archiver_for_a_log() {
     let error = another(&log.clone()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked);
     assert!(error.to_string().contains("has an archiver in this process already"), "{error}");
-    let purge = || crate::archive::retention::Targets::take(&log, None, [], &(world.clock.clone() as _));
+    let purge = || crate::archive::retention::Targets::take(&log, None, [], &(world.clock.clone() as _), None);
     assert_eq!(purge().unwrap_err().kind(), ErrorKind::Locked);
     // Its clones are the same one, and it lives as long as the last of them.
     let clone = first.clone();

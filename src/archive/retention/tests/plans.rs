@@ -130,7 +130,7 @@ fn a_wrong_clock_lets_nothing_go() {
     let begin = now(&world);
     for (at, why) in [
         (Timestamp(begin.0 - 120_000_000), "the clock is behind the log's newest change"),
-        (begin.saturating_add(DAY * 400), "the clock is far ahead of everything in the log"),
+        (begin.saturating_add(DAY * 400), "the clock is far ahead of the time that the log believes"),
     ] {
         let refused = plan(&log, at, &PlanOptions::default()).unwrap().refused.unwrap();
         assert!(refused.starts_with(why), "{refused}");

@@ -5,6 +5,7 @@ mod background;
 mod clocks;
 mod crashes;
 mod model;
+mod older_catalog;
 mod pinned;
 mod plain;
 mod readers;

@@ -144,3 +144,61 @@ fn a_segment_of_a_setting_that_is_not_understood_stays() {
     assert!(reasons(&compact(&log))[0].contains("key=`compact.of_a_newer_program`"));
     assert_eq!(live(&world, "a").len(), 2);
 }
+
+/// A run may last for hours: what the archiver took meanwhile is looked at when a result is put in force.
+#[test]
+fn what_is_taken_by_the_archiver_meanwhile_stays() {
+    let world = World::new();
+    let log = world.open();
+    segments(&log, "a", &[&["a"], &["b"]]);
+    let log = reopened(&world, log);
+    let row = world.rows("a").remove(1);
+    let value = serde_json::json!([{ "segment": row.key }]).to_string();
+    let mut told = 0;
+    let report = log.compact(&CompactOptions::default(), &mut |_| {
+        told += 1;
+        if told == 1 {
+            log.change(&[Mutation::SetMeta { name: ATTEMPTS.into(), value: value.clone() }], "test").unwrap();
+        }
+        true
+    });
+    let failed = report.unwrap().collections[0].failed.clone().unwrap();
+    assert!(failed.starts_with("it is being archived"), "{failed}");
+    assert_eq!(live(&world, "a"), [(1, 1, 0), (2, 2, 0)]);
+    assert_eq!(world.files_of("a").len(), 2);
+    check(&log);
+}
+
+/// Who closes the log gives it to somebody else: no file comes or goes behind that.
+#[test]
+fn a_compaction_that_is_overtaken_by_closing_touches_nothing() {
+    use crate::fs::SimulatedFileSystem;
+    use crate::fs::simulated::{Operation, OperationKind};
+    let world = World::new();
+    let log = world.open();
+    segments(&log, "a", &[&["a"], &["b"]]);
+    let log = reopened(&world, log);
+    let state = Arc::new(Mutex::new((false, false, Vec::new())));
+    let (seen, other) = (Arc::clone(&state), log.clone());
+    world.fs.observe(Arc::new(move |operation: &Operation, _: &SimulatedFileSystem| {
+        let is_result =
+            operation.path.to_string_lossy().contains("compact-") && operation.kind != OperationKind::Create;
+        if is_result && !std::mem::replace(&mut seen.lock().unwrap().0, true) {
+            other.close().unwrap();
+            seen.lock().unwrap().1 = true;
+        }
+        let mut seen = seen.lock().unwrap();
+        // What is written to the file in staging goes with it.
+        if seen.1
+            && matches!(operation.kind, OperationKind::RenameNew | OperationKind::RemoveFile | OperationKind::Replace)
+        {
+            seen.2.push(format!("{operation:?}"));
+        }
+    }));
+    let _ = log.compact(&CompactOptions::default(), &mut always);
+    world.fs.observe_no_more();
+    let (_, was_closed, behind) = std::mem::take(&mut *state.lock().unwrap());
+    assert!(was_closed);
+    assert_eq!(behind, [""; 0]);
+    assert_eq!(live(&world, "a"), [(1, 1, 0), (2, 2, 0)]);
+}

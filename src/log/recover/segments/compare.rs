@@ -33,6 +33,8 @@ pub(super) struct Comparison<'a> {
     pub unjudged: BTreeMap<String, (Unjudged, Option<CollectionName>)>,
     /// Segments that become live by this plan: by collection and first sequence. None overlaps another.
     pub planned: BTreeMap<(CollectionName, Sequence), SegmentKey>,
+    /// Where the finding of a row's own file is in `found`; of rows that need nothing there is none.
+    pub of_rows: BTreeMap<SegmentKey, usize>,
     pub found: FoundSegments,
 }
 
@@ -155,6 +157,7 @@ impl Comparison<'_> {
                 false => format!("the row says {:?}, the file is {}", row.status, file.label()),
             };
             let key = row.key.clone();
+            self.of_rows.insert(key.clone(), self.found.findings.len());
             let finding = SegmentFinding {
                 key,
                 directory,
@@ -299,6 +302,7 @@ impl Comparison<'_> {
             self.planned.insert((key.collection.clone(), key.first), key.clone());
         }
         if action != Action::Keep {
+            self.of_rows.insert(key.clone(), self.found.findings.len());
             self.found.findings.push(SegmentFinding {
                 key: key.clone(),
                 directory,
@@ -400,6 +404,7 @@ pub(super) fn best(copies: impl Iterator<Item = Elsewhere>) -> Elsewhere {
         (Elsewhere::Same, _) | (_, Elsewhere::Same) => Elsewhere::Same,
         (Elsewhere::Unreadable, _) | (_, Elsewhere::Unreadable) => Elsewhere::Unreadable,
         (Elsewhere::Other, _) | (_, Elsewhere::Other) => Elsewhere::Other,
+        (Elsewhere::Compacted, _) | (_, Elsewhere::Compacted) => Elsewhere::Compacted,
         (Elsewhere::None, Elsewhere::None) => Elsewhere::None,
     })
 }

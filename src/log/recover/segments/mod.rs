@@ -3,12 +3,14 @@
 //! - `list`: what lies in the folders of a directory
 //! - `judge`: what a file is, every byte read
 //! - `compare`, `rowless`: rows with their files, and files without a row
+//! - `compacted`: files that compaction made, of which an older copy of the catalog does not know
 //! - [`places`]: in which directories a collection has files
 //!
 //! Owns: finding which file has no row, which row no file, and which file another directory has too. Decides by
 //! [`table`](super::table), changes nothing. Of a row's file it is only looked whether it is there, unless other directories have
 //! files of that name, or the row is Quarantined: then each of them is read, every byte, before anything is decided.
 
+mod compacted;
 mod compare;
 mod judge;
 mod list;
@@ -210,6 +212,7 @@ pub fn find(
         hidden: BTreeSet::new(),
         unjudged: BTreeMap::new(),
         planned: BTreeMap::new(),
+        of_rows: BTreeMap::new(),
         found: FoundSegments::default(),
     };
     comparison.list(readable);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::COMPONENT;
 use super::super::table::{Action, Elsewhere, FileState, decide, decide_copy};
+use super::compacted::Compacted;
 use super::compare::{Comparison, HeldFile, Holders, best, note};
 use super::judge::Judgement;
 use super::{Claim, SegmentFinding, segment_path, strongest};
@@ -99,12 +100,23 @@ impl Comparison<'_> {
         let directory = chosen.filter(|_| action == Action::Adopt).map_or(home, |chosen| chosen.directory);
         if action == Action::Adopt {
             if let Some(other) = self.overlapping(key)? {
+                let file = segment_path(&self.directories[directory].1, key);
+                let is_planned = self.planned.get(&(other.collection.clone(), other.first)) == Some(&other);
+                let compacted = if is_planned { Compacted::No } else { self.compacted(key, (directory, &file))? };
                 // Without a row it released no journal: whatever it holds and the other does not is still there.
                 action = Action::SetAside;
                 is_superseded = true;
                 reason = format!("another segment has its records: segment=`{other}`");
-                let file = segment_path(&self.directories[directory].1, key);
-                if self.is_unfinished_compaction(&file)? {
+                if compacted == Compacted::Counts {
+                    action = Action::Adopt;
+                    is_superseded = false;
+                    reason = "a compaction of which the catalog, an older copy, does not know".to_owned();
+                    self.planned.insert((key.collection.clone(), key.first), key.clone());
+                } else if compacted == Compacted::Waits {
+                    action = Action::Report;
+                    reason = "what it was compacted from cannot be read now, or is in a directory that is missing"
+                        .to_owned();
+                } else if self.is_unfinished_compaction(&file)? {
                     action = Action::RemoveCopy;
                     reason = "a compaction was cut short; what it was made from is there".to_owned();
                 } else if let Some(kept) = self.compacted_into(key, wanted, &other) {
@@ -133,6 +145,9 @@ impl Comparison<'_> {
                 beside,
                 differs: false,
             });
+        }
+        if is_superseded && action == Action::Report {
+            return Ok(());
         }
         let others = copies.iter().chain(own.iter().filter(|_| action != Action::SetAside || is_superseded));
         for copy in others.filter(|copy| copy.directory != directory) {
@@ -189,7 +204,7 @@ impl Comparison<'_> {
         footer.inputs.iter().any(made_from).then(|| (adopted.directory, adopted.path.clone()))
     }
 
-    fn footer(&self, path: &Path) -> Option<Footer> {
+    pub(super) fn footer(&self, path: &Path) -> Option<Footer> {
         let file = self.fs.open(path, OpenMode::Read).ok()?;
         Some(SegmentReader::open(file).ok()?.footer().clone())
     }

@@ -226,6 +226,18 @@ impl Sink for DiskSink {
         self.put(collection, before, End { floor: floor.0, ..at }, &[])
     }
 
+    fn clear(&self, collection: &CollectionName) -> Result<()> {
+        let folder = self.folder(collection);
+        // The cursor first: data without one are nothing, and are written over.
+        for path in [folder.join("cursor"), folder.join("data/frames")] {
+            match durable::remove(&self.fs, &path) {
+                Err(error) if !error.is_not_found() => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn batch_bytes(&self) -> u64 {
         BATCH_BYTES
     }

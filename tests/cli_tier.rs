@@ -203,6 +203,9 @@ fn who_was_fenced_needs_the_operators_word() {
     }
     let status = workspace.run("--data d --archive store status").expect_code(0).stdout;
     assert!(status.contains("this log archives and purges there no more"), "{status}");
+    // Nor does it let local copies go of what the other one may purge, though it has nothing to send.
+    let evict = |more: &str| workspace.run(&format!("--data d --archive store evict {more}"));
+    assert!(evict("").expect_code(1).stderr.contains("another writer took the archive over"));
     // It may write there again; what the other one archived meanwhile is in the way of the same sequences, and is told.
     let run = archive("d", "--take-over").expect_code(3);
     assert!(run.stderr.contains("the archive has other bytes for its sequences"), "{}", run.stderr);

@@ -1,5 +1,6 @@
 //! The table in `docs/settings.md` is what the program knows: every setting, its default, its bounds, its meaning.
 #![allow(clippy::disallowed_methods, reason = "reads a page of the documentation")]
+#![allow(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not the helpers beside them")]
 
 mod util;
 

@@ -134,7 +134,7 @@ keys! {
     store.file_bytes in ByteSize::mib(1)..=ByteSize::gib(4) => "the size that the columnar store's files are merged to";
     store.merge_files in 0..=100_000 => "from more small files in a collection than this on they are merged; 0 never does";
     store.footer_bytes in ByteSize(0)..=ByteSize::gib(64) => "the most bytes of the footers of the columnar store's files held in memory";
-    search.cache_bytes in ByteSize(0)..=ByteSize::gib(1024) => "the most bytes of the store's files held in memory for searching";
+    search.cache_bytes in ByteSize(0)..=ByteSize::gib(1024) => "the most bytes of memory for searching the store's files: indexes, what is being read, and what is kept; 16 MiB at least are used";
     search.tail_bytes in ByteSize(0)..=ByteSize::gib(64) => "the most bytes of vectors in no file yet held in memory for searching; the others are read from the log";
     kv.cache_bytes in ByteSize::mib(1)..=ByteSize::gib(1024) => "the most bytes of the key-value store held in memory for reading";
     placement.policy => "where a new collection goes: round-robin, hash or least-used";

@@ -132,7 +132,7 @@ pub struct FlushSettings {
 /// What searches hold in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchSettings {
-    /// Of files.
+    /// Of files: indexes, what is being read, and what is kept.
     pub cache_bytes: ByteSize,
     /// Vectors that are in no file yet.
     pub tail_bytes: ByteSize,

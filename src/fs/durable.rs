@@ -2,24 +2,33 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{FileSystem, FsError, FsResult, OpenMode};
+use super::{EntryKind, FileSystem, FsError, FsResult, OpenMode};
 
-/// Makes `path` and each missing directory above it. The name of `path`, and each new name, is durable when this returns.
+/// Makes `path` and each missing directory above it. The name of `path`, and of every directory above it that was ever made by this, is durable when
+/// this returns.
+///
+/// The parent's name is made durable before `path` is made: so of directories one below another, made by runs of which each was killed, only the
+/// lowest may lack its name, and that one is seen to here.
 ///
 /// # Errors
 /// What the system said.
 pub fn create_dir_all(fs: &dyn FileSystem, path: &Path) -> FsResult<()> {
+    if fs.metadata(path).is_ok() {
+        // Made by an earlier run, maybe just before it was killed: only a sync now makes sure of the name.
+        return sync_parent(fs, path);
+    }
+    if let Some(above) = parent(path) {
+        match create_dir_all(fs, &above) {
+            // Where we may not read, we have made nothing.
+            Err(error) if error.source.kind() == std::io::ErrorKind::PermissionDenied => {}
+            made => made?,
+        }
+    }
     match fs.create_dir(path) {
         // A sync that failed promises nothing, and neither does the next one: the name is taken back, so that the next try
         // makes it anew.
         Ok(()) => sync_parent(fs, path).inspect_err(|_| drop(fs.remove_dir(path))),
-        // Made by an earlier run, maybe just before it was killed: only a sync now makes sure of the name.
         Err(error) if error.is_already_exists() => sync_parent(fs, path),
-        Err(error) if error.is_not_found() => {
-            let parent = parent(path).ok_or(error)?;
-            create_dir_all(fs, &parent)?;
-            create_dir_all(fs, path)
-        }
         Err(error) => Err(error),
     }
 }
@@ -82,6 +91,41 @@ pub fn publish(fs: &dyn FileSystem, temporary: &Path, path: &Path) -> FsResult<(
 pub fn remove(fs: &dyn FileSystem, path: &Path) -> FsResult<()> {
     fs.remove_file(path)?;
     sync_parent(fs, path)
+}
+
+/// Removes a directory with everything in it; that it is gone is durable when this returns. One that is not there is fine.
+///
+/// `last` is a file in it that goes behind everything else: where it tells what the directory is, a crash leaves what can be told. Links
+/// are removed, not followed.
+///
+/// # Errors
+/// What the system said; a part of it may be gone.
+pub fn remove_all(fs: &dyn FileSystem, path: &Path, last: Option<&str>) -> FsResult<()> {
+    let entries = match fs.list(path) {
+        Err(error) if error.is_not_found() => return sync_above(fs, path),
+        entries => entries?,
+    };
+    for entry in entries.iter().filter(|entry| Some(entry.name.as_str()) != last) {
+        let below = path.join(&entry.name);
+        match entry.kind {
+            EntryKind::Directory => remove_all(fs, &below, None)?,
+            _ => fs.remove_file(&below)?,
+        }
+    }
+    if let Some(last) = last.filter(|last| entries.iter().any(|entry| entry.name == **last)) {
+        fs.sync_dir(path)?;
+        fs.remove_file(&path.join(last))?;
+    }
+    fs.remove_dir(path)?;
+    sync_parent(fs, path)
+}
+
+/// What an earlier run removed may come back by a power cut, until this.
+fn sync_above(fs: &dyn FileSystem, path: &Path) -> FsResult<()> {
+    match sync_parent(fs, path) {
+        Err(error) if error.is_not_found() => Ok(()),
+        synced => synced,
+    }
 }
 
 /// Reads a small file whole.

@@ -2,6 +2,8 @@
 //!
 //! - `keys`: how collections and keys share a key space
 //! - `database`: an LSM tree in a directory, by the crate `fjall`
+//! - [`lookup`]: the newest version of a key, beside whoever writes
+//! - [`relocate`]: from one directory to another
 //!
 //! Owns: which version is the newest, the cursor beside it. Does not own: when batches come (`sink`), where a collection is assigned (`log`), how
 //! an LSM tree keeps its promises.
@@ -18,6 +20,8 @@
 
 mod database;
 mod keys;
+pub mod lookup;
+pub mod relocate;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +33,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use self::database::{CollectionState, Database};
+pub use self::lookup::look_up;
+pub use self::relocate::KvFiles;
 use crate::avro::record::{self, Fields, Seed, kind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Log;
@@ -91,10 +97,7 @@ impl KvStore {
     /// # Errors
     /// `Locked` where another process has the store open; `Corrupt` where what is there is not what was put; what the disk said.
     pub fn get(&self, collection: &CollectionName, key: &[u8], now: Timestamp) -> Result<Option<Record>> {
-        let found = self.with(collection, |database| database.record(&keys::of(collection, key)))?;
-        let record = found.map(|bytes| decode(collection, bytes)).transpose()?;
-        // Very long keys are kept by their digests: the record says which key it is.
-        let record = record.filter(|record| record.key.as_deref() == Some(key));
+        let record = self.with(collection, |database| version(database, collection, key))?;
         Ok(record.filter(|record| !record.is_expired(now)))
     }
 
@@ -104,21 +107,12 @@ impl KvStore {
     /// # Errors
     /// As [`get`](Self::get) and [`Log::get`].
     pub fn newest(&self, log: &Log, collection: &CollectionName, key: &[u8], now: Timestamp) -> Result<Option<Record>> {
-        // The cursor first: what comes to the store meanwhile is found there, and is no older.
         let cursor = self.cursor(collection)?.unwrap_or(Cursor { epoch: log.epoch(), sequence: Sequence(0) });
         match log.check_view(NAME, collection, (cursor.epoch, cursor.sequence)) {
-            Ok(()) => {}
+            Ok(()) => self.with(collection, |database| lookup::newest(database, log, collection, key, now)),
             // What the store has is of another history, or not whole: the log knows better.
-            Err(error) if error.kind() == ErrorKind::Conflict => return log.get(collection, key, now),
-            Err(error) => return Err(error),
-        }
-        match log.newest_version(collection, key, cursor.sequence.next())? {
-            Some(newest) => Ok(Some(newest).filter(|it| it.kind == RecordKind::Put && !it.is_expired(now))),
-            None => {
-                // The store may not have been told yet what was purged.
-                let floor = log.floor_of(collection)?;
-                Ok(self.get(collection, key, now)?.filter(|record| record.sequence >= floor))
-            }
+            Err(error) if error.kind() == ErrorKind::Conflict => log.get(collection, key, now),
+            Err(error) => Err(error),
         }
     }
 
@@ -160,11 +154,16 @@ impl Sink for KvStore {
         Ok(self.with(collection, |database| database.state(collection))?.cursor)
     }
 
+    fn clear(&self, collection: &CollectionName) -> Result<()> {
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.with(collection, |database| database.clear(collection))
+    }
+
     fn apply(&self, batch: &Batch<'_>) -> Result<()> {
         let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let name = batch.collection;
         self.with(name, |database| {
-            let mut state = database.state(name)?;
+            let mut state = settled(database, name)?;
             let mut change = database.change();
             for record in batch.fresh(state.cursor)? {
                 let Some(key) = &record.key else { continue };
@@ -183,7 +182,7 @@ impl Sink for KvStore {
     fn raise_floor(&self, collection: &CollectionName, floor: Sequence) -> Result<()> {
         let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.with(collection, |database| {
-            let mut state = database.state(collection)?;
+            let mut state = settled(database, collection)?;
             if state.floor >= floor {
                 return Ok(());
             }
@@ -204,25 +203,30 @@ impl Sink for KvStore {
         })
     }
 
-    fn clear(&self, collection: &CollectionName) -> Result<()> {
-        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.with(collection, |database| {
-            // The cursor behind the last removal: a crash between leaves what is cleared again.
-            let mut change = database.change();
-            for entry in database.records(keys::prefix(collection)) {
-                change.remove(&entry?.0);
-                if change.len() >= REMOVE_AT_ONCE {
-                    std::mem::replace(&mut change, database.change()).commit()?;
-                }
-            }
-            change.set_state(collection, &CollectionState::default());
-            change.commit()
-        })
-    }
-
     fn batch_bytes(&self) -> u64 {
         self.options.batch_bytes
     }
+}
+
+/// What is kept of a collection, with nothing left of what was being cleared.
+fn settled(database: &Database, collection: &CollectionName) -> Result<CollectionState> {
+    let state = database.state(collection)?;
+    if !state.is_clearing {
+        return Ok(state);
+    }
+    database.clear(collection)?;
+    Ok(CollectionState::default())
+}
+
+/// The version of a key that is kept, expired or not.
+fn version(database: &Database, collection: &CollectionName, key: &[u8]) -> Result<Option<Record>> {
+    if database.state(collection)?.is_clearing {
+        return Ok(None);
+    }
+    let found = database.record(&keys::of(collection, key))?;
+    let record = found.map(|bytes| decode(collection, bytes)).transpose()?;
+    // Very long keys are kept by their digests: the record says which key it is.
+    Ok(record.filter(|record| record.key.as_deref() == Some(key)))
 }
 
 /// The record's bytes as the journal has them (F1).

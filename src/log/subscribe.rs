@@ -243,11 +243,24 @@ impl Log {
         Ok(self.0.collection(collection)?.state().floor)
     }
 
+    /// The rule that is broken, in tests.
+    pub(crate) fn sabotage(&self) -> crate::testing::Sabotage {
+        self.0.options.sabotage
+    }
+
     /// Whether so much of a collection is unsealed that it is sealed by itself, as soon as somebody looks.
     pub(crate) fn is_seal_due(&self, collection: &CollectionName) -> Result<bool> {
         let collection = self.0.collection(collection)?;
         let bytes = collection.state().unsealed.bytes();
         Ok(bytes >= self.0.seal_at_bytes(&collection))
+    }
+
+    /// Up to where each sink has a collection that must have it before anything of it goes.
+    ///
+    /// # Errors
+    /// What the catalog said.
+    pub(crate) fn delivered(&self, collection: &CollectionName) -> Result<Vec<(String, Sequence)>> {
+        self.0.delivered(collection)
     }
 
     /// Bytes of records up to `through` that are in no segment yet.

@@ -10,7 +10,7 @@
 //!
 //! 1. **In order, nothing twice.** [`Sink::apply`] of a batch makes all of its records part of the sink, or nothing of them, however it
 //!    ends. Records at or before the sink's cursor are ignored: they came before.
-//! 2. **Durable on return.** When `apply` or [`Sink::raise_floor`] returned `Ok`, what it did survives a power cut, and so does the cursor, which is
+//! 2. **Durable on return.** When `apply`, [`Sink::raise_floor`] or [`Sink::clear`] returned `Ok`, what it did survives a power cut, and so does the cursor, which is
 //!    written behind the data: a cursor never stands before data that is not durable.
 //! 3. **The cursor is the sink's own word.** [`Sink::cursor`] reads what the sink has, not what anybody remembers. The catalog's copy may lag
 //!    behind it; delivery goes by the sink.

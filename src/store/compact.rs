@@ -105,7 +105,10 @@ impl Run<'_, '_> {
         let Some(through) = files.last().map(|file| file.entry().last) else { return Ok(()) };
         let candidates = self.candidates(files, Sequence(0), through)?;
         let state = self.fingerprint(files, &candidates);
-        let is_settled = *self.settled == Some(state);
+        // A tombstone whose grace is over hides older versions, in whatever file they are.
+        let moment = self.order.moment;
+        let hides = files.iter().any(|file| file.entry().deletes > 0 && moment.is_behind_grace(&oldest(file, true)));
+        let is_settled = *self.settled == Some(state) && !hides;
         let (mut from, mut tries, mut next) = (Sequence(0), 0, Some(first));
         loop {
             let judged = match next.take() {
@@ -399,14 +402,18 @@ fn seen<'r>(group: &RowGroup, rows: &'r Rows, row: usize) -> Result<Seen<'r>> {
     Ok(Seen { key: rows.key(row), is_delete, timestamp, expires_at: rows.expires_at(row) })
 }
 
+/// A record as old as any of a file.
+fn oldest(file: &StoreFile, is_delete: bool) -> Seen<'_> {
+    Seen { key: None, is_delete, timestamp: file.entry().time_min, expires_at: None }
+}
+
 /// Whether time lets nothing of a file go, by its state and its footer.
 fn is_quiet(file: &Arc<StoreFile>, moment: &Moment) -> Result<bool> {
     let entry = file.entry();
-    let oldest = |is_delete| Seen { key: None, is_delete, timestamp: entry.time_min, expires_at: None };
-    if entry.deletes > 0 && moment.is_behind_grace(&oldest(true)) {
+    if entry.deletes > 0 && moment.is_behind_grace(&oldest(file, true)) {
         return Ok(false);
     }
-    if entry.deletes < entry.rows && moment.is_expired(&oldest(false)) {
+    if entry.deletes < entry.rows && moment.is_expired(&oldest(file, false)) {
         return Ok(false);
     }
     if entry.expiring == 0 || moment.now.is_none() {

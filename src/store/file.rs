@@ -3,11 +3,14 @@
 //! What always holds: bytes are given to the Parquet reader only when their checksum is right, and no more of them are in memory than the
 //! chosen columns of one row group have.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf as _, Bytes};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::bloom_filter::Sbbf;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaDataReader, RowGroupMetaData};
@@ -250,6 +253,13 @@ impl RowGroup {
         self.leaves(columns).into_iter().map(|leaf| self.metadata().column(leaf).byte_range().1).sum()
     }
 
+    /// Bytes of `columns` before compression.
+    #[must_use]
+    pub fn unpacked_bytes(&self, columns: &[Column]) -> u64 {
+        let of = |leaf| u64::try_from(self.metadata().column(leaf).uncompressed_size()).unwrap_or(0);
+        self.leaves(columns).into_iter().map(of).sum()
+    }
+
     /// Its first and last sequence.
     #[must_use]
     pub fn sequences(&self) -> Option<(Sequence, Sequence)> {
@@ -337,22 +347,47 @@ impl RowGroup {
     /// # Errors
     /// As [`StoreFile::row_groups`].
     pub fn read(&self, columns: &[Column]) -> Result<Rows> {
-        let leaves = self.leaves(columns);
-        let chunks = Chunks { len: self.file.entry.bytes, pieces: self.fetch(&leaves)? };
-        let unreadable = |error| self.file.unreadable(error);
-        let mask = ProjectionMask::leaves(self.metadata().schema_descr(), leaves);
         let rows = self.rows();
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, self.footer.metadata.clone());
-        let reader = builder.with_row_groups(vec![self.index]).with_projection(mask).with_batch_size(rows.max(1));
-        let mut reader = reader.build().map_err(unreadable)?;
-        let batch = match reader.next() {
-            Some(batch) => batch.map_err(|error| unreadable(error.into()))?,
+        let batch = match self.batches(columns, rows)?.next() {
+            Some(batch) => batch.map_err(|error| self.file.unreadable(error.into()))?,
             None => return Err(self.file.corrupt("a row group is empty")),
         };
         if batch.num_rows() != rows {
             return Err(self.file.corrupt("a row group has fewer rows than it says"));
         }
         Rows::new(&batch).map_err(|what| self.file.corrupt(what))
+    }
+
+    /// Gives some of its columns, at most `lot_rows` rows at a time, each time with the number of the first row, until `each` says that it has
+    /// enough: only a lot is unpacked at a time.
+    ///
+    /// # Errors
+    /// As [`StoreFile::row_groups`], and what `each` gives.
+    pub fn read_lots(
+        &self,
+        columns: &[Column],
+        lot_rows: usize,
+        mut each: impl FnMut(usize, &Rows) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut first = 0;
+        for batch in self.batches(columns, lot_rows)? {
+            let batch = batch.map_err(|error| self.file.unreadable(error.into()))?;
+            let rows = Rows::new(&batch).map_err(|what| self.file.corrupt(what))?;
+            if each(first, &rows)?.is_break() {
+                return Ok(());
+            }
+            first += rows.len();
+        }
+        if first == self.rows() { Ok(()) } else { Err(self.file.corrupt("a row group has fewer rows than it says")) }
+    }
+
+    fn batches(&self, columns: &[Column], batch_rows: usize) -> Result<ParquetRecordBatchReader> {
+        let leaves = self.leaves(columns);
+        let chunks = Chunks { len: self.file.entry.bytes, pieces: self.fetch(&leaves)? };
+        let mask = ProjectionMask::leaves(self.metadata().schema_descr(), leaves);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, self.footer.metadata.clone());
+        let reader = builder.with_row_groups(vec![self.index]).with_projection(mask);
+        reader.with_batch_size(batch_rows.max(1)).build().map_err(|error| self.file.unreadable(error))
     }
 
     /// The chunks of these columns, each with its checksum; neighbours are read at once.

@@ -7,6 +7,7 @@
 //! - [`view`]: a snapshot of a collection; `footers`: what of its files is in memory
 //! - `collection`: applying, raising the floor, clearing
 //! - `merge`: small files become one; `compact`: what the collection's policy lets go goes
+//! - [`relocate`]: from one directory to another
 //!
 //! Owns: files, states, cursors. Does not own: when batches come (`sink`), where collections are assigned (`log`), what vectors are
 //! (`vector`), finding the nearest (`search`). Local or remote, the code is the same: an [`ObjectStore`](crate::objects::ObjectStore) makes objects whole,
@@ -40,6 +41,7 @@ pub mod homes;
 mod load;
 mod merge;
 pub mod names;
+pub mod relocate;
 pub mod rows;
 pub mod state;
 pub mod view;
@@ -53,6 +55,7 @@ pub use columns::Column;
 pub use file::{RowGroup, StoreFile};
 pub use homes::{DirectoryHomes, Home, Homes, LOCAL_FOLDER, REMOTE_PREFIX};
 pub use names::{FileName, StateNumber};
+pub use relocate::StoreFiles;
 pub use rows::{Rows, Vectors};
 pub use state::{FileEntry, State};
 pub use view::{Records, View};
@@ -158,15 +161,6 @@ impl ColumnarStore {
         self.inner.footers.held()
     }
 
-    /// Forgets all that it has of a collection: its cursor is `None`, and everything is delivered again. Also where its states are
-    /// damaged.
-    ///
-    /// # Errors
-    /// As [`Sink::apply`].
-    pub fn clear(&self, name: &CollectionName) -> Result<()> {
-        self.collection(name).clear(&self.inner)
-    }
-
     /// Deletes files that are superseded and that no view reads any more. Happens with each change too.
     ///
     /// # Errors
@@ -194,12 +188,13 @@ impl Sink for ColumnarStore {
         self.collection(collection).raise_floor(&self.inner, floor)
     }
 
-    fn clear(&self, collection: &CollectionName) -> Result<()> {
-        self.collection(collection).clear(&self.inner)
-    }
-
     fn compact(&self, collection: &CollectionName, order: &mut Order<'_>) -> Result<Option<Freed>> {
         Ok(Some(compact::by_policy(&self.collection(collection), &self.inner, order)))
+    }
+
+    /// Also where its states are damaged.
+    fn clear(&self, collection: &CollectionName) -> Result<()> {
+        self.collection(collection).clear(&self.inner)
     }
 
     fn batch_bytes(&self) -> u64 {

@@ -19,9 +19,9 @@ use std::time::Duration;
 use super::pool::Feed;
 use super::target::{Target, told};
 use super::upload::{Job, Trouble};
-use super::{ArchiveProgress, ArchiveReport, FailedSegment, Shared, StoreFailure, Work, facts};
+use super::{ArchiveProgress, ArchiveReport, FailedSegment, Shared, StoreFailure, Work, facts, homes};
 use crate::archive::intent::{self, Intent, row_key};
-use crate::archive::{ArchivedSegment, Entry, RemoteEntry};
+use crate::archive::{ArchivedSegment, Entry};
 use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Log;
@@ -301,18 +301,18 @@ impl Round<'_, '_> {
             self.failed.push((copy(job), Trouble::Deadline));
         }
         let facts = told_facts(self.shared, self.work, &mut self.pass.homes, index)?;
+        let homes = homes::untold(&self.shared.log, self.work, index)?;
         let work = &mut *self.work;
-        let remotes = remotes_of(work, index);
         let target = &mut work.targets[index];
         let Some(claim) = &mut target.claim else { return Ok(()) };
         let is_new = |job: &&&Job| !target.ahead.contains_key(&job.row.key);
         let added: Vec<ArchivedSegment> =
             jobs.iter().filter(is_new).map(|job| ArchivedSegment::from(&job.row)).collect();
         let tells = !added.is_empty() || !facts.entries.is_empty();
-        let mut entries = if tells { remotes } else { Vec::new() };
+        let mut entries = if tells { homes.entries } else { Vec::new() };
         entries.extend(facts.entries);
-        entries.extend(added.iter().cloned().map(Entry::Added));
-        let mark = match claim.commit(entries) {
+        let added = added.into_iter().map(Entry::Added).collect();
+        let mark = match facts::commit(claim, entries, added) {
             Ok(mark) => mark,
             Err(error) => {
                 let store = target.store.place();
@@ -353,6 +353,7 @@ impl Round<'_, '_> {
         mutations.push(intent::mutation(&work.intents));
         let target = &mut work.targets[index];
         mutations.extend(target.noted().map(|noted| noted.mutation(remote.as_deref())));
+        mutations.extend(homes.value.filter(|_| tells));
         let reason = format!("archived by manifest {}", mark.number);
         if let Err(error) = self.shared.log.change(&mutations, &reason) {
             // They count, and no row says so.
@@ -462,20 +463,6 @@ pub(super) fn told_facts(
     facts::since(&**shared.log.catalog(), target.told, &mut |name| {
         Ok(target.remote.is_none() || home(shared, work, homes, name)? == Some(index))
     })
-}
-
-/// The homes, as the log's archive tells them with the first manifest of each opening that tells anything (A5): one that was added since the last
-/// is among them, and a fact told twice counts once.
-pub(super) fn remotes_of(work: &Work, index: usize) -> Vec<Entry> {
-    let target = &work.targets[index];
-    if target.remote.is_some() || target.are_homes_told {
-        return Vec::new();
-    }
-    let homes = work.targets.iter().filter_map(|target| {
-        let directory = target.remote.clone()?;
-        Some(Entry::Remote(RemoteEntry { directory, url: target.url.clone(), gone: false }))
-    });
-    homes.collect()
 }
 
 /// What an attempt left that never ended: a change of the catalog failed. Nothing is under way when this is called.

@@ -170,15 +170,22 @@ pub fn apply(
             purged.stopped.push(Kept { segment: first.segment.clone(), reason });
         }
         let Some(last) = both.checked_sub(1).map(|last| &of.segments[last].segment) else { continue };
-        let mut rows = Vec::with_capacity(both);
-        for segment in &of.segments[..both] {
-            rows.extend(log.catalog().segment(&segment.segment)?);
-        }
+        let segments: Vec<(SegmentKey, SegmentStatus)> =
+            still[..both].iter().map(|planned| (planned.segment.clone(), planned.status)).collect();
         let floor = last.last.next();
-        log.begin_purge(&of.collection, floor, &rows)?;
-        tracing::info!(collection = %of.collection, %floor, segments = rows.len(), "a purge was begun");
+        match log.begin_purge(&of.collection, floor, &segments) {
+            Ok(()) => {}
+            // Held, or changed, since it was planned a moment ago: the other collections go on.
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                let segment = of.segments[0].segment.clone();
+                purged.stopped.push(Kept { segment, reason: chain(&error) });
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        tracing::info!(collection = %of.collection, %floor, segments = segments.len(), "a purge was begun");
         purged.floors.push((of.collection.clone(), floor));
-        purged.begun += rows.len() as u64;
+        purged.begun += segments.len() as u64;
     }
     go_on_into(log, targets, now, options, &mut purged)?;
     Ok(purged)
@@ -241,6 +248,15 @@ fn go_on_into(
     if rows.is_empty() {
         return if waiting.0.is_empty() { Ok(()) } else { Waiting::default().write(log) };
     }
+    // Held since their purge was begun: what is left of them stays.
+    let mut free = Vec::with_capacity(rows.len());
+    for row in rows {
+        match log.held(&row.key)? {
+            Some(reason) => purged.kept.push(Kept { segment: row.key, reason }),
+            None => free.push(row),
+        }
+    }
+    let rows = free;
     let is_told =
         |waiting: &Waiting, row: &SegmentRow| store_of(row).is_some_and(|(store, _)| waiting.of(store, row).is_some());
     let mut untold: BTreeMap<&CollectionName, Vec<SegmentRow>> = BTreeMap::new();
@@ -360,6 +376,11 @@ fn delete(
             let mut gone = Vec::new();
             let mut broken = None;
             for (row, key) in rows {
+                // As near to the delete as can be.
+                if let Some(reason) = log.held(&row.key)? {
+                    purged.kept.push(Kept { segment: row.key.clone(), reason });
+                    continue;
+                }
                 match delete_one(target, key, now) {
                     Ok(None) => {
                         purged.segments += 1;

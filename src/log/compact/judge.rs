@@ -145,7 +145,7 @@ impl Work<'_> {
 
     /// Pass 3: what lies before the group, in any tier. What cannot be asked may hold every key.
     fn look_at_older(&mut self, of: &Of, until: usize, versions: &mut Versions) -> Result<(), Halt> {
-        if !versions.wants_older() {
+        if !versions.wants_older() || self.log.options.sabotage.drops_tombstones() {
             return Ok(());
         }
         let first = of.rows[until].key.first;

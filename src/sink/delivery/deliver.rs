@@ -3,11 +3,19 @@
 //! # Order of operations, and why a crash between any two is safe
 //!
 //! 1. The sink is asked for its cursor: nothing that is remembered elsewhere counts.
+//!    Where it has less than the catalog knows, it lost something, or was put elsewhere: see below.
 //! 2. Where the log's floor is above it, the sink is told, and forgets what is below.
 //! 3. A batch is read behind the cursor: sealed records only, which are durable (D1). [`Sink::apply`](super::Sink::apply) makes it and the
 //!    new cursor durable, in that order. A crash before the cursor leaves what the sink finds by itself, and takes again.
 //! 4. The catalog's copy of the cursor is raised, and the segments that every subscriber has now are flushed (C2), in one transaction. A
 //!    crash before it leaves a catalog that knows less: the next delivery asks the sink, finds nothing to do, and tells the catalog.
+//!
+//! # A sink that has less than it had
+//!
+//! Its directory was given up, its files were deleted, or came from an older copy. Everything behind its cursor is delivered again. But what
+//! it said to have was compacted since then, perhaps: a tombstone may be gone together with all that it hid in the log, and the sink would keep
+//! what it hid. So where any segment behind its cursor was compacted, the sink is cleared first, and gets everything that the log and its archive hold.
+//! Where something is compacted while that goes on, it begins once more; where it is interrupted by the end of the process, too.
 //!
 //! A cursor behind the end of the log is an error, never a skip (J6): records that the sink has and the log does not were delivered by a log
 //! that is another one, or that was put back. So is one whose epoch tells that the log gave out sequences anew that the sink has
@@ -17,13 +25,13 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
-use super::line::{Line, Work};
+use super::line::{Anew, Line, Work};
 use super::{Shared, locked};
-use crate::catalog::{CollectionRow, CursorRow, Mutation, SegmentKey};
+use crate::catalog::{Change, CollectionRow, CursorRow, Mutation, SegmentKey, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::ReadOptions;
-use crate::sink::{Batch, Cursor};
-use crate::types::{CollectionName, Header, Record, Sequence};
+use crate::sink::{Batch, Cursor, Sink};
+use crate::types::{ChangeNumber, CollectionName, Generation, Header, Record, Sequence};
 
 /// Rows read at once.
 const PAGE_ROWS: usize = 1000;
@@ -49,7 +57,8 @@ impl Shared {
         if self.is_stopped() {
             return false;
         }
-        let Some(work) = line.take_due(self.options.clock.monotonic()) else { return false };
+        let random = u64::from_le_bytes(*self.options.clock.random().first_chunk().expect("it draws sixteen bytes"));
+        let Some(work) = line.take_due(self.options.clock.monotonic(), random) else { return false };
         let _ = self.deliver(line, work);
         true
     }
@@ -70,7 +79,10 @@ impl Shared {
             Ok(delivered) => work.done(delivered),
             // Whether the log was closed, only the log tells: a sink has its own reasons to say so.
             Err(error) if error.kind() == ErrorKind::Closed && self.is_stopped() => work.left(),
-            Err(error) => work.failed(error, cursor.map(|cursor: Cursor| cursor.sequence), &self.options),
+            Err(error) => {
+                let is_away = self.log.is_any_directory_away();
+                work.failed(error, cursor.map(|cursor: Cursor| cursor.sequence), &self.options, is_away);
+            }
         }
         // The line's thread may have looked while this one had the collection, and then it sleeps until something is sealed.
         if line.is_due(&name) {
@@ -99,13 +111,20 @@ impl Shared {
         *at = cursor;
         let cursor = self.give_back(line, name, cursor)?;
         *at = cursor;
+        let known = self.log.catalog().cursors(name)?.into_iter().find(|row| row.sink == line.name());
+        let known = known.map_or(Sequence(0), |row| row.sequence);
+        let (cursor, mut anew) = self.look_behind(sink, work, cursor, known)?;
+        *at = cursor;
         let mut has = cursor.map_or(Sequence(0), |cursor| cursor.sequence);
         self.log.check_cursor(line.name(), name, (cursor.map_or(epoch, |cursor: Cursor| cursor.epoch), has))?;
         if row.floor > Sequence::FIRST {
             // Cheap for a sink that did it before, and it may have failed behind its cursor.
             sink.raise_floor(name, row.floor)?;
         }
-        let through = row.sealed_through.max(row.floor.previous());
+        let sabotage = self.log.sabotage();
+        let durable = !sabotage.delivers_what_is_not_durable();
+        let sealed_through = if durable { row.sealed_through } else { self.log.end_of(name)? };
+        let through = sealed_through.max(row.floor.previous());
         let mut reader = None;
         while has < through {
             if self.is_stopped() {
@@ -115,12 +134,12 @@ impl Shared {
             let mut records: Vec<Record> = Vec::new();
             let (mut bytes, mut held) = (0, 0);
             let mut until = row.floor.previous().max(has);
-            if row.sealed_through > until {
+            if sealed_through > until {
                 let reader = match &mut reader {
                     Some(reader) => reader,
                     None => {
                         let from = Some(until.next());
-                        let (until, durable) = (Some(row.sealed_through), true);
+                        let until = Some(sealed_through);
                         reader.insert(
                             self.log.read(name, ReadOptions { from, until, durable, ..ReadOptions::default() })?,
                         )
@@ -134,11 +153,14 @@ impl Shared {
                     held += size + RECORD_BYTES + record.headers.len() as u64 * HEADER_BYTES;
                     records.push(record);
                 }
-                until = if reader.is_finished() { row.sealed_through } else { (*reader).position().previous() };
+                until = if reader.is_finished() { sealed_through } else { (*reader).position().previous() };
                 if until <= has {
                     let message = format!("nothing can be read behind the cursor: collection=`{name}`, cursor=`{has}`");
                     return Err(Error::new(ErrorKind::Unavailable, message));
                 }
+            }
+            if sabotage.tells_before_sink() {
+                self.note_cursor(line, name, Cursor { epoch, sequence: until }, &subscribers)?;
             }
             self.log.offering(line.name(), name, until);
             sink.apply(&Batch { collection: name, epoch, after: has, records: &records, through: until })?;
@@ -148,7 +170,19 @@ impl Shared {
             delivered.asked = true;
             has = until;
             *at = Some(Cursor { epoch, sequence: has });
+            if let Some(anew) = &mut anew {
+                anew.reached = has;
+                work.set_anew(Some(*anew));
+            }
             self.note_cursor(line, name, Cursor { epoch, sequence: has }, &subscribers)?;
+        }
+        if let Some(begun) = anew {
+            work.set_anew(None);
+            if self.was_compacted(name, begun.since)? {
+                sink.clear(name)?;
+                let message = format!("the collection was compacted while it was delivered anew: collection=`{name}`");
+                return Err(Error::new(ErrorKind::Unavailable, message).with_hint("it begins once more by itself"));
+            }
         }
         if let Some(cursor) = cursor.filter(|_| !delivered.asked && has <= through) {
             // Nothing was missing; the catalog may not know. A cursor behind what is sealed is none that this log gave: whether it can be
@@ -156,6 +190,70 @@ impl Shared {
             self.note_cursor(line, name, cursor, &subscribers)?;
         }
         Ok(delivered)
+    }
+
+    /// What is to be done about a sink that has less than it had, up to `known`: from where it goes on, and whether it does so anew.
+    fn look_behind(
+        &self,
+        sink: &dyn Sink,
+        work: &Work<'_>,
+        cursor: Option<Cursor>,
+        known: Sequence,
+    ) -> Result<(Option<Cursor>, Option<Anew>)> {
+        let name = &work.collection;
+        let has = cursor.map_or(Sequence(0), |cursor| cursor.sequence);
+        if let Some(anew) = work.anew().filter(|anew| anew.reached == has) {
+            return Ok((cursor, Some(anew)));
+        }
+        work.set_anew(None);
+        if has >= known {
+            return Ok((cursor, None));
+        }
+        tracing::warn!(
+            sink = sink.name(), collection = %name, cursor = %has, known = %known,
+            "a sink has less than it had: it is delivered anew"
+        );
+        // Before rows are read: what is compacted meanwhile is seen at the end.
+        let since = self.log.catalog().change_number()?;
+        let mut cursor = cursor;
+        if cursor.is_some() && self.is_compacted_between(name, has, known)? {
+            sink.clear(name)?;
+            cursor = None;
+        }
+        let anew = Anew { since, reached: cursor.map_or(Sequence(0), |cursor| cursor.sequence) };
+        work.set_anew(Some(anew));
+        Ok((cursor, Some(anew)))
+    }
+
+    /// Whether a live segment behind `after`, and not behind `through`, is not as it was sealed.
+    fn is_compacted_between(&self, name: &CollectionName, after: Sequence, through: Sequence) -> Result<bool> {
+        let mut from = after.next();
+        while from <= through {
+            let rows = self.log.catalog().segments_from(name, from, PAGE_ROWS)?;
+            let Some(last) = rows.last() else { break };
+            from = last.key.last.next();
+            if rows.iter().any(|row| row.key.generation > Generation::default() && row.key.first <= through) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether any segment of a collection was replaced since a change.
+    fn was_compacted(&self, name: &CollectionName, since: ChangeNumber) -> Result<bool> {
+        let mut at = since;
+        loop {
+            let changes = self.log.catalog().changes(at, PAGE_ROWS)?;
+            let Some(last) = changes.last() else { return Ok(false) };
+            at = last.number;
+            let is_it = |change: &Change| {
+                change.subject == name.as_str()
+                    && matches!(change.mutation(), Ok(Mutation::Transition { to: SegmentStatus::Replaced, .. }))
+            };
+            if changes.iter().any(is_it) {
+                return Ok(true);
+            }
+        }
     }
 
     /// What a sink was given before the collection was taken from it is purged there too. Asked is only one of which the catalog knows that it has
@@ -222,11 +320,6 @@ impl Shared {
                 epoch: cursor.epoch,
                 sequence: cursor.sequence,
             }));
-        } else if before > Some(cursor.sequence) {
-            tracing::warn!(
-                sink = line.name(), collection = %name, cursor = %cursor.sequence,
-                "a sink has less than it had: it is delivered anew"
-            );
         }
         let mut back = self.log.came_back(name)?;
         if let Some(back) = &mut back
@@ -245,7 +338,8 @@ impl Shared {
                 _ => has,
             }
         });
-        let flushed = all.min().unwrap_or(Sequence(0));
+        let flushed = if self.log.sabotage().flushes_by_first_sink() { all.max() } else { all.min() };
+        let flushed = flushed.unwrap_or(Sequence(0));
         let keys = self.newly_flushed(name, flushed)?;
         mutations.extend(keys.into_iter().map(Mutation::SetFlushed));
         if mutations.is_empty() {

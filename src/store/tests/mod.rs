@@ -8,6 +8,7 @@ mod faults;
 mod footers;
 mod lossless;
 mod merging;
+mod moving;
 mod random;
 
 use std::collections::BTreeMap;

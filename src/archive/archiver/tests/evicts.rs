@@ -220,3 +220,26 @@ fn one_archiver_for_a_log() {
     drop(targets);
     another(&log).unwrap();
 }
+
+/// Symptom: a log that was fenced evicted after a restart, as long as nothing was sealed. Cause: that it is fenced was known only to who had tried to write.
+/// Fix: what is on record counts too.
+#[test]
+fn who_was_fenced_evicts_nothing_though_it_is_started_anew() {
+    use crate::archive::archiver::claims;
+    use crate::archive::fence::FencedBy;
+    use crate::archive::{ManifestNumber, WriterId};
+    let world = World::new();
+    let log = world.open();
+    fill(&log, "a", 2);
+    run(&evicting(&world, &log, AFTER));
+    let by = FencedBy { manifest: ManifestNumber(9), epoch: log.epoch(), writer: WriterId([7; 16]), at: Timestamp(1) };
+    log.change(&[claims::note_fenced(None, Some("file:///store"), &by)], "fenced").unwrap();
+    world.clock.advance(DAY);
+    let archiver = evicting(&world, &log, AFTER);
+    assert_eq!((pass(&archiver).evicted_segments, run(&archiver).evicted_segments), (0, 0));
+    assert_eq!(world.statuses("a"), [Archived, Archived]);
+    drop(archiver);
+    // In another place it is not fenced.
+    log.change(&[claims::note_fenced(None, Some("file:///other"), &by)], "fenced").unwrap();
+    assert_eq!(run(&evicting(&world, &log, AFTER)).evicted_segments, 2);
+}

@@ -264,6 +264,46 @@ fn an_archiver_lends_its_stores_to_a_purge() {
     drop(other);
 }
 
+/// Symptom: a legal hold that was set while `retention apply` ran, or in the grace period, did not stop anything: the objects went. Cause: holds were looked at
+/// when it was planned, and by nobody else. Fix: beginning a purge looks again, under the lock that holds are set under; each delete does too; and
+/// setting a hold tells what it is too late for.
+#[test]
+fn a_hold_that_is_set_meanwhile_stops_what_it_still_can() {
+    let world = World::new();
+    let (log, mut targets) = archived(&world);
+    keep(&log, "retention.records", "220");
+    let three = |status: SegmentStatus| -> Vec<_> {
+        world.rows("a").into_iter().take(3).map(|row| (row.key, status)).collect()
+    };
+    let late = log.set_hold(&name("a"), hold(Some(250), Some(260))).unwrap();
+    assert_eq!(late, crate::log::TooLate::default());
+    // Between the plan and the beginning.
+    let refused = log.begin_purge(&name("a"), Sequence(301), &three(SegmentStatus::Archived)).unwrap_err();
+    assert!(refused.kind() == ErrorKind::Conflict && refused.to_string().contains("hold=`case 7`"), "{refused}");
+    log.clear_hold(&name("a"), "case 7", "judge").unwrap();
+    let refused = log.begin_purge(&name("a"), Sequence(301), &three(SegmentStatus::Sealed)).unwrap_err();
+    assert!(refused.kind() == ErrorKind::Conflict && refused.to_string().contains("expected=`sealed`"), "{refused}");
+    assert_eq!(world.statuses("a"), [SegmentStatus::Archived; 5], "nothing changed");
+    assert_eq!(log.collection_info(&name("a")).unwrap().floor, Sequence(1));
+    // In the grace period.
+    let begin = now(&world);
+    apply(&log, &planned(&log, &world), &mut targets, begin, &OPTIONS()).unwrap();
+    let late = log.set_hold(&name("a"), hold(Some(150), Some(160))).unwrap();
+    assert_eq!(late.floor, Some(Sequence(301)));
+    assert_eq!(late.purging.iter().map(|key| key.first.0).collect::<Vec<_>>(), [101]);
+    let rows = world.rows("a");
+    let end = begin.saturating_add(DAY * 7);
+    let purged = go_on(&log, &mut targets, end, &OPTIONS()).unwrap();
+    assert_eq!((purged.segments, purged.kept.len()), (2, 1), "{purged:?}");
+    assert!(purged.kept[0].reason.contains("hold=`case 7`"), "{purged:?}");
+    use SegmentStatus::{Archived, Purged as Gone, Purging};
+    assert_eq!(world.statuses("a"), [Gone, Purging, Gone, Archived, Archived]);
+    assert!(world.fs.metadata(&world.object(&rows[1])).is_ok(), "the object is there");
+    log.clear_hold(&name("a"), "case 7", "judge").unwrap();
+    assert_eq!(go_on(&log, &mut targets, end, &OPTIONS()).unwrap().segments, 1);
+    assert!(world.fs.metadata(&world.object(&rows[1])).is_err());
+}
+
 /// Manifests of a purge too: whoever could delete one could break the chain.
 #[test]
 fn manifests_of_a_purge_are_kept_as_long_as_the_others() {

@@ -39,7 +39,8 @@ fn what_is_applied_meanwhile_is_there_and_no_reason_to_begin_anew() {
 
 #[test]
 fn a_merge_or_a_floor_meanwhile_takes_nothing_from_it() {
-    let changes: [(fn(&ColumnarStore), &[u64]); 3] = [
+    type Change = fn(&ColumnarStore);
+    let changes: [(Change, &[u64]); 3] = [
         (|store| drop(store.merge(&orders()).unwrap()), &[3, 4, 5]),
         (|store| store.raise_floor(&orders(), Sequence(4)).unwrap(), &[4, 5]),
         (|store| store.clear(&orders()).unwrap(), &[]),

@@ -19,7 +19,8 @@
 //!
 //! Nothing is missed: what was acknowledged before the search began is at most W; up to C it is in the files, behind C the log has it. Nothing is doubled:
 //! a row of the tail counts only behind C. Where the log passes over sequences that were compacted meanwhile, what made them needless may lie
-//! behind W; so the log is read on until it passes over nothing.
+//! behind W; so the log is read on until it passes over nothing. And where compaction replaced segments of what is in the tail already, what made its
+//! rows needless may be gone before it was read: by the catalog's changes that is seen, and everything is read anew.
 //!
 //! # What it costs
 //!
@@ -37,10 +38,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::source::{Bytes, GroupPlace, View};
 use super::tail::{Chunk, Tail};
+use crate::catalog::{Change, Mutation};
 use crate::error::Result;
 use crate::log::Log;
 use crate::log::ReadOptions;
-use crate::types::{CollectionName, Sequence, Timestamp};
+use crate::types::{ChangeNumber, CollectionName, Generation, Sequence, Timestamp};
 
 /// Hidden by no sequence that there can be.
 pub(super) const LIVE: u64 = u64::MAX;
@@ -48,6 +50,8 @@ pub(super) const LIVE: u64 = u64::MAX;
 pub(super) const NEVER: i64 = i64::MAX;
 /// The number of no file: the tail.
 const TAIL: u32 = u32::MAX;
+/// Changes of the catalog read at once.
+const CHANGES: usize = 1000;
 
 /// What an index shares with those of other collections.
 #[derive(Debug)]
@@ -198,6 +202,8 @@ pub(super) struct Index {
     cursor: u64,
     /// Up to where the map has it.
     through: u64,
+    /// The newest change of the catalog that was looked at; `None` before anything was read.
+    change: Option<ChangeNumber>,
 }
 
 impl Index {
@@ -213,11 +219,59 @@ impl Index {
         view: Arc<dyn View>,
         now: Timestamp,
     ) -> Result<(Snapshot, Vec<u32>)> {
+        let mut forgotten = Vec::new();
+        loop {
+            let before = self.change.is_none().then(|| log.catalog().change_number()).transpose()?;
+            self.change = self.change.or(before);
+            let (snapshot, gone) = self.taken(shared, log, collection, &view, now)?;
+            forgotten.extend(gone);
+            // Behind the reading: what was put in force meanwhile is seen too.
+            if !self.is_compacted(log, collection)? {
+                return Ok((snapshot, forgotten));
+            }
+            forgotten.extend(self.files.iter().map(|file| file.number));
+            *self = Self { change: self.change, ..Self::default() };
+        }
+    }
+
+    /// Whether compaction replaced segments of the tail since the catalog was looked at.
+    fn is_compacted(&mut self, log: &Log, collection: &CollectionName) -> Result<bool> {
+        let mut since = self.change.unwrap_or_default();
+        let mut is_compacted = false;
+        loop {
+            let changes = log.catalog().changes(since, CHANGES)?;
+            let Some(last) = changes.last() else { break };
+            since = last.number;
+            let of_segments = |change: &&Change| {
+                change.kind == "segment.insert" && change.subject == collection.as_str() && !is_compacted
+            };
+            is_compacted |= changes.iter().filter(of_segments).any(|change| match change.mutation() {
+                Ok(Mutation::InsertSegment(row)) => {
+                    row.key.generation > Generation(0)
+                        && row.key.last.0 > self.cursor
+                        && row.key.first.0 <= self.through
+                }
+                // It was written by a newer program: nobody knows.
+                other => other.is_err(),
+            });
+        }
+        self.change = Some(since);
+        Ok(is_compacted)
+    }
+
+    fn taken(
+        &mut self,
+        shared: &Shared,
+        log: &Log,
+        collection: &CollectionName,
+        view: &Arc<dyn View>,
+        now: Timestamp,
+    ) -> Result<(Snapshot, Vec<u32>)> {
         if view.through().0 < self.cursor {
             // The store was taken back: what it had is not in the tail any more.
-            *self = Self::default();
+            *self = Self { change: self.change, ..Self::default() };
         }
-        let (bytes_read, gone) = self.take_files(shared, &*view)?;
+        let (bytes_read, gone) = self.take_files(shared, &**view)?;
         self.cursor = view.through().0;
         self.tail.drop_through(self.cursor);
         self.through = self.through.max(self.cursor);
@@ -225,7 +279,8 @@ impl Index {
         self.take_tail(shared, log, collection, floor)?;
         let moment = Moment { through: self.through, cursor: self.cursor, floor: floor.0, now: now.0 };
         let chunks = self.tail.chunks.clone();
-        Ok((Snapshot { moment, view, files: self.files.clone(), chunks, bytes_read }, gone))
+        let (view, files) = (Arc::clone(view), self.files.clone());
+        Ok((Snapshot { moment, view, files, chunks, bytes_read }, gone))
     }
 
     fn take_files(&mut self, shared: &Shared, view: &dyn View) -> Result<(Bytes, Vec<u32>)> {

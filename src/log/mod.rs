@@ -45,7 +45,7 @@ mod places;
 pub mod read;
 pub mod recover;
 pub mod seal;
-mod subscribe;
+pub(crate) mod subscribe;
 #[cfg(test)]
 mod tests;
 pub mod tier;
@@ -67,6 +67,7 @@ pub use life::{
 pub use moves::MoveReport;
 pub use options::{AppendOptions, FlushTriggers, Limits, LogOptions, SyncMode};
 pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
+pub use subscribe::AbandonedSink;
 pub use verify::{Missing, Status, Verified, VerifyOptions, VerifyProgress, VerifyReport};
 
 use self::budget::Budget;

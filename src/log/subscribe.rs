@@ -1,8 +1,37 @@
 //! Who subscribes to a collection, and how far it goes: what delivery asks of the log, which knows no sink.
 
 use super::{Inner, Log};
-use crate::error::Result;
+use crate::catalog::Mutation;
+use crate::error::{Error, ErrorKind, Result};
 use crate::types::{CollectionName, Sequence};
+
+const FORGOTTEN: &str = "forgotten";
+const FILLING: &str = "filling";
+
+/// What is on record of a sink and a collection besides the cursor, which never goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SinkMark {
+    /// What the sink has of the collection is to be deleted; nothing waits for it.
+    Forgotten,
+    /// The sink had more, and is filled again: until it is back where it was, its cursor on record counts for nothing.
+    Filling,
+}
+
+/// A sink that a collection does not subscribe to any more, and that has less of it than is sealed.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct AbandonedSink {
+    /// Its name.
+    pub sink: String,
+    /// How many collections wait for it.
+    pub collections: u64,
+    /// The first of them, in order of name.
+    pub first: CollectionName,
+}
+
+/// Under this name the catalog keeps a [`SinkMark`].
+fn mark_name(collection: &CollectionName, sink: &str) -> String {
+    format!("sink.mark/{sink}/{collection}")
+}
 
 impl Log {
     /// The sinks that the log was opened with, by name.
@@ -18,6 +47,76 @@ impl Log {
     /// What the catalog said.
     pub fn subscribers(&self, collection: &CollectionName) -> Result<Vec<String>> {
         self.0.subscribers(collection)
+    }
+
+    /// What a sink has of a collection is to be deleted: compaction and eviction wait for it no more. The sink itself is not touched. Where the
+    /// collection comes to subscribe to it again, delivery refuses until it is empty.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown collection, or a sink that has nothing of it on record; `Conflict` where the collection subscribes to it;
+    /// what the catalog said.
+    pub fn forget_sink(&self, collection: &CollectionName, sink: &str) -> Result<()> {
+        let log = &self.0;
+        self.may_change()?;
+        log.collection(collection)?;
+        if log.subscribers(collection)?.iter().any(|subscriber| subscriber == sink) {
+            let message = format!("the collection subscribes to the sink: collection=`{collection}`, sink=`{sink}`");
+            return Err(Error::new(ErrorKind::Conflict, message).with_hint(
+                "give the collection a list of sinks without it first: `collection set COLLECTION sinks=...`",
+            ));
+        }
+        if !log.catalog.cursors(collection)?.iter().any(|cursor| cursor.sink == sink) {
+            let message = format!("a sink has nothing of the collection: collection=`{collection}`, sink=`{sink}`");
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
+        self.mark_sink(collection, sink, Some(SinkMark::Forgotten))
+    }
+
+    /// Sinks that hold up compaction and eviction, and are delivered nothing, in order of name. Of a collection without a list of its own, in a log
+    /// that was opened without any sink, nobody here knows.
+    ///
+    /// # Errors
+    /// What the catalog said.
+    pub fn abandoned_sinks(&self) -> Result<Vec<AbandonedSink>> {
+        let log = &self.0;
+        let mut abandoned: Vec<AbandonedSink> = Vec::new();
+        for collection in log.all_collections().iter().filter(|collection| !collection.life.is_hidden()) {
+            let name = collection.name();
+            if log.options.sinks.is_empty() && log.stored_settings(name)?.sinks.is_none() {
+                continue;
+            }
+            let Some(row) = log.catalog.collection(name)? else { continue };
+            let subscribers = log.subscribers(name)?;
+            let cursors = log.catalog.cursors(name)?.into_iter();
+            for cursor in cursors.filter(|cursor| !subscribers.contains(&cursor.sink)) {
+                let is_forgotten = log.sink_mark(name, &cursor.sink)? == Some(SinkMark::Forgotten);
+                if is_forgotten || cursor.sequence >= row.sealed_through {
+                    continue;
+                }
+                match abandoned.iter_mut().find(|known| known.sink == cursor.sink) {
+                    Some(known) => known.collections += 1,
+                    None => {
+                        abandoned.push(AbandonedSink { sink: cursor.sink, collections: 1, first: name.clone() });
+                    }
+                }
+            }
+        }
+        abandoned.sort_by(|one, other| one.sink.cmp(&other.sink));
+        Ok(abandoned)
+    }
+
+    pub(crate) fn sink_mark(&self, collection: &CollectionName, sink: &str) -> Result<Option<SinkMark>> {
+        self.0.sink_mark(collection, sink)
+    }
+
+    pub(crate) fn mark_sink(&self, collection: &CollectionName, sink: &str, mark: Option<SinkMark>) -> Result<()> {
+        let value = match mark {
+            None => "",
+            Some(SinkMark::Forgotten) => FORGOTTEN,
+            Some(SinkMark::Filling) => FILLING,
+        };
+        let mark = Mutation::SetMeta { name: mark_name(collection, sink), value: value.to_owned() };
+        self.change(&[mark], "sink").map(drop)
     }
 
     /// The last sequence of a collection that a power cut cannot take; zero without records.
@@ -66,17 +165,35 @@ impl Log {
 }
 
 impl Inner {
-    /// Up to where each sink has a collection that must have it before local copies of it go, or versions are compacted away. A log that was opened
-    /// without any sink goes by those on record: who only looks after a log must not lose what another process delivers.
+    /// Up to where each sink has a collection that must have it before local copies of it go, or versions are compacted away: those that
+    /// subscribe, and every other one that ever had something of it, until it is [forgotten](Log::forget_sink). What such a sink still holds is
+    /// read, and may come to be subscribed to again: a tombstone that it was never given must not go.
     pub(super) fn delivered(&self, collection: &CollectionName) -> Result<Vec<(String, Sequence)>> {
-        let cursors = self.catalog.cursors(collection)?;
-        let own = self.stored_settings(collection)?.sinks;
-        if own.is_none() && self.options.sinks.is_empty() {
-            return Ok(cursors.into_iter().map(|cursor| (cursor.sink, cursor.sequence)).collect());
+        let subscribers = self.subscribers(collection)?;
+        let mut delivered = Vec::new();
+        for cursor in self.catalog.cursors(collection)? {
+            let is_subscribed = subscribers.contains(&cursor.sink);
+            match self.sink_mark(collection, &cursor.sink)? {
+                None => delivered.push((cursor.sink, cursor.sequence)),
+                Some(SinkMark::Forgotten) if !is_subscribed => {}
+                // Empty, or to be emptied: what it had counts no more.
+                Some(_) => delivered.push((cursor.sink, Sequence(0))),
+            }
         }
-        let has = |sink: &str| cursors.iter().find(|cursor| cursor.sink == sink).map(|cursor| cursor.sequence);
-        let subscribers = own.unwrap_or_else(|| self.options.sinks.clone()).into_iter();
-        Ok(subscribers.map(|sink| (has(&sink).unwrap_or(Sequence(0)), sink)).map(|(has, sink)| (sink, has)).collect())
+        for sink in subscribers {
+            if !delivered.iter().any(|(known, _)| *known == sink) {
+                delivered.push((sink, Sequence(0)));
+            }
+        }
+        Ok(delivered)
+    }
+
+    fn sink_mark(&self, collection: &CollectionName, sink: &str) -> Result<Option<SinkMark>> {
+        Ok(match self.catalog.meta(&mark_name(collection, sink))?.as_deref() {
+            None | Some("") => None,
+            Some(FILLING) => Some(SinkMark::Filling),
+            Some(_) => Some(SinkMark::Forgotten),
+        })
     }
 
     pub(super) fn subscribers(&self, collection: &CollectionName) -> Result<Vec<String>> {

@@ -8,6 +8,7 @@ use crate::archive::archiver::KeptStore;
 use crate::cli::facts::Facts;
 use crate::cli::human::{self, Align, Table};
 use crate::cli::{CommandResult, Context, Exit, Stdout, logs, stores};
+use crate::log::AbandonedSink;
 use crate::log::assign::DirectoryStatistics;
 use crate::log::compact::LastCompaction;
 use crate::log::directories::HomeInfo;
@@ -37,6 +38,7 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
     let archive = (!archive.stores.is_empty() || settings.archive.url.is_some()).then_some(archive);
     let appends = log.told_append_figures();
     let sinks = if log.sinks().is_empty() { None } else { ToldSinks::of(&log) };
+    let abandoned = log.abandoned_sinks().map_err(logs::explain)?;
     let rules = stores::evict_rules(settings);
     let due = match &archive {
         Some(_) if !rules.is_never() => Some(log.evict_due(&rules, true, &mut || true).map_err(logs::explain)?),
@@ -53,6 +55,7 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
         }
         object["appends"] = serde_json::to_value(&appends).expect("plain text and numbers");
         object["sinks"] = serde_json::to_value(&sinks).expect("plain text and numbers");
+        object["abandoned_sinks"] = serde_json::to_value(&abandoned).expect("plain text and numbers");
         object["homes"] = serde_json::to_value(&homes).expect("plain text and numbers");
         object["compaction"] = serde_json::to_value(&compaction).expect("plain text and numbers");
         object["archive"] = serde_json::to_value(&archive).expect("plain text and numbers");
@@ -61,7 +64,7 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
         }
         stdout.line(&object.to_string())?;
     } else {
-        let (live, archive) = (Live { appends, sinks }, (archive.as_ref(), due.as_ref(), &compaction));
+        let (live, archive) = (Live { appends, sinks, abandoned }, (archive.as_ref(), due.as_ref(), &compaction));
         stdout.write(render(&status, (&statistics, &homes), archive, &live, context.clock.now()).as_bytes())?;
     }
     stdout.flush()?;
@@ -153,6 +156,7 @@ fn render(
 struct Live {
     appends: Option<Told<AppendFigures>>,
     sinks: Option<Told<ToldSinks>>,
+    abandoned: Vec<AbandonedSink>,
 }
 
 impl Live {
@@ -198,7 +202,15 @@ impl Live {
             let times = human::plural(u64::from(last.times), "time");
             Some(format!("the sink {} fails for {collections}; {} {times}: {}", sink.sink, last.collection, last.error))
         };
-        failing.filter_map(line).collect()
+        let abandoned = self.abandoned.iter().map(|abandoned| {
+            let AbandonedSink { sink, collections, first } = abandoned;
+            let collections = human::plural(*collections, "collection");
+            format!(
+                "the sink {sink} is not subscribed to any more, and {collections} ({first}) are not compacted or evicted behind what it \
+                 has: deliver to it again, or delete what it has and run `collection set COLLECTION --forget-sink {sink}`"
+            )
+        });
+        failing.filter_map(line).chain(abandoned).collect()
     }
 }
 

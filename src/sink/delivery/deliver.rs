@@ -12,14 +12,18 @@
 //! A cursor behind the end of the log is an error, never a skip (J6): records that the sink has and the log does not were delivered by a log
 //! that is another one, or that was put back. The catalog's cursors are never beyond its `sealed_through`, which counts for the next sequence
 //! already (C7): only what is sealed is delivered.
+//!
+//! A cursor before the one on record is of a sink that lost something, or was put back. Compaction went by the one on record: where it has made any
+//! segment in between, what the sink still has may be what a tombstone hid that is gone. Then it is refused, unless the sink is empty.
 
 use super::line::{Line, Work};
 use super::{Shared, locked};
 use crate::catalog::{CursorRow, Mutation, SegmentKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::ReadOptions;
+use crate::log::subscribe::SinkMark;
 use crate::sink::{Batch, Cursor};
-use crate::types::{CollectionName, Record, Sequence};
+use crate::types::{CollectionName, Generation, Record, Sequence};
 
 /// Rows read at once.
 const PAGE_ROWS: usize = 1000;
@@ -86,6 +90,7 @@ impl Shared {
         *at = cursor;
         let mut has = cursor.map_or(Sequence(0), |cursor| cursor.sequence);
         self.check_not_ahead(line, name, has)?;
+        let is_filling = self.begin_filling(line, name, has)?;
         if row.floor > Sequence::FIRST {
             // Cheap for a sink that did it before, and it may have failed behind its cursor.
             sink.raise_floor(name, row.floor)?;
@@ -132,6 +137,9 @@ impl Shared {
             *at = Some(Cursor { epoch, sequence: has });
             self.note_cursor(line, name, Cursor { epoch, sequence: has }, &subscribers)?;
         }
+        if is_filling {
+            self.log.mark_sink(name, line.name(), None)?;
+        }
         if let Some(cursor) = cursor.filter(|_| !delivered.asked) {
             // Nothing was missing; the catalog may not know.
             self.note_cursor(line, name, cursor, &subscribers)?;
@@ -158,6 +166,48 @@ impl Shared {
         );
         let hint = "the sink is of another log, or the log was put back to an older state; `recover` may still find the records";
         Err(Error::new(ErrorKind::Conflict, message).with_hint(hint))
+    }
+
+    /// Whether a sink that had more is filled again: from nothing, or from what an older state of it had, unless compaction has removed since what would
+    /// have to hide that. Until it is where it was, compaction waits for it.
+    fn begin_filling(&self, line: &Line, name: &CollectionName, has: Sequence) -> Result<bool> {
+        let on_record = self.log.catalog().cursors(name)?.into_iter().find(|row| row.sink == line.name());
+        let on_record = on_record.map_or(Sequence(0), |row| row.sequence);
+        let mark = self.log.sink_mark(name, line.name())?;
+        let was_forgotten = mark == Some(SinkMark::Forgotten);
+        if has > Sequence(0) && (was_forgotten || mark.is_none() && self.is_compacted(name, has, on_record)?) {
+            let why =
+                if was_forgotten { "it was forgotten" } else { "it had more, and what it lost was compacted since" };
+            let message = format!(
+                "a sink has older data that cannot be gone on from: sink=`{}`, collection=`{name}`, cursor=`{has}`, \
+                 on record=`{on_record}`, {why}",
+                line.name()
+            );
+            let hint = "move away what the sink has of the collection while nothing delivers to it; it is filled again from nothing";
+            return Err(Error::new(ErrorKind::Conflict, message).with_hint(hint));
+        }
+        let is_behind = has < on_record;
+        match mark {
+            Some(SinkMark::Filling) => {}
+            _ if is_behind => self.log.mark_sink(name, line.name(), Some(SinkMark::Filling))?,
+            Some(SinkMark::Forgotten) => self.log.mark_sink(name, line.name(), None)?,
+            None => {}
+        }
+        Ok(is_behind || mark == Some(SinkMark::Filling))
+    }
+
+    /// Whether compaction made any of the segments that hold what is behind `has`, up to `until`.
+    fn is_compacted(&self, name: &CollectionName, has: Sequence, until: Sequence) -> Result<bool> {
+        let mut from = has.next();
+        while from <= until {
+            let rows = self.log.catalog().segments_from(name, from, PAGE_ROWS)?;
+            let Some(last) = rows.last() else { break };
+            from = last.key.last.next();
+            if rows.iter().any(|row| row.key.first <= until && row.key.generation > Generation(0)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Step 4.

@@ -1,3 +1,5 @@
+mod stale;
+
 use super::*;
 use crate::catalog::MemoryCatalog;
 use crate::clock::FakeClock;

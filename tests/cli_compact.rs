@@ -148,3 +148,93 @@ fn a_compacted_segment_is_archived_restored_and_read_from_the_archive() {
     let last = workspace.run("--data d --archive store cat c --json --from 11").expect_code(0);
     assert_eq!(last.json_lines()[0]["sequence"].as_u64(), Some(11));
 }
+
+/// Vectors whose versions, tombstones and expiry are in three files of the columnar store.
+#[cfg(feature = "store")]
+mod store {
+    use super::*;
+
+    const STORE: &str = "--data d --set sinks=store --set store.merge_files=0";
+
+    fn delivered() -> Workspace {
+        let workspace = Workspace::new();
+        for lines in [
+            "{\"id\":\"a\",\"vector\":[1,0]}\n{\"id\":\"b\",\"vector\":[0,1]}\n",
+            "{\"id\":\"a\",\"vector\":[0.5,0.5]}\n",
+            "{\"id\":\"c\",\"vector\":[1,1]}\n",
+        ] {
+            workspace.write("lines", lines);
+            workspace.run(&format!("{STORE} append docs lines --format vectors")).expect_code(0);
+            workspace.run(&format!("{STORE} flush docs")).expect_code(0);
+        }
+        workspace.run(&format!("{STORE} delete docs b")).expect_code(0);
+        workspace.run(&format!("{STORE} flush docs")).expect_code(0);
+        workspace
+    }
+
+    fn files(workspace: &Workspace) -> (usize, u64) {
+        let folder = workspace.path("d/.store/docs");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+        let files: Vec<u64> = files
+            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "parquet"))
+            .map(|entry| entry.metadata().unwrap().len())
+            .collect();
+        (files.len(), files.iter().sum())
+    }
+
+    fn found(workspace: &Workspace) -> Vec<String> {
+        let run = workspace.run(&format!("{STORE} search docs --vector [1,0.1] --json")).expect_code(0);
+        run.json_lines().iter().map(|hit| format!("{}@{}", hit["id"].as_str().unwrap(), hit["sequence"])).collect()
+    }
+
+    #[test]
+    fn the_stores_files_are_compacted_by_the_same_policy_and_the_report_says_what_was_freed() {
+        let workspace = delivered();
+        let (found_before, (count, bytes)) = (found(&workspace), files(&workspace));
+        assert_eq!((count, found_before.len()), (4, 2), "{found_before:?}");
+        let policy = format!("{STORE} --set compact.keep_versions=1");
+        let dry = workspace.run(&format!("{policy} compact --dry-run --json")).expect_code(0);
+        let foreseen = &dry.json_lines()[0]["sinks"];
+        assert_eq!((foreseen["files_before"].as_u64(), foreseen["records"].as_u64()), (Some(1), Some(2)), "{foreseen}");
+        assert_eq!(files(&workspace), (count, bytes), "a dry run changes nothing");
+        let done = workspace.run(&format!("{policy} compact --json")).expect_code(0);
+        let done = &done.json_lines()[0];
+        let freed = |name: &str| done["sinks"][name].as_u64().unwrap();
+        let (count_after, bytes_after) = files(&workspace);
+        assert_eq!(freed("records"), 2, "{done}");
+        assert_eq!(freed("files_before") - freed("files_after"), (count - count_after) as u64);
+        assert_eq!(freed("bytes_before") - freed("bytes_after"), bytes - bytes_after, "it is off the disk");
+        let sink = &done["collections"][0]["sinks"][0];
+        assert_eq!((sink["sink"].as_str(), sink["failed"].is_null()), (Some("store"), true), "{sink}");
+        assert_eq!(sink["removed"]["versions"].as_u64(), Some(2));
+        assert_eq!(found(&workspace), found_before, "what is found is as before");
+        // Nothing is delivered again, and the status knows.
+        workspace.run(&format!("{STORE} flush docs")).expect_code(0);
+        assert_eq!(files(&workspace), (count_after, bytes_after));
+        let status = workspace.run(&format!("{STORE} status --json")).expect_code(0);
+        assert_eq!(status.json_lines()[0]["compaction"]["last"]["sinks"]["records"].as_u64(), Some(2));
+        let status = workspace.run(&format!("{STORE} status")).expect_code(0);
+        assert!(status.stdout.contains("in sinks") || status.stdout.contains("in_sinks"), "{}", status.stdout);
+    }
+
+    #[test]
+    fn people_are_told_too_and_a_damaged_file_is_a_failure_of_the_sink() {
+        let workspace = delivered();
+        let policy = format!("{STORE} --set compact.keep_versions=1");
+        let damaged = std::fs::read_dir(workspace.path("d/.store/docs")).unwrap().map(|entry| entry.unwrap().path());
+        let damaged =
+            damaged.filter(|path| path.extension().is_some_and(|extension| extension == "parquet")).min().unwrap();
+        let good = std::fs::read(&damaged).unwrap();
+        let mut bad = good.clone();
+        bad[10] ^= 1;
+        std::fs::write(&damaged, bad).unwrap();
+        let failed = workspace.run(&format!("{policy} compact")).expect_code(3);
+        assert!(failed.stderr.contains("failed: docs: store: "), "{}", failed.stderr);
+        let status = workspace.run(&format!("{STORE} status")).stdout;
+        assert!(status.contains("sink=`store`"), "{status}");
+        std::fs::write(&damaged, good).unwrap();
+        let done = workspace.run(&format!("{policy} compact")).expect_code(0);
+        assert!(done.stderr.contains("compacted in sinks: "), "{}", done.stderr);
+        assert!(done.stderr.contains("2 records removed"), "{}", done.stderr);
+    }
+}

@@ -132,7 +132,11 @@ fn retention_is_planned_first_and_applied_with_a_yes() {
     let asked = workspace.run("--data d --archive store retention apply").expect_code(1);
     assert!(asked.stderr.contains("--yes purges what is told"), "{}", asked.stderr);
     assert_eq!(lines(&workspace, ""), 300);
-    let applied = workspace.run("--data d --archive store retention apply --yes").expect_code(0);
+    let apply = || workspace.icecore(["--data", "d", "--archive", "store", "retention", "apply"]);
+    let no = apply().stdin("y\n").run().expect_code(1);
+    assert!(no.stderr.contains("access: 2 segments, ") && no.stderr.contains("`yes` does: "), "{}", no.stderr);
+    assert_eq!(lines(&workspace, ""), 300);
+    let applied = apply().stdin("yes\n").run().expect_code(0);
     assert!(applied.stderr.contains("access: its records begin with 201 now"), "{}", applied.stderr);
     assert!(applied.stderr.contains("waiting for the grace period: 2 segments"), "{}", applied.stderr);
     assert_eq!((lines(&workspace, ""), segments(&workspace)), (100, 1));
@@ -199,6 +203,9 @@ fn who_was_fenced_needs_the_operators_word() {
     }
     let status = workspace.run("--data d --archive store status").expect_code(0).stdout;
     assert!(status.contains("this log archives and purges there no more"), "{status}");
+    // Nor does it let local copies go of what the other one may purge, though it has nothing to send.
+    let evict = |more: &str| workspace.run(&format!("--data d --archive store evict {more}"));
+    assert!(evict("").expect_code(1).stderr.contains("another writer took the archive over"));
     // It may write there again; what the other one archived meanwhile is in the way of the same sequences, and is told.
     let run = archive("d", "--take-over").expect_code(3);
     assert!(run.stderr.contains("the archive has other bytes for its sequences"), "{}", run.stderr);

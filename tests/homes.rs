@@ -390,3 +390,98 @@ fn a_home_that_is_given_later_and_one_that_goes_out_of_service() {
     life.run("directory add --remote r2");
     assert_eq!(life.json("directory ls")[3]["state"], "remote");
 }
+
+/// Symptom: a home that was forgotten, and its bucket deleted, ended `restore`, `--archive URL cat` and `verify --remote` for ever. Cause: no manifest ever
+/// told that a home is gone, and whatever was named was asked. Fix: it is told; and a home that is not needed need not answer.
+#[test]
+fn a_home_that_was_forgotten_is_not_missed() {
+    let life = Life::new();
+    life.run("collection create audit --home r1");
+    life.append("audit", &lines("audit", 40));
+    life.append("c0", &lines("c0", 40));
+    life.run("seal");
+    life.run("--archive cold archive --wait");
+    let restore = |to: &str| {
+        let outcome = life.workspace.run(&format!("restore cold --to {to} --json")).expect_code(0);
+        let listed = life.workspace.run(&format!("--data {to} directory ls --json")).expect_code(0).json_lines();
+        let mut remotes: Vec<String> = listed
+            .iter()
+            .filter(|row| row["state"] == "remote")
+            .map(|row| row["directory"].as_str().unwrap().to_owned())
+            .collect();
+        remotes.sort();
+        for name in ["audit", "c0"] {
+            assert_eq!(life.cat(&format!("--data {to} --archive cold"), name), lines(name, 40), "{to}");
+        }
+        (outcome.json_lines().remove(0), remotes)
+    };
+    assert_eq!(restore("before").1, [life.url("r1"), life.url("r2")]);
+    life.run("directory forget r2 --yes");
+    std::fs::remove_dir_all(life.workspace.path("r2")).unwrap();
+    // Nobody told the archive since.
+    let (said, remotes) = restore("untold");
+    assert_eq!(
+        (said["remotes_gone"][0][1].as_str(), remotes),
+        (Some(&*life.url("r2")), vec![life.url("r1")]),
+        "{said}"
+    );
+    life.workspace.run("restore cold --to salvaged --salvage").expect_code(0);
+    assert_eq!(life.cat("--archive cold", "audit"), lines("audit", 40));
+    // And now it is told, though nothing else is.
+    life.run("--archive cold archive --wait");
+    let (said, remotes) = restore("told");
+    assert_eq!((said["remotes_gone"].to_string(), remotes), ("[]".to_owned(), vec![life.url("r1")]), "{said}");
+    // One that holds something is asked, also where it is nobody's home any more.
+    life.run("collection set audit --home d1");
+    life.run("--archive cold archive --wait");
+    std::fs::rename(life.workspace.path("r1"), life.workspace.path("away")).unwrap();
+    let refused = life.workspace.run("restore cold --to late").expect_code(1);
+    assert!(refused.stderr.contains("may hold some"), "{refused:?}");
+    std::fs::rename(life.workspace.path("away"), life.workspace.path("r1")).unwrap();
+    restore("late");
+}
+
+/// Symptoms: `verify --remote` called a log damaged after `collection set --home`; a home in which nothing was archived yet, or that was down, ended it before
+/// anything was told; a log with homes and no archive could not be verified at all. Causes: each store was judged for itself, by the archive's word on
+/// which homes there are, and the first error ended all. Fix: one judgement over all stores, each with its own outcome.
+#[test]
+fn a_log_with_homes_is_verified_as_one() {
+    let life = Life::new();
+    life.run("collection create audit --home r1");
+    life.append("audit", &lines("audit", 40));
+    life.run("seal");
+    // No archive, and nothing in r2.
+    let rows = |outcome: &Outcome| {
+        let rows = outcome.json_lines();
+        rows.iter().map(|row| (row["ok"] == true, row["segments"].as_u64())).collect::<Vec<_>>()
+    };
+    life.run("archive --wait");
+    assert_eq!(rows(&life.run("--json verify --remote")), [(true, Some(1)), (true, Some(0))]);
+    life.run("collection set audit --home r2");
+    life.append("audit", &lines("more", 40));
+    life.append("c0", &lines("c0", 40));
+    life.run("seal");
+    life.run("--archive cold archive --wait");
+    let whole = [(true, Some(1)), (true, Some(1)), (true, Some(1))];
+    assert_eq!(rows(&life.run("--json --archive cold verify --remote --deep")), whole);
+    let alone = life.workspace.run("--json --archive cold verify --remote").expect_code(0);
+    assert_eq!(rows(&alone), whole, "without the log");
+    // One that is down is told behind what the others say, and is no damage.
+    std::fs::rename(life.workspace.path("r1"), life.workspace.path("away")).unwrap();
+    for line in [&format!("{LOG} --json --archive cold verify --remote"), "--json --archive cold verify --remote"] {
+        let outcome = life.workspace.run(line).expect_code(1);
+        let mut told = rows(&outcome);
+        told.sort();
+        assert_eq!(told, [(false, None), (true, Some(1)), (true, Some(1))], "{outcome:?}");
+        assert!(outcome.json_lines().iter().any(|row| row["verdict"] == "INCOMPLETE"), "{outcome:?}");
+    }
+    let text = life.workspace.run(&format!("{LOG} --archive cold verify --remote")).expect_code(1);
+    assert!(text.stdout.contains("INCOMPLETE: ") && text.stdout.contains("could not be looked at"), "{text:?}");
+    std::fs::rename(life.workspace.path("away"), life.workspace.path("r1")).unwrap();
+    // What rows say of a home is compared with what is there.
+    let folder = life.workspace.path("r2").join("audit");
+    let object = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(object).unwrap();
+    let damaged = life.workspace.run(&format!("{LOG} --json --archive cold verify --remote")).expect_code(4);
+    assert_eq!(rows(&damaged), [(true, Some(1)), (true, Some(1)), (false, Some(1))], "{damaged:?}");
+}

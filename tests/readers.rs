@@ -4,6 +4,9 @@
 #![allow(clippy::disallowed_methods, reason = "a copy is taken from outside, as a user would")]
 #![allow(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not the helpers beside them")]
 
+#[path = "util/python.rs"]
+mod reading;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +18,7 @@ use icecore::avro::codec::Codec;
 use icecore::fs::{FileSystem as _, OpenMode, OsFileSystem};
 use icecore::segment::{SegmentName, SegmentReader, write_stub};
 use icecore::{AppendOptions, CollectionName, Limits, Log, LogOptions, NewRecord, Sequence, Timestamp};
+use reading::run;
 
 /// Busy collections: each is written by one thread, so that its sequences are known before the append.
 const BUSY: [&str; 4] = ["orders", "Audit log/ü", "con.x", "_manifest"];
@@ -29,31 +33,7 @@ fn readers() -> PathBuf {
 /// A Python with both readers, made once.
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readers-venv");
-        let python = venv.join("bin/python");
-        let wanted = std::fs::read_to_string(readers().join("requirements.txt")).unwrap();
-        let stamp = venv.join("installed.txt");
-        if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-            return python;
-        }
-        let _ = std::fs::remove_dir_all(&venv);
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv), "install python3 with its venv module");
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
-        run(
-            Command::new(&python).args(pip).arg(readers().join("requirements.txt")),
-            "the readers come from the Python package index",
-        );
-        std::fs::write(stamp, wanted).unwrap();
-        python
-    })
-}
-
-fn run(command: &mut Command, hint: &str) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}; {hint}"));
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}\n{stdout}{stderr}\n{hint}", output.status);
-    stdout.into_owned()
+    PYTHON.get_or_init(|| reading::python("readers-venv", &readers()))
 }
 
 /// Record `n` of a collection: the same formulas stand in `tests/readers/check.py`.

@@ -59,4 +59,4 @@ pub use restore::{RestoreOptions, RestoreProgress, Restored, rebuild_catalog, re
 pub use salvage::Salvage;
 pub use snapshot::snapshot;
 pub use state::{ArchiveState, ArchivedCollection};
-pub use verify::{RemoteFault, RemoteFaultKind, RemoteReport, RemoteVerifyOptions, verify};
+pub use verify::{RemoteFault, RemoteFaultKind, RemotePlace, RemoteReport, RemoteVerifyOptions, verify, verify_all};

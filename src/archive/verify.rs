@@ -8,12 +8,14 @@
 //!
 //! - [`report`]: what is asked, and what is answered
 //! - `objects`: one object
+//! - `sequences`: contiguity, over all stores of a log together
 //!
 //! Requests: one get for each manifest, one listing for each thousand objects, one head for each segment (none where everything is read back),
 //! and what is read back.
 
 mod objects;
 pub mod report;
+mod sequences;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,72 +26,164 @@ pub use self::report::{Orphan, RemoteFault, RemoteFaultKind, RemoteProgress, Rem
 use super::chain;
 use super::ls::ObjectKind;
 use super::manifest::{ArchivedSegment, ManifestNumber};
-use super::state::{ArchiveState, holes};
+use super::state::ArchiveState;
 use crate::catalog::{Catalog, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, Result};
-use crate::log::verify::{Missing, Verified};
+use crate::log::verify::Verified;
 use crate::objects::{ObjectKey, ObjectStore};
 
 const PAGE: usize = 1_000;
+
+/// One of a log's stores.
+#[derive(Clone, Copy, Debug)]
+pub struct RemotePlace<'a> {
+    /// The id of a home of segments (A5); `None` for the log's archive.
+    pub remote: Option<&'a str>,
+    /// The store.
+    pub store: &'a dyn ObjectStore,
+}
 
 /// Proves that an archive has what its manifests say. Where the log's `catalog` is given, its rows are compared too. What is wrong is part
 /// of the report, and no error.
 ///
 /// # Errors
-/// The store cannot be listed at all, or the catalog cannot be read.
+/// The store does not answer, nothing was archived there, or the catalog cannot be read.
 pub fn verify(
     store: &dyn ObjectStore,
     catalog: Option<&dyn Catalog>,
     options: &RemoteVerifyOptions,
     progress: &mut (dyn FnMut(RemoteProgress) + Send),
 ) -> Result<RemoteReport> {
-    let mut verifier =
-        Verifier { store, options, report: RemoteReport { store: store.place(), ..RemoteReport::default() } };
-    let rows = catalog.map(rows_of).transpose()?.unwrap_or_default();
-    let state = verifier.read_manifests()?;
-    let listed = verifier.list()?;
-    // What came and went while we listed.
-    let later = match chain::state(store) {
-        Ok(later) if later.mark() != state.mark() => Some(later),
-        _ => None,
-    };
-    verifier.check_sequences(&state);
-    verifier.check_objects(&state, later.as_ref(), &listed, progress);
-    verifier.find_orphans(&state, later.as_ref(), listed, &rows);
-    if let Some(catalog) = catalog {
-        verifier.check_rows(later.as_ref().unwrap_or(&state), &rows, catalog)?;
-    }
-    Ok(verifier.finish())
+    let place = RemotePlace { remote: None, store };
+    let mut reports = verify_all(&[place], catalog, options, &mut |_, told| progress(told))?;
+    reports.pop().expect("one for each place")
 }
 
-/// The catalog's rows that speak of archived objects: those of this archive, not of homes elsewhere.
-fn rows_of(catalog: &dyn Catalog) -> Result<Vec<SegmentRow>> {
-    let mut found = Vec::new();
+/// The same of all stores of a log together, the archive first where it is among them: sequences of a collection may be in several of them, since its home
+/// was changed. Gives for each what was found, or why it could not be read, which keeps no other from being looked at. `progress` is told the
+/// number of the place too.
+///
+/// Sequences that are missing are told by the first one that could be read. Where one could not, those of its segments that the catalog knows are taken to
+/// be there; without a catalog contiguity is not judged then.
+///
+/// # Errors
+/// The catalog cannot be read.
+pub fn verify_all(
+    places: &[RemotePlace<'_>],
+    catalog: Option<&dyn Catalog>,
+    options: &RemoteVerifyOptions,
+    progress: &mut (dyn FnMut(usize, RemoteProgress) + Send),
+) -> Result<Vec<Result<RemoteReport>>> {
+    let mut rows = catalog.map(rows_by_store).transpose()?.unwrap_or_default();
+    let rows: Vec<Vec<SegmentRow>> =
+        places.iter().map(|place| rows.remove(place.remote.unwrap_or_default()).unwrap_or_default()).collect();
+    // All manifests before the first object is looked at, which takes long.
+    let mut read: Vec<Result<(Verifier<'_>, ArchiveState)>> =
+        places.iter().map(|place| Verifier::read(*place, options)).collect();
+    let mut later: Vec<Option<ArchiveState>> = Vec::with_capacity(places.len());
+    for (index, slot) in read.iter_mut().enumerate() {
+        let Ok((verifier, state)) = slot else {
+            later.push(None);
+            continue;
+        };
+        match verifier.look(state, &rows[index], catalog, &mut |told| progress(index, told)) {
+            Ok(since) => later.push(since),
+            Err(Looking::Store(error)) => {
+                *slot = Err(error);
+                later.push(None);
+            }
+            Err(Looking::Catalog(error)) => return Err(error),
+        }
+    }
+    let unread = || read.iter().zip(&rows).filter(|(read, _)| read.is_err()).flat_map(|(_, rows)| rows);
+    let states: Vec<_> = places
+        .iter()
+        .zip(&read)
+        .zip(&later)
+        .filter_map(|((place, read), later)| Some((place.remote, &read.as_ref().ok()?.1, later.as_ref())))
+        .collect();
+    let is_all_there = states.len() == places.len();
+    let found = sequences::check(&states, (is_all_there || catalog.is_some()).then(|| unread().collect()));
+    let mut found = Some(found);
+    let finish = |read: Result<(Verifier<'_>, ArchiveState)>| {
+        let (mut verifier, _) = read?;
+        let found = found.take().unwrap_or_default();
+        verifier.report.faults.extend(found.faults);
+        verifier.report.gaps.extend(found.gaps);
+        Ok(verifier.finish())
+    };
+    Ok(read.into_iter().map(finish).collect())
+}
+
+/// The catalog's rows that speak of archived objects, by the id of the home that they are in; empty for the log's archive.
+fn rows_by_store(catalog: &dyn Catalog) -> Result<BTreeMap<String, Vec<SegmentRow>>> {
+    let mut found: BTreeMap<String, Vec<SegmentRow>> = BTreeMap::new();
     let mut after: Option<SegmentKey> = None;
     loop {
         let rows = catalog.segments(None, after.as_ref(), PAGE)?;
         let Some(last) = rows.last() else { return Ok(found) };
         after = Some(last.key.clone());
-        found.extend(rows.into_iter().filter(|row| row.archive_key.as_ref().is_some_and(|key| !key.starts_with('@'))));
+        for row in rows {
+            if let Some((store, _)) = object_of(&row) {
+                let store = store.to_owned();
+                found.entry(store).or_default().push(row);
+            }
+        }
     }
 }
 
+/// The home that has a row's object (empty for the log's archive), and its key there.
+fn object_of(row: &SegmentRow) -> Option<(&str, &str)> {
+    let key = row.archive_key.as_deref()?;
+    Some(key.strip_prefix('@').map_or(("", key), |rest| rest.split_once('/').unwrap_or((rest, ""))))
+}
+
+/// What ended looking at a place.
+enum Looking {
+    Store(Error),
+    Catalog(Error),
+}
+
 struct Verifier<'a> {
+    remote: Option<&'a str>,
     store: &'a dyn ObjectStore,
     options: &'a RemoteVerifyOptions,
     report: RemoteReport,
 }
 
-impl Verifier<'_> {
+impl<'a> Verifier<'a> {
+    /// What manifests say.
+    fn read(place: RemotePlace<'a>, options: &'a RemoteVerifyOptions) -> Result<(Self, ArchiveState)> {
+        let report = RemoteReport { store: place.store.place(), ..RemoteReport::default() };
+        let mut verifier = Self { remote: place.remote, store: place.store, options, report };
+        let state = verifier.read_manifests()?;
+        Ok((verifier, state))
+    }
+
+    /// All but sequences. Gives what manifests say by then, where that is another thing.
+    fn look(
+        &mut self,
+        state: &ArchiveState,
+        rows: &[SegmentRow],
+        catalog: Option<&dyn Catalog>,
+        progress: &mut (dyn FnMut(RemoteProgress) + Send),
+    ) -> Result<Option<ArchiveState>, Looking> {
+        let listed = self.list().map_err(Looking::Store)?;
+        // What came and went while we listed.
+        let later = match chain::state(self.store) {
+            Ok(later) if later.mark() != state.mark() => Some(later),
+            _ => None,
+        };
+        self.check_objects(state, later.as_ref(), &listed, progress);
+        self.find_orphans(state, later.as_ref(), listed, rows);
+        if let Some(catalog) = catalog {
+            self.check_rows(later.as_ref().unwrap_or(state), rows, catalog).map_err(Looking::Catalog)?;
+        }
+        Ok(later)
+    }
+
     fn fault(&mut self, kind: RemoteFaultKind, key: Option<String>, segment: Option<&SegmentKey>, reason: String) {
-        self.report.faults.push(RemoteFault {
-            kind,
-            key,
-            collection: segment.map(|segment| segment.collection.clone()),
-            first_sequence: segment.map(|segment| segment.first),
-            last_sequence: segment.map(|segment| segment.last),
-            reason,
-        });
+        self.report.faults.push(RemoteFault::of(kind, key, segment, reason));
     }
 
     /// All manifests from the first on; where that cannot be, what the newest checkpoint tells.
@@ -102,9 +196,13 @@ impl Verifier<'_> {
         });
         self.report.manifests = count;
         if let Err(error) = whole {
+            if !is_of_manifests(&error) {
+                return Err(error);
+            }
             self.fault(RemoteFaultKind::Manifest, None, None, error.to_string());
             state = match chain::state(self.store) {
                 Ok(state) => state,
+                Err(again) if !is_of_manifests(&again) => return Err(again),
                 Err(again) => {
                     if again.to_string() != error.to_string() {
                         self.fault(RemoteFaultKind::Manifest, None, None, again.to_string());
@@ -112,7 +210,8 @@ impl Verifier<'_> {
                     ArchiveState::new()
                 }
             };
-        } else if count == 0 {
+        } else if count == 0 && self.remote.is_none() {
+            // A home begins with the first segment that is sent there: one without any is as it should be.
             let message = format!("there is no archive: store=`{}`", self.store.place());
             return Err(Error::new(crate::ErrorKind::NotFound, message).with_hint("is the url right, with its prefix?"));
         }
@@ -139,38 +238,6 @@ impl Verifier<'_> {
             after = page.next;
             if after.is_none() {
                 return Ok(listed);
-            }
-        }
-    }
-
-    /// Contiguity, from the floor to the last archived sequence of each collection.
-    fn check_sequences(&mut self, state: &ArchiveState) {
-        for (name, collection) in state.collections() {
-            let floor = collection.floor();
-            let last = collection.segments.values().map(|segment| segment.segment.last).max().unwrap_or_default();
-            for (first, last) in holes(floor, last, collection.covered()) {
-                let key = SegmentKey { collection: name.clone(), first, last, generation: crate::Generation(0) };
-                let reason = "records are missing, and no loss is on record".to_owned();
-                self.fault(RemoteFaultKind::Sequences, None, Some(&key), reason);
-            }
-            for loss in collection.losses.values().filter(|loss| loss.last >= floor) {
-                match &loss.acknowledged {
-                    Some(taken) => self.report.gaps.push(Missing {
-                        collection: name.clone(),
-                        first_sequence: loss.first,
-                        last_sequence: loss.last,
-                        reason: loss.reason.clone(),
-                        found_at: loss.found_at.to_string(),
-                        acknowledged_by: Some(taken.by.clone()),
-                        acknowledged_at: Some(taken.at.to_string()),
-                    }),
-                    None => {
-                        let (collection, first, last) = (name.clone(), loss.first, loss.last);
-                        let key = SegmentKey { collection, first, last, generation: crate::Generation(0) };
-                        let reason = format!("a loss that nobody acknowledged: {}", loss.reason);
-                        self.fault(RemoteFaultKind::Sequences, None, Some(&key), reason);
-                    }
-                }
             }
         }
     }
@@ -252,7 +319,7 @@ impl Verifier<'_> {
         let under_way: BTreeSet<&str> = rows
             .iter()
             .filter(|row| row.status == SegmentStatus::Archiving)
-            .filter_map(|row| row.archive_key.as_deref())
+            .filter_map(|row| Some(object_of(row)?.1))
             .collect();
         for (key, bytes) in listed.into_iter().filter(|(key, _)| !named.contains(key)) {
             let (what, under_way) = (ObjectKind::of(&key, false), under_way.contains(key.as_str()));
@@ -296,6 +363,12 @@ impl Verifier<'_> {
         self.report.ok = self.report.faults.is_empty();
         self.report
     }
+}
+
+/// Whether a manifest is not as it should be; else the store does not answer, which says nothing of them.
+fn is_of_manifests(error: &Error) -> bool {
+    use crate::ErrorKind::{Conflict, Corrupt, Invalid, Unsupported};
+    matches!(error.kind(), Conflict | Corrupt | Invalid | Unsupported)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Appending while segments are compacted, beside appending alone.
 //!
-//! Both take turns in short rounds on one log, so that what disturbs the machine disturbs both. What is compacted lies in collections of its own,
+//! Both take turns in short rounds on one log, so that what disturbs the machine disturbs both; readers read in both, what is appended and what is compacted. What is compacted lies in collections of its own,
 //! written before: three quarters of it are old versions.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +10,13 @@ use super::measure::Latencies;
 use super::{Bench, Figure, Target, Unit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::compact::{CompactOptions, CompactReport};
-use crate::log::{AppendOptions, CompactionSettings, Keep, Log};
+use crate::log::{AppendOptions, CompactionSettings, Keep, Log, ReadOptions};
 use crate::types::{CollectionName, NewRecord};
 
 const WRITERS: usize = 16;
+const READERS: usize = 2;
+/// Between two reads of a reader.
+const READ_PAUSE: Duration = Duration::from_millis(5);
 pub(super) const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(4);
 /// The limit that `compact.bytes_per_second` has where nobody sets it.
@@ -49,8 +52,9 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Figure>> {
     let (mut before, mut after, mut removed) = (0, 0, 0);
     let mut old = 0;
     append(bench, &log, &mut Latencies::default())?;
+    let mut read = 0;
     for _ in 0..ROUNDS {
-        append(bench, &log, &mut alone)?;
+        read += append_and_read(bench, &log, collections, &mut alone)?;
         let is_over = AtomicBool::new(false);
         let reports = std::thread::scope(|scope| -> Result<Vec<CompactReport>> {
             let (log, is_over, old) = (&log, &is_over, &mut old);
@@ -68,10 +72,11 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Figure>> {
                 }
                 Ok(reports)
             });
-            let appended = append(bench, log, &mut beside);
+            let appended = append_and_read(bench, log, collections, &mut beside);
             is_over.store(true, Ordering::Relaxed);
             let reports = compacting.join().expect("a compaction does not panic");
-            appended.and(reports)
+            read += appended?;
+            reports
         })?;
         for report in reports {
             let (_, _, bytes_before, bytes_after) = report.totals();
@@ -107,6 +112,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Figure>> {
         amount("bytes of what was compacted, after beside before", Unit::Memory, after, Some(before)),
         amount("bytes freed", Unit::Memory, before.saturating_sub(after), None),
         amount("records removed", Unit::Count, removed, None),
+        amount("records read beside", Unit::Count, read, None),
     ])
 }
 
@@ -124,6 +130,43 @@ fn fill(log: &Log, collection: &CollectionName) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// One round with readers, which read the first thousand records of one collection after another; how many records they read.
+fn append_and_read(bench: &Bench, log: &Log, collections: usize, latencies: &mut Latencies) -> Result<u64> {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let is_over = &is_over;
+        let readers: Vec<_> = (0..READERS)
+            .map(|reader| {
+                scope.spawn(move || -> Result<u64> {
+                    let mut read = 0;
+                    for turn in reader.. {
+                        if is_over.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let of =
+                            if turn % 2 == 0 { name("old", turn % collections) } else { name("new", turn % WRITERS) };
+                        let mut last = None;
+                        for record in log.read(&of, ReadOptions::default())?.take(1000) {
+                            let sequence = record?.sequence;
+                            if last.is_some_and(|last| last >= sequence) {
+                                return Err(Error::new(ErrorKind::Internal, "a reader saw records out of order"));
+                            }
+                            (last, read) = (Some(sequence), read + 1);
+                        }
+                        std::thread::park_timeout(READ_PAUSE);
+                    }
+                    Ok(read)
+                })
+            })
+            .collect();
+        let appended = append(bench, log, latencies);
+        is_over.store(true, Ordering::Relaxed);
+        let read =
+            readers.into_iter().map(|reader| reader.join().expect("a reader does not panic")).sum::<Result<u64>>();
+        appended.and(read)
+    })
 }
 
 /// One round: each writer appends to a collection of its own, each append durable.

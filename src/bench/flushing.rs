@@ -1,6 +1,6 @@
 //! Flushing to the columnar store, and what it costs appends.
 //!
-//! Vectors lie sealed in collections of their own; they are delivered while nothing else happens, and while 16 writers append to other
+//! Vectors lie unsealed in collections of their own; they are sealed and delivered while nothing else happens, and while 16 writers append to other
 //! collections, in turns with rounds of appending alone.
 
 use std::sync::Arc;
@@ -28,15 +28,19 @@ fn name(number: usize) -> CollectionName {
 }
 
 pub(super) fn run(bench: &Bench) -> Result<Vec<Figure>> {
+    // Before anything else is in the folder.
+    let sync = bench.bare_sync()?;
     let collections = bench.scaled(COLLECTIONS).max(4);
     let mut options = bench.options("log");
     options.sinks = vec![NAME.to_owned()];
+    // Nothing is sealed before it is flushed.
+    (options.limits.memtable_bytes, options.limits.unsealed_bytes) = (2 << 30, 2 << 30);
+    options.flush.total_bytes = 2 << 30;
     let directory = options.directories[0].clone();
     let log = Log::open(options)?;
     for number in 0..collections {
         fill(&log, &name(number))?;
     }
-    log.seal(None)?;
     let homes = DirectoryHomes::to_write(Arc::clone(&bench.fs), move |_| Ok(directory.clone()));
     let clock = Arc::clone(&bench.clock);
     let store = ColumnarStore::new(log.id(), Arc::new(homes), Arc::clone(&clock), StoreOptions::default());
@@ -90,7 +94,8 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Figure>> {
         limit: None,
         target: None,
     };
-    let most = Some(Target::RatioAtMost(1.5));
+    // The promise for the 99th percentile holds for disks that sync in under half a millisecond.
+    let most = (sync.as_secs_f64() < 0.5e-3).then_some(Target::AtMost(2e-3));
     Ok(vec![
         rate("vectors of 256 dimensions to the columnar store, nothing beside", quiet_bytes, quiet),
         rate("the same, 16 writers beside", busy_bytes, busy),

@@ -293,12 +293,22 @@ fn remove_all(fs: &dyn FileSystem, folder: &Path, itself: bool) -> Result<()> {
 /// The peak of a process's resident memory so far, in bytes; `None` where the system does not tell.
 #[must_use]
 pub fn memory_peak(fs: &dyn FileSystem, process: u32) -> Option<u64> {
+    memory(fs, process, "VmHWM:")
+}
+
+/// A process's resident memory now, in bytes; `None` where the system does not tell.
+#[must_use]
+pub fn memory_now(fs: &dyn FileSystem, process: u32) -> Option<u64> {
+    memory(fs, process, "VmRSS:")
+}
+
+fn memory(fs: &dyn FileSystem, process: u32, what: &str) -> Option<u64> {
     let file = fs.open(Path::new(&format!("/proc/{process}/status")), crate::fs::OpenMode::Read).ok()?;
     // Such a file has no length: one read gives all of it.
     let mut status = vec![0; 1 << 16];
     let len = file.read_at(&mut status, 0).ok()?;
     let status = std::str::from_utf8(&status[..len]).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(what))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 

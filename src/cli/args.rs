@@ -293,6 +293,8 @@ pub enum OutputFormat {
     Raw,
     /// An Avro file with the records as they are stored, for any Avro reader, and for `append --format avro`
     Avro,
+    /// The vectors alone, one JSON object a line, for `append --format vectors`; what is no vector is passed over and counted on stderr
+    Vectors,
 }
 
 /// `icecore cat`
@@ -303,6 +305,7 @@ pub enum OutputFormat {
   icecore --data /var/lib/log cat access --from 2026-11-20 --until 2026-11-21
   icecore --data /var/lib/log cat access --from -2h --reverse
   icecore --data /var/lib/log cat access --format avro > access.avro
+  icecore --data /var/lib/log cat docs --format vectors > docs.ndjson
 
 Digits alone are a SEQ (a record's number, from 1). TIME is RFC 3339, a date in UTC, or -2h; it is \
 compared with each record's own time. --until is inclusive: of a date, the whole day.")]
@@ -353,7 +356,10 @@ pub struct TailArgs {
   icecore --data /var/lib/log get users alice --json
 
 Prints the payload as it is; with --json the whole record. A key that is deleted, expired or was \
-never there is a failure (exit code 1).")]
+never there is a failure (exit code 1).
+
+Where the collection has the sink kv and nobody has it open, it is looked up there, and in the log behind \
+its cursor; else in the log alone. The answer is the same; -v says which it was.")]
 pub struct GetArgs {
     /// The collection
     pub collection: CollectionName,

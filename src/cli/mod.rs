@@ -12,6 +12,7 @@ mod export;
 mod facts;
 mod failure;
 pub mod human;
+mod index;
 pub mod input;
 mod interrupt;
 mod logs;

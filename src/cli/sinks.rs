@@ -9,19 +9,18 @@ use std::sync::Arc;
 #[cfg(feature = "store")]
 use super::stores;
 use super::{Context, Failure, logs};
-#[cfg(any(feature = "kv", feature = "store"))]
-use crate::catalog::Assignment;
 use crate::config::SinkKind;
 use crate::error::Result;
-#[cfg(any(feature = "kv", feature = "store"))]
+#[cfg(feature = "store")]
 use crate::error::{Error, ErrorKind};
 #[cfg(feature = "kv")]
-use crate::kv::{KvOptions, KvStore};
+use crate::kv::{KvFiles, KvOptions, KvStore};
 use crate::log::Log;
+use crate::log::directories::ComponentFiles;
 use crate::sink::delivery::Running;
 use crate::sink::{Sink, Sinks, SinksOptions};
 #[cfg(feature = "store")]
-use crate::store::{ColumnarStore, DirectoryHomes, Home, Homes, REMOTE_PREFIX, StoreOptions};
+use crate::store::{ColumnarStore, DirectoryHomes, Home, Homes, REMOTE_PREFIX, StoreFiles, StoreOptions};
 #[cfg(any(feature = "kv", feature = "store"))]
 use crate::types::CollectionName;
 
@@ -73,6 +72,7 @@ pub(super) fn store_options(context: &Context) -> StoreOptions {
     StoreOptions {
         file_bytes: settings.file_bytes.0,
         merge_files: usize::try_from(settings.merge_files).unwrap_or(usize::MAX),
+        footer_bytes: usize::try_from(settings.footer_bytes.0).unwrap_or(usize::MAX),
         ..StoreOptions::default()
     }
 }
@@ -91,32 +91,33 @@ pub(super) fn store_homes(context: &Context, log: &Log, writes: bool) -> Result<
         DirectoryHomes::to_read(fs, move |name| {
             let standing = of.assignment(crate::store::COMPONENT, name)?;
             let none = || Error::new(ErrorKind::NotFound, format!("nothing was delivered yet: collection=`{name}`"));
-            directory_of(&of, crate::store::COMPONENT, &standing.ok_or_else(none)?)
+            of.present_directory(&standing.ok_or_else(none)?.directory)
         })
     }))
 }
 
-/// The directory of a collection for a component.
+/// The directory of a collection for a component, which is there.
 #[cfg(any(feature = "kv", feature = "store"))]
 fn assigned(log: &Log, component: &str, collection: &CollectionName) -> Result<PathBuf> {
     // What stands is asked first: a collection that was deleted still has files there, which are to go.
     let standing = log.assignment(component, collection)?;
     let standing = standing.filter(|row| log.directories().iter().any(|(id, _)| *id == row.directory));
     let assignment = standing.map_or_else(|| log.assign(component, collection), Ok)?;
-    directory_of(log, component, &assignment)
+    log.present_directory(&assignment.directory)
 }
 
-#[cfg(any(feature = "kv", feature = "store"))]
-fn directory_of(log: &Log, component: &str, assignment: &Assignment) -> Result<PathBuf> {
-    let collection = &assignment.collection;
-    let place = log.directories().into_iter().find(|(id, _)| *id == assignment.directory);
-    place.map(|(_, path)| path).ok_or_else(|| {
-        let message = format!(
-            "the directory that a collection is assigned to is none of the log's: component=`{component}`, collection=`{collection}`, directory=`{}`",
-            assignment.directory
-        );
-        Error::new(ErrorKind::Unavailable, message)
-    })
+/// What the sinks that are built in keep in directories, whether the settings name them or not: for who empties one.
+pub(super) fn components(context: &Context) -> Vec<Arc<dyn ComponentFiles>> {
+    let mut all: Vec<Arc<dyn ComponentFiles>> = Vec::new();
+    #[cfg(feature = "kv")]
+    {
+        let cache_bytes = context.config.settings().kv.cache_bytes.0;
+        all.push(Arc::new(KvFiles::new(KvOptions { cache_bytes, ..KvOptions::default() })));
+    }
+    #[cfg(feature = "store")]
+    all.push(Arc::new(StoreFiles::new(logs::file_system())));
+    let _ = context;
+    all
 }
 
 #[cfg(not(all(feature = "store", feature = "kv")))]

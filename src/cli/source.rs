@@ -44,9 +44,16 @@ mod beside {
 
     impl Source for StoreOfLog {
         fn view(&self, collection: &CollectionName) -> Result<Arc<dyn View>> {
-            if self.is_assigned && self.log.catalog().assignment(COMPONENT, collection)?.is_none() {
-                // Nothing was delivered yet.
-                return Ok(Arc::new(Nothing));
+            if self.is_assigned {
+                let Some(assignment) = self.log.catalog().assignment(COMPONENT, collection)? else {
+                    // Nothing was delivered yet.
+                    return Ok(Arc::new(Nothing));
+                };
+                if let Err(error) = self.log.present_directory(&assignment.directory) {
+                    // The log has it all, or says what it lacks.
+                    tracing::warn!(error = crate::error::chain(&error), "searching without the store's files");
+                    return Ok(Arc::new(Nothing));
+                }
             }
             Source::view(&self.store, collection)
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Context, Failure};
-use crate::archive::archiver::{Noted, Running};
+use crate::archive::archiver::{self, Noted, Running};
 use crate::archive::restore::alone::Alone;
 use crate::archive::retention::Targets;
 use crate::archive::{
@@ -105,6 +105,18 @@ pub(super) fn targets(context: &Context, log: &Log, options: &LogOptions) -> Res
     Ok(targets)
 }
 
+/// Nobody else is known to have taken a store of the log over: what another machine may purge is kept here.
+pub(super) fn must_be_ours(context: &Context, log: &Log) -> Result<(), Failure> {
+    let catalog = &**log.catalog();
+    if let Some(location) = &context.config.settings().archive.url {
+        archiver::must_be_ours(catalog, None, &absolute(location).to_string())?;
+    }
+    for home in log.remotes() {
+        archiver::must_be_ours(catalog, Some(&home.directory), &home.url)?;
+    }
+    Ok(())
+}
+
 /// The same place, wherever the program is started next.
 fn absolute(location: &Location) -> Location {
     match location {
@@ -181,7 +193,7 @@ pub(super) fn purge_targets(context: &Context, log: &Log) -> Result<Targets, Fai
         let location = remote.url.parse::<Location>().map_err(crate::Error::from)?;
         remotes.push((remote.directory, open_patient(context, &location)?));
     }
-    Ok(Targets::take(log, archive, remotes, &context.clock)?)
+    Ok(Targets::take(log, archive, remotes, &context.clock, settings.retain)?)
 }
 
 /// The log that is only in the archive that the settings name.

@@ -3,8 +3,12 @@
 //! - `policy`: what a collection keeps, and what a moment makes of it
 //! - `versions`: the decision about each record of some neighbouring segments
 //! - `plan`: which segments are neighbours, and which of them become one
+//! - `judge`: the four passes below, for whoever keeps the records ([`Neighbours`])
+//! - `order`: what sinks are asked for, and answer
 //!
-//! Does not own: reading, writing, rows, who pins what (`log::compact`).
+//! Does not own: reading, writing, rows, who pins what (`log::compact`; for its own files, each sink).
+//!
+//! A sink that keeps old versions compacts by the same [`judge`], over its own files: what it says of segments below holds of files as well.
 //!
 //! # How versions are known in bounded memory
 //!
@@ -32,12 +36,16 @@
 //! "Nothing older left" holds only where what is older is gone for good by then. So results are put in force oldest first, and a segment that is
 //! not worth writing anew is *fixed*: pass 4 is done again, with all of its records staying.
 
+mod judge;
+mod order;
 mod plan;
 mod policy;
 #[cfg(test)]
 mod tests;
 mod versions;
 
+pub use judge::{Fates, Neighbours, Unjudged, Verdict, judge};
+pub use order::{FilesLeft, Freed, MustStay, Order};
 pub use plan::{Candidate, Judged, groups, outputs};
 pub use policy::{CompactionPolicy, Moment, Reason, Removed, Seen};
 pub use versions::{Fate, KEY_BYTES_MAX, Part, TooManyKeys, Versions};

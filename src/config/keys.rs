@@ -19,6 +19,8 @@ pub struct Key {
     pub help: &'static str,
     /// Whether its value is never shown.
     pub secret: bool,
+    /// The least and the most that it may be, as they are written; `None` where its values have no order, or no bounds.
+    pub range: fn() -> Option<(String, String)>,
     pub(super) read: fn(&mut Settings, &Raw) -> Result<(), String>,
     pub(super) show: fn(&Settings) -> Option<Shown>,
 }
@@ -31,6 +33,7 @@ macro_rules! keys {
                 name: concat!(stringify!($first) $(, ".", stringify!($rest))*),
                 help: $help,
                 secret: secrecy_of(|settings| &settings.$first $(. $rest)*),
+                range: || [$(bounds(&$range))?].into_iter().next(),
                 read: |settings, raw| {
                     let value = SettingValue::read(raw)?;
                     $(within(&value, &$range)?;)?
@@ -48,12 +51,20 @@ const fn secrecy_of<T: SettingValue>(_field: fn(&Settings) -> &T) -> bool {
     T::SECRET
 }
 
+fn line(value: &impl SettingValue) -> String {
+    value.show().map(|shown| shown.line()).unwrap_or_default()
+}
+
+fn bounds<B: SettingValue>(range: &RangeInclusive<B>) -> (String, String) {
+    (line(range.start()), line(range.end()))
+}
+
 fn within<V: Bounded>(value: &V, range: &RangeInclusive<V::Bound>) -> Result<(), String> {
     if value.bounded().is_none_or(|value| range.contains(value)) {
         return Ok(());
     }
-    let line = |bound: &V::Bound| bound.show().map(|shown| shown.line()).unwrap_or_default();
-    Err(format!("it must be from {} to {}", line(range.start()), line(range.end())))
+    let (least, most) = bounds(range);
+    Err(format!("it must be from {least} to {most}"))
 }
 
 /// A value that has bounds, or none that could be beyond them.
@@ -122,7 +133,8 @@ keys! {
     store.url => "the object store that the columnar store's files are in, as a URL; unset, they are in the log's directories";
     store.file_bytes in ByteSize::mib(1)..=ByteSize::gib(4) => "the size that the columnar store's files are merged to";
     store.merge_files in 0..=100_000 => "from more small files in a collection than this on they are merged; 0 never does";
-    search.cache_bytes in ByteSize(0)..=ByteSize::gib(1024) => "the most bytes of the store's files held in memory for searching";
+    store.footer_bytes in ByteSize(0)..=ByteSize::gib(64) => "the most bytes of the footers of the columnar store's files held in memory";
+    search.cache_bytes in ByteSize(0)..=ByteSize::gib(1024) => "the most bytes of memory for searching the store's files: indexes, what is being read, and what is kept; 16 MiB at least are used";
     search.tail_bytes in ByteSize(0)..=ByteSize::gib(64) => "the most bytes of vectors in no file yet held in memory for searching; the others are read from the log";
     kv.cache_bytes in ByteSize::mib(1)..=ByteSize::gib(1024) => "the most bytes of the key-value store held in memory for reading";
     placement.policy => "where a new collection goes: round-robin, hash or least-used";
@@ -219,6 +231,17 @@ pub(super) fn check_together(settings: &Settings) -> Option<Broken> {
     for (key, small, other, large) in pairs {
         if small > large {
             return Some(Broken { key, why: format!("it must be at most {other}, which is {large}"), other });
+        }
+    }
+    let archive = &settings.archive;
+    if let Some(bandwidth) = archive.bandwidth {
+        // What is sent at once must arrive within its deadline: else nothing ever would.
+        let least = archive.parallel.saturating_mul(archive.multipart_bytes.0) / archive.deadline.as_secs().max(1) + 1;
+        if bandwidth.0 < least {
+            let why = format!(
+                "it must be at least {least} bytes, for archive.parallel objects of archive.multipart_bytes within archive.deadline"
+            );
+            return Some(Broken { key: "archive.bandwidth", why, other: "archive.deadline" });
         }
     }
     if segment.codec == SegmentCodec::Deflate && segment.level > 9 {

@@ -131,7 +131,7 @@ pub struct FlushSettings {
 /// What searches hold in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchSettings {
-    /// Of files.
+    /// Of files: indexes, what is being read, and what is kept.
     pub cache_bytes: ByteSize,
     /// Vectors that are in no file yet.
     pub tail_bytes: ByteSize,
@@ -343,11 +343,13 @@ pub struct StoreSettings {
     pub file_bytes: ByteSize,
     /// From more small files in a collection than this on they are merged; 0 never does.
     pub merge_files: u64,
+    /// The most bytes of its files' footers in memory.
+    pub footer_bytes: ByteSize,
 }
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self { url: None, file_bytes: ByteSize::mib(64), merge_files: 16 }
+        Self { url: None, file_bytes: ByteSize::mib(64), merge_files: 16, footer_bytes: ByteSize::mib(32) }
     }
 }
 

@@ -109,6 +109,11 @@ fn values_must_go_together_and_the_given_one_is_blamed() {
         message,
         "invalid setting: key=`limits.record_bytes`, value=`64MiB`, from=`/etc/icecore.toml:2`; it must be at most limits.batch_bytes, which is 32MiB"
     );
+    let (message, _) = refused("archive.bandwidth = \"64KiB\"", &[], &[]);
+    assert_eq!(
+        message,
+        "invalid setting: key=`archive.bandwidth`, value=`64KiB`, from=`/etc/icecore.toml:1`; it must be at least 93207 bytes, for archive.parallel objects of archive.multipart_bytes within archive.deadline"
+    );
     let (message, _) = refused("", &[], &[("journal.bytes", "16MiB")]);
     assert_eq!(
         message,

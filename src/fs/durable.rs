@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{FileSystem, FsError, FsResult, OpenMode};
+use super::{EntryKind, FileSystem, FsError, FsResult, OpenMode};
 
 /// Makes `path` and each missing directory above it. The name of `path`, and each new name, is durable when this returns.
 ///
@@ -82,6 +82,41 @@ pub fn publish(fs: &dyn FileSystem, temporary: &Path, path: &Path) -> FsResult<(
 pub fn remove(fs: &dyn FileSystem, path: &Path) -> FsResult<()> {
     fs.remove_file(path)?;
     sync_parent(fs, path)
+}
+
+/// Removes a directory with everything in it; that it is gone is durable when this returns. One that is not there is fine.
+///
+/// `last` is a file in it that goes behind everything else: where it tells what the directory is, a crash leaves what can be told. Links
+/// are removed, not followed.
+///
+/// # Errors
+/// What the system said; a part of it may be gone.
+pub fn remove_all(fs: &dyn FileSystem, path: &Path, last: Option<&str>) -> FsResult<()> {
+    let entries = match fs.list(path) {
+        Err(error) if error.is_not_found() => return sync_above(fs, path),
+        entries => entries?,
+    };
+    for entry in entries.iter().filter(|entry| Some(entry.name.as_str()) != last) {
+        let below = path.join(&entry.name);
+        match entry.kind {
+            EntryKind::Directory => remove_all(fs, &below, None)?,
+            _ => fs.remove_file(&below)?,
+        }
+    }
+    if let Some(last) = last.filter(|last| entries.iter().any(|entry| entry.name == **last)) {
+        fs.sync_dir(path)?;
+        fs.remove_file(&path.join(last))?;
+    }
+    fs.remove_dir(path)?;
+    sync_parent(fs, path)
+}
+
+/// What an earlier run removed may come back by a power cut, until this.
+fn sync_above(fs: &dyn FileSystem, path: &Path) -> FsResult<()> {
+    match sync_parent(fs, path) {
+        Err(error) if error.is_not_found() => Ok(()),
+        synced => synced,
+    }
 }
 
 /// Reads a small file whole.

@@ -2,6 +2,8 @@
 //!
 //! - `keys`: how collections and keys share a key space
 //! - `database`: an LSM tree in a directory, by the crate `fjall`
+//! - [`lookup`]: the newest version of a key, beside whoever writes
+//! - [`relocate`]: from one directory to another
 //!
 //! Owns: which version is the newest, the cursor beside it. Does not own: when batches come (`sink`), where a collection is assigned (`log`), how
 //! an LSM tree keeps its promises.
@@ -18,6 +20,8 @@
 
 mod database;
 mod keys;
+pub mod lookup;
+pub mod relocate;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +32,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use self::database::Database;
+use self::database::{CollectionState, Database};
+pub use self::lookup::look_up;
+pub use self::relocate::KvFiles;
 use crate::avro::record::{self, Fields, Seed, kind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Log;
@@ -91,10 +97,7 @@ impl KvStore {
     /// # Errors
     /// `Locked` where another process has the store open; `Corrupt` where what is there is not what was put; what the disk said.
     pub fn get(&self, collection: &CollectionName, key: &[u8], now: Timestamp) -> Result<Option<Record>> {
-        let found = self.with(collection, |database| database.record(&keys::of(collection, key)))?;
-        let record = found.map(|bytes| decode(collection, bytes)).transpose()?;
-        // Very long keys are kept by their digests: the record says which key it is.
-        let record = record.filter(|record| record.key.as_deref() == Some(key));
+        let record = self.with(collection, |database| version(database, collection, key))?;
         Ok(record.filter(|record| !record.is_expired(now)))
     }
 
@@ -104,12 +107,7 @@ impl KvStore {
     /// # Errors
     /// As [`get`](Self::get) and [`Log::get`].
     pub fn newest(&self, log: &Log, collection: &CollectionName, key: &[u8], now: Timestamp) -> Result<Option<Record>> {
-        // The cursor first: what comes to the store meanwhile is found there, and is no older.
-        let has = self.cursor(collection)?.map_or(Sequence(0), |cursor| cursor.sequence);
-        match log.newest_version(collection, key, has.next())? {
-            Some(newest) => Ok(Some(newest).filter(|it| it.kind == RecordKind::Put && !it.is_expired(now))),
-            None => self.get(collection, key, now),
-        }
+        self.with(collection, |database| lookup::newest(database, log, collection, key, now))
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<Database>>> {
@@ -150,11 +148,16 @@ impl Sink for KvStore {
         Ok(self.with(collection, |database| database.state(collection))?.cursor)
     }
 
+    fn clear(&self, collection: &CollectionName) -> Result<()> {
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.with(collection, |database| database.clear(collection))
+    }
+
     fn apply(&self, batch: &Batch<'_>) -> Result<()> {
         let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let name = batch.collection;
         self.with(name, |database| {
-            let mut state = database.state(name)?;
+            let mut state = settled(database, name)?;
             let mut change = database.change();
             for record in batch.fresh(state.cursor)? {
                 let Some(key) = &record.key else { continue };
@@ -173,7 +176,7 @@ impl Sink for KvStore {
     fn raise_floor(&self, collection: &CollectionName, floor: Sequence) -> Result<()> {
         let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.with(collection, |database| {
-            let mut state = database.state(collection)?;
+            let mut state = settled(database, collection)?;
             if state.floor >= floor {
                 return Ok(());
             }
@@ -197,6 +200,27 @@ impl Sink for KvStore {
     fn batch_bytes(&self) -> u64 {
         self.options.batch_bytes
     }
+}
+
+/// What is kept of a collection, with nothing left of what was being cleared.
+fn settled(database: &Database, collection: &CollectionName) -> Result<CollectionState> {
+    let state = database.state(collection)?;
+    if !state.is_clearing {
+        return Ok(state);
+    }
+    database.clear(collection)?;
+    Ok(CollectionState::default())
+}
+
+/// The version of a key that is kept, expired or not.
+fn version(database: &Database, collection: &CollectionName, key: &[u8]) -> Result<Option<Record>> {
+    if database.state(collection)?.is_clearing {
+        return Ok(None);
+    }
+    let found = database.record(&keys::of(collection, key))?;
+    let record = found.map(|bytes| decode(collection, bytes)).transpose()?;
+    // Very long keys are kept by their digests: the record says which key it is.
+    Ok(record.filter(|record| record.key.as_deref() == Some(key)))
 }
 
 /// The record's bytes as the journal has them (F1).

@@ -1,12 +1,10 @@
-use std::collections::BTreeMap;
+mod lookup;
+mod moving;
+
 use std::path::Path;
 
-use proptest::prelude::*;
-
 use super::*;
-use crate::log::LogOptions;
-use crate::sink::{Sinks, SinksOptions};
-use crate::types::{Epoch, Header, NewRecord};
+use crate::types::{Epoch, Header};
 
 fn name(text: &str) -> CollectionName {
     CollectionName::new(text).unwrap()
@@ -124,58 +122,48 @@ fn damage_is_told_and_never_served() {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
-
-    /// Whatever is appended, deleted, flushed and reopened: the newest version is found, in the store and beyond it.
-    #[test]
-    fn the_newest_version_is_found(
-        steps in prop::collection::vec((0u8..8, 0u8..6, prop::bool::weighted(0.3), 0i64..3), 1..60)
-    ) {
-        let place = tempfile::tempdir().unwrap();
-        let audit = name("audit");
-        let data = place.path().join("data");
-        let open = || {
-            let mut options = LogOptions::new([&data]);
-            options.background = false;
-            options.sinks = vec![NAME.to_owned()];
-            let log = Log::open(options).unwrap();
-            let kv = Arc::new(store(&data));
-            let sinks = Sinks::new(&log, vec![kv.clone() as Arc<dyn Sink>], SinksOptions::default()).unwrap();
-            (log, kv, sinks)
-        };
-        let (mut log, mut kv, mut sinks) = open();
-        let mut model: BTreeMap<u8, Option<(u64, i64)>> = BTreeMap::new();
-        let mut last = 0;
-        for (what, key, is_delete, expiry) in steps {
-            match what {
-                0 => {
-                    let report = sinks.flush(None, &mut |_| true).unwrap();
-                    prop_assert_eq!(report.failed, vec![]);
-                }
-                1 => {
-                    drop((sinks, kv));
-                    log.close().unwrap();
-                    drop(log);
-                    (log, kv, sinks) = open();
-                }
-                _ => {
-                    let new = if is_delete { NewRecord::delete(vec![key]) } else { NewRecord::put(vec![key], "v") };
-                    let new = if expiry > 0 { new.with_expiry(Timestamp(expiry)) } else { new };
-                    last = log.append(&audit, new).unwrap().last.get();
-                    let expires = if expiry > 0 { expiry } else { i64::MAX };
-                    model.insert(key, (!is_delete).then_some((last, expires)));
-                }
-            }
-            if last > 0 {
-                for (key, newest) in &model {
-                    for now in 0..3 {
-                        let found = kv.newest(&log, &audit, &[*key], Timestamp(now)).unwrap();
-                        let wanted = newest.filter(|(_, expires)| *expires > now).map(|(sequence, _)| sequence);
-                        prop_assert_eq!(found.map(|record| record.sequence.get()), wanted);
-                    }
-                }
-            }
+#[test]
+fn what_was_cleared_is_delivered_anew_also_where_clearing_was_cut_off() {
+    let place = tempfile::tempdir().unwrap();
+    let (kv, audit, other) = (store(place.path()), name("audit"), name("other"));
+    let records: Vec<_> = (1..=30).map(|n| record(n, Some(&[n as u8]), RecordKind::Put)).collect();
+    for is_cut_off in [false, true] {
+        for collection in [&audit, &other] {
+            apply(&kv, collection, 0, &records).unwrap();
         }
+        if is_cut_off {
+            // Killed behind the first of its changes.
+            kv.with(&audit, |database| {
+                let mut change = database.change();
+                change.set_state(&audit, &CollectionState { is_clearing: true, ..CollectionState::default() });
+                change.commit()
+            })
+            .unwrap();
+        } else {
+            kv.clear(&audit).unwrap();
+        }
+        assert_eq!(kv.cursor(&audit).unwrap(), None);
+        for n in 1..=30 {
+            assert_eq!(kv.get(&audit, &[n], Timestamp(0)).unwrap(), None);
+            assert!(kv.get(&other, &[n], Timestamp(0)).unwrap().is_some());
+        }
+        apply(&kv, &audit, 0, &records[..1]).unwrap();
+        assert_eq!(kv.get(&audit, &[1], Timestamp(0)).unwrap().as_ref(), Some(&records[0]));
+        assert_eq!(kv.get(&audit, &[2], Timestamp(0)).unwrap(), None, "what was there before");
+        assert_eq!(kv.cursor(&audit).unwrap().unwrap().sequence, Sequence(1));
     }
+}
+
+#[test]
+fn a_tree_whose_making_was_cut_off_is_made_again() {
+    let place = tempfile::tempdir().unwrap();
+    let kv = store(place.path());
+    kv.cursor(&name("audit")).unwrap();
+    drop(kv);
+    // As a kill leaves it: its journal is there, what makes it a tree is not.
+    crate::fs::FileSystem::remove_file(&crate::fs::OsFileSystem::new(), &place.path().join(FOLDER).join("version"))
+        .unwrap();
+    let kv = store(place.path());
+    apply(&kv, &name("audit"), 0, &[record(1, Some(b"a"), RecordKind::Put)]).unwrap();
+    assert!(kv.get(&name("audit"), b"a", Timestamp(0)).unwrap().is_some());
 }

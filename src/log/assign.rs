@@ -29,6 +29,8 @@ pub(super) use placement::{Placement, remote_of_key};
 
 use super::append::read_only;
 use super::collection::Collection;
+use super::directories::HOME;
+use super::identity::Identity;
 use super::recover::COMPONENT;
 use super::{Directory, DirectoryState, Inner, Log};
 use crate::assignment::{self, Candidate, Policy};
@@ -162,6 +164,35 @@ impl Log {
         Ok(self.0.catalog.assignment(component, collection)?)
     }
 
+    /// Where a directory of the log is, for a component that keeps files there. It is looked at each time: an empty mount point is not the
+    /// directory (A1), and nothing is to be made in it.
+    ///
+    /// # Errors
+    /// `Unavailable` for one that is missing, and for one that was forgotten; what the disk said.
+    pub fn present_directory(&self, id: &str) -> Result<PathBuf> {
+        let Some(index) = self.0.directory_index(id) else {
+            return Err(Error::new(ErrorKind::Unavailable, format!("no directory of the log: directory=`{id}`")));
+        };
+        let directory = &self.0.directories[index];
+        let missing = |why: &str| {
+            let message = format!("a directory is missing: directory=`{}`, why=`{why}`", directory.path.display());
+            Error::new(ErrorKind::Unavailable, message)
+                .with_hint("mount it, and open the log anew; or `directory forget` gives it up")
+        };
+        match (directory.state(), Identity::read(&*self.0.fs, &directory.path)) {
+            (DirectoryState::Missing(why), _) => Err(missing(&why)),
+            (_, Ok(Some(found))) if found.directory == id => Ok(directory.path.clone()),
+            (_, Ok(Some(_))) => Err(missing("another directory is there")),
+            (_, Ok(None)) => Err(missing("it has no identity: an empty mount point?")),
+            (_, Err(error)) => Err(missing(&crate::error::chain(&error))),
+        }
+    }
+
+    /// Whether any directory of the log is not there now.
+    pub(crate) fn is_any_directory_away(&self) -> bool {
+        self.0.directories.iter().any(|directory| self.present_directory(&directory.id).is_err())
+    }
+
     /// All assignments of a component, or of all components.
     ///
     /// # Errors
@@ -242,6 +273,11 @@ impl Log {
     }
 }
 
+/// Whether a component keeps files of its own: the log itself does not (`wal`), and a home of segments is one of the log's (`home`).
+pub(crate) fn is_kept_apart(component: &str) -> bool {
+    component != COMPONENT && component != HOME
+}
+
 impl Inner {
     /// Which directory a collection that is new, or must leave those in `except`, goes to; `None` where none is healthy.
     ///
@@ -297,7 +333,6 @@ impl Inner {
     fn assign_new(&self, component: &str, collection: &Collection) -> Result<Assignment> {
         self.refresh_figures();
         let name = collection.name();
-        let figures = self.placement.figures();
         let mut tallies = self.placement.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         // Of two who ask at once, the second finds what the first made.
         if let Some(standing) =
@@ -305,15 +340,7 @@ impl Inner {
         {
             return Ok(standing);
         }
-        let tally = tallies.of(component, self)?;
-        let chosen = self.choose_among(name, &[], |index| Candidate {
-            id: &self.directories[index].id,
-            collections: tally.collections(index),
-            empty: tally.collections(index),
-            bytes: 0,
-            free_bytes: figures.free_bytes(index),
-        });
-        let index = chosen.ok_or_else(|| self.no_directory(name))?;
+        let index = self.choose_for_component(name, tallies.of(component, self)?)?;
         // The collection's own row and where it lives, first: a row that only another component made would tell nobody.
         let mut mutations = self.introduce(collection)?;
         let is_introduced = !mutations.is_empty();
@@ -334,6 +361,38 @@ impl Inner {
                 format!("an assignment is gone: component=`{component}`, collection=`{name}`"),
             )
         })
+    }
+
+    fn choose_for_component(&self, name: &CollectionName, tally: &tally::Tally) -> Result<usize> {
+        let figures = self.placement.figures();
+        let chosen = self.choose_among(name, &[], |index| Candidate {
+            id: &self.directories[index].id,
+            collections: tally.collections(index),
+            empty: tally.collections(index),
+            bytes: 0,
+            free_bytes: figures.free_bytes(index),
+        });
+        chosen.ok_or_else(|| self.no_directory(name))
+    }
+
+    /// Which directory a component's collection goes to that must leave the one where it is. The same answer until an assignment changes.
+    pub(super) fn choose_anew(&self, component: &str, name: &CollectionName) -> Result<usize> {
+        self.refresh_figures();
+        let mut tallies = self.placement.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        self.choose_for_component(name, tallies.of(component, self)?)
+    }
+
+    /// Which collections other components than the log itself keep in a directory: those that have an assignment there.
+    pub(super) fn assigned_in(&self, directory: &str) -> Result<Vec<Assignment>> {
+        let mut found = Vec::new();
+        let mut after: Option<(String, CollectionName)> = None;
+        loop {
+            let page = after.as_ref().map(|(component, collection)| (component.as_str(), collection));
+            let rows = self.catalog.assignments(None, page, PAGE)?;
+            let Some(last) = rows.last() else { return Ok(found) };
+            after = Some((last.component.clone(), last.collection.clone()));
+            found.extend(rows.into_iter().filter(|row| row.directory == directory && is_kept_apart(&row.component)));
+        }
     }
 
     /// Whether a directory is one of the log's, there or not; one that was forgotten is none.

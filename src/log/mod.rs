@@ -63,6 +63,7 @@ pub use collection::{Collection, Waiter};
 pub use damage::Damaged;
 pub use life::{
     CollectionSettings, CompactionSettings, Deletion, EffectiveSetting, Keep, LegalHold, Retention, SettingFrom,
+    TooLate,
 };
 pub use moves::MoveReport;
 pub use options::{AppendOptions, FlushTriggers, Limits, LogOptions, SyncMode};

@@ -154,6 +154,8 @@ pub struct LogOptions {
     /// The sinks that collections subscribe to, by name, unless they have a setting of their own. They are run by
     /// [`Sinks`](crate::sink::Sinks); the log only knows for whom it keeps what.
     pub sinks: Vec<String>,
+    /// What other components keep in directories: so that draining one takes it along.
+    pub components: Vec<Arc<dyn super::directories::ComponentFiles>>,
     /// When collections are flushed, where there are sinks.
     pub flush: FlushTriggers,
     /// How long an opening waits for what only the archive knows, where the catalog is an older copy or was made anew (C7). Then the log opens without.
@@ -192,6 +194,7 @@ impl LogOptions {
             background: true,
             archive: None,
             sinks: Vec::new(),
+            components: Vec::new(),
             flush: FlushTriggers::default(),
             archive_wait: Duration::from_secs(30),
             retention: super::life::Retention::default(),

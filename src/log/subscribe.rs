@@ -6,16 +6,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::types::{CollectionName, Sequence};
 
 const FORGOTTEN: &str = "forgotten";
-const FILLING: &str = "filling";
-
-/// What is on record of a sink and a collection besides the cursor, which never goes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SinkMark {
-    /// What the sink has of the collection is to be deleted; nothing waits for it.
-    Forgotten,
-    /// The sink had more, and is filled again: until it is back where it was, its cursor on record counts for nothing.
-    Filling,
-}
 
 /// A sink that a collection does not subscribe to any more, and that has less of it than is sealed.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -28,7 +18,7 @@ pub struct AbandonedSink {
     pub first: CollectionName,
 }
 
-/// Under this name the catalog keeps a [`SinkMark`].
+/// Under this name the catalog keeps that a sink was forgotten.
 fn mark_name(collection: &CollectionName, sink: &str) -> String {
     format!("sink.mark/{sink}/{collection}")
 }
@@ -50,7 +40,7 @@ impl Log {
     }
 
     /// What a sink has of a collection is to be deleted: compaction and eviction wait for it no more. The sink itself is not touched. Where the
-    /// collection comes to subscribe to it again, delivery refuses until it is empty.
+    /// collection comes to subscribe to it again, delivery clears it first, and begins anew.
     ///
     /// # Errors
     /// `NotFound` for an unknown collection, or a sink that has nothing of it on record; `Conflict` where the collection subscribes to it;
@@ -69,7 +59,7 @@ impl Log {
             let message = format!("a sink has nothing of the collection: collection=`{collection}`, sink=`{sink}`");
             return Err(Error::new(ErrorKind::NotFound, message));
         }
-        self.mark_sink(collection, sink, Some(SinkMark::Forgotten))
+        self.set_sink_forgotten(collection, sink, true)
     }
 
     /// Sinks that hold up compaction and eviction, and are delivered nothing, in order of name. Of a collection without a list of its own, in a log
@@ -89,7 +79,7 @@ impl Log {
             let subscribers = log.subscribers(name)?;
             let cursors = log.catalog.cursors(name)?.into_iter();
             for cursor in cursors.filter(|cursor| !subscribers.contains(&cursor.sink)) {
-                let is_forgotten = log.sink_mark(name, &cursor.sink)? == Some(SinkMark::Forgotten);
+                let is_forgotten = log.is_sink_forgotten(name, &cursor.sink)?;
                 if is_forgotten || cursor.sequence >= row.sealed_through {
                     continue;
                 }
@@ -105,18 +95,13 @@ impl Log {
         Ok(abandoned)
     }
 
-    pub(crate) fn sink_mark(&self, collection: &CollectionName, sink: &str) -> Result<Option<SinkMark>> {
-        self.0.sink_mark(collection, sink)
+    pub(crate) fn is_sink_forgotten(&self, collection: &CollectionName, sink: &str) -> Result<bool> {
+        self.0.is_sink_forgotten(collection, sink)
     }
 
-    pub(crate) fn mark_sink(&self, collection: &CollectionName, sink: &str, mark: Option<SinkMark>) -> Result<()> {
-        let value = match mark {
-            None => "",
-            Some(SinkMark::Forgotten) => FORGOTTEN,
-            Some(SinkMark::Filling) => FILLING,
-        };
-        let mark = Mutation::SetMeta { name: mark_name(collection, sink), value: value.to_owned() };
-        self.change(&[mark], "sink").map(drop)
+    pub(crate) fn set_sink_forgotten(&self, collection: &CollectionName, sink: &str, is_so: bool) -> Result<()> {
+        let value = if is_so { FORGOTTEN.to_owned() } else { String::new() };
+        self.change(&[Mutation::SetMeta { name: mark_name(collection, sink), value }], "sink").map(drop)
     }
 
     /// The last sequence of a collection that a power cut cannot take; zero without records.
@@ -146,11 +131,24 @@ impl Log {
         }
     }
 
+    /// The rule that is broken, in tests.
+    pub(crate) fn sabotage(&self) -> crate::testing::Sabotage {
+        self.0.options.sabotage
+    }
+
     /// Whether so much of a collection is unsealed that it is sealed by itself, as soon as somebody looks.
     pub(crate) fn is_seal_due(&self, collection: &CollectionName) -> Result<bool> {
         let collection = self.0.collection(collection)?;
         let bytes = collection.state().unsealed.bytes();
         Ok(bytes >= self.0.seal_at_bytes(&collection))
+    }
+
+    /// Up to where each sink has a collection that must have it before anything of it goes.
+    ///
+    /// # Errors
+    /// What the catalog said.
+    pub(crate) fn delivered(&self, collection: &CollectionName) -> Result<Vec<(String, Sequence)>> {
+        self.0.delivered(collection)
     }
 
     /// Bytes of records up to `through` that are in no segment yet.
@@ -173,11 +171,11 @@ impl Inner {
         let mut delivered = Vec::new();
         for cursor in self.catalog.cursors(collection)? {
             let is_subscribed = subscribers.contains(&cursor.sink);
-            match self.sink_mark(collection, &cursor.sink)? {
-                None => delivered.push((cursor.sink, cursor.sequence)),
-                Some(SinkMark::Forgotten) if !is_subscribed => {}
-                // Empty, or to be emptied: what it had counts no more.
-                Some(_) => delivered.push((cursor.sink, Sequence(0))),
+            match (self.is_sink_forgotten(collection, &cursor.sink)?, is_subscribed) {
+                (false, _) => delivered.push((cursor.sink, cursor.sequence)),
+                (true, false) => {}
+                // It is cleared, and begins anew: what it had counts no more.
+                (true, true) => delivered.push((cursor.sink, Sequence(0))),
             }
         }
         for sink in subscribers {
@@ -188,12 +186,8 @@ impl Inner {
         Ok(delivered)
     }
 
-    fn sink_mark(&self, collection: &CollectionName, sink: &str) -> Result<Option<SinkMark>> {
-        Ok(match self.catalog.meta(&mark_name(collection, sink))?.as_deref() {
-            None | Some("") => None,
-            Some(FILLING) => Some(SinkMark::Filling),
-            Some(_) => Some(SinkMark::Forgotten),
-        })
+    fn is_sink_forgotten(&self, collection: &CollectionName, sink: &str) -> Result<bool> {
+        Ok(self.catalog.meta(&mark_name(collection, sink))?.is_some_and(|mark| mark == FORGOTTEN))
     }
 
     pub(super) fn subscribers(&self, collection: &CollectionName) -> Result<Vec<String>> {

@@ -61,7 +61,7 @@ pub enum Check {
     Get,
     /// Seeing its versions; only `verify --remote` and retention need it.
     Versions,
-    /// Removing it; only retention needs it.
+    /// Removing it; only retention needs it, and it may be another account's right.
     Delete,
     /// That a key that is taken stays as it is.
     NeverReplaced,
@@ -102,6 +102,7 @@ struct Examination<'a> {
     findings: Vec<Finding>,
 }
 
+const BY_HAND: &str = "remove it by hand; it is small, and nothing reads it";
 const BYTES: Bytes = Bytes::from_static(b"icecore doctor tries this store");
 
 impl Examination<'_> {
@@ -113,6 +114,11 @@ impl Examination<'_> {
             self.note(Check::Reach, Some(error));
             for check in [Check::Put, Check::List, Check::Get, Check::Versions, Check::Delete] {
                 self.push(check, Outcome::NotTried, None, String::new(), None);
+            }
+            // It may have arrived all the same.
+            if error.kind == ObjectErrorKind::OutcomeUnknown && self.store.delete(&self.key).is_err() {
+                let said = format!("an object may be left: key=`{}`", self.key);
+                self.push(Check::CleanedUp, Outcome::Advice, None, said, Some(BY_HAND.to_owned()));
             }
             return None;
         }
@@ -141,14 +147,15 @@ impl Examination<'_> {
         let versions = self.store.versions(&self.key).err();
         self.advise(Check::Versions, versions.as_ref());
         let deleted = self.store.delete(&self.key).err();
-        let can_delete = self.note(Check::Delete, deleted.as_ref());
+        let is_denied = deleted.as_ref().is_some_and(|error| error.kind == ObjectErrorKind::Denied);
+        let can_delete =
+            self.add(Check::Delete, deleted.as_ref(), if is_denied { Outcome::Advice } else { Outcome::Bad });
         let may_be_left = is_there || put.is_err_and(|error| error.kind == ObjectErrorKind::OutcomeUnknown);
         if may_be_left && !can_delete {
             let said = format!("an object is left: key=`{}`", self.key);
-            let hint = Some("remove it by hand; it is small, and nothing reads it".to_owned());
-            self.push(Check::CleanedUp, Outcome::Advice, None, said, hint);
+            self.push(Check::CleanedUp, Outcome::Advice, None, said, Some(BY_HAND.to_owned()));
         }
-        if !(is_there && can_list && can_read && can_delete) {
+        if !(is_there && can_list && can_read && (can_delete || is_denied)) {
             return None;
         }
         self.abilities()

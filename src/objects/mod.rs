@@ -226,6 +226,14 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// What the system said; unexpected end where there are fewer.
     fn read(&self, offset: u64, bytes: usize) -> FsResult<Bytes>;
+
+    /// The same of bytes that the store probably has: they are compared, and not sent. Where they have to be sent after all, they are read once more.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn look(&self, offset: u64, bytes: usize) -> FsResult<Bytes> {
+        self.read(offset, bytes)
+    }
 }
 
 impl Source for Bytes {

@@ -1,4 +1,4 @@
-//! A store that is asked again: tries with jittered waits, `Retry-After`, a breaker.
+//! A store that is asked again: tries with jittered waits, `Retry-After` (an hour at most), a breaker.
 //!
 //! Owns: which failures are worth another try, how long to wait before it, when to give up, and leaving a store alone that is down
 //! ([`breaker`]). Does not own: deadlines of single requests ([`StoreOptions`](super::StoreOptions)), and what becomes of an
@@ -29,6 +29,9 @@ use crate::clock::Clock;
 
 /// Waiting looks at the stop flag this often.
 const SLICE: Duration = Duration::from_millis(20);
+
+/// A store, or what stands before it, that asks to be left alone for longer is asked again then: a slip of theirs must not stop archiving for days.
+const ASKED_LONGEST: Duration = Duration::from_hours(1);
 
 /// How patient one is with a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +166,9 @@ impl PatientStore {
                     pass.answered();
                     return Ok(value);
                 }
-                Err(error) => error,
+                Err(error) => {
+                    ObjectError { retry_after: error.retry_after.map(|asked| asked.min(ASKED_LONGEST)), ..error }
+                }
             };
             is_unknown |= error.kind == ObjectErrorKind::OutcomeUnknown;
             if !matches!(error.kind, ObjectErrorKind::Unavailable | ObjectErrorKind::OutcomeUnknown) {

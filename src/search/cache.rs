@@ -1,18 +1,16 @@
-//! What was read of files, kept in memory up to a limit.
+//! Parts of files that are kept in memory, as far as the budget lets.
 //!
-//! Owns: which parts of row groups stay (those used last), and the count of bytes held. A part counts from before it is read until nobody holds
-//! it any more, so the count is of memory that is really there. It exceeds the limit only where one part for each thread that reads is more
-//! than the limit.
+//! Owns: which parts stay: those that were used last. A part counts from before it is read until nobody holds it any more, so the count is of
+//! memory that is really there.
 //!
-//! A scan of more than fits would find nothing of what it left behind, if it began at the front again: so whoever scans takes first what is
-//! here ([`Cache::has`]).
+//! A scan of more than fits would find nothing of what it left behind, if it began at the front again, or pushed out what it is going to look at: so
+//! whoever scans takes first what is here ([`Cache::has`]), and what a query used makes no room for other parts of the same query.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::source::{Labels, Vectors};
-use crate::error::Result;
+use super::budget::{Budget, Counted, Permit};
+use super::source::Labels;
 
 /// Which part of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,47 +32,48 @@ pub(super) enum Part {
 /// What is kept.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// With the norm of each vector.
-    Vectors(Vectors, Vec<f64>),
+    Vectors(Vectors),
     Labels(Labels),
 }
 
-impl Content {
-    fn memory_bytes(&self) -> usize {
-        match self {
-            Self::Vectors(vectors, norms) => {
-                vectors.values.capacity() * size_of::<f32>()
-                    + vectors.rows.capacity() * size_of::<u32>()
-                    + norms.capacity() * size_of::<f64>()
-            }
-            Self::Labels(labels) => labels.ids.memory_bytes() + labels.metadata.memory_bytes(),
+/// Vectors of one dimension out of a row group.
+#[derive(Debug, Default)]
+pub(super) struct Vectors {
+    /// The rows that have one, rising.
+    pub rows: Vec<u32>,
+    /// The numbers, one vector behind the other.
+    pub values: Vec<f32>,
+    pub norms: Vec<f64>,
+    /// How many rows have a vector of another dimension.
+    pub others: u64,
+}
+
+impl Vectors {
+    /// What so many take in memory, in bytes.
+    pub const fn bytes_of(count: usize, dimensions: usize) -> usize {
+        count * (dimensions * size_of::<f32>() + size_of::<u32>() + size_of::<f64>())
+    }
+
+    pub fn with_capacity(count: usize, dimensions: usize) -> Self {
+        Self {
+            rows: Vec::with_capacity(count),
+            values: Vec::with_capacity(count * dimensions),
+            norms: Vec::with_capacity(count),
+            others: 0,
         }
     }
 }
 
-/// Bytes that count as long as this is there.
-#[derive(Debug)]
-pub(super) struct Counted {
-    bytes: usize,
-    held: Arc<AtomicUsize>,
-}
-
-impl Counted {
-    pub fn new(bytes: usize, held: &Arc<AtomicUsize>) -> Self {
-        held.fetch_add(bytes, Ordering::SeqCst);
-        Self { bytes, held: Arc::clone(held) }
-    }
-
-    pub fn set(&mut self, bytes: usize) {
-        self.held.fetch_add(bytes, Ordering::SeqCst);
-        self.held.fetch_sub(self.bytes, Ordering::SeqCst);
-        self.bytes = bytes;
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.held.fetch_sub(self.bytes, Ordering::SeqCst);
+impl Content {
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Vectors(vectors) => {
+                vectors.values.capacity() * size_of::<f32>()
+                    + vectors.rows.capacity() * size_of::<u32>()
+                    + vectors.norms.capacity() * size_of::<f64>()
+            }
+            Self::Labels(labels) => labels.ids.memory_bytes() + labels.metadata.memory_bytes(),
+        }
     }
 }
 
@@ -82,36 +81,51 @@ impl Drop for Counted {
 #[derive(Debug)]
 pub(super) struct Held {
     pub content: Content,
-    /// Lets go of the count with the rest.
-    _counted: Counted,
+    /// Counts it as long as it is there: as one that is kept, or as one that is being read.
+    _counts: Counts,
+}
+
+#[derive(Debug)]
+enum Counts {
+    Kept { _counted: Counted },
+    Passing { _permit: Option<Permit> },
+}
+
+impl Held {
+    /// One that is not kept.
+    pub const fn passing(content: Content, permit: Option<Permit>) -> Self {
+        Self { content, _counts: Counts::Passing { _permit: permit } }
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Cache {
-    limit: usize,
-    held: Arc<AtomicUsize>,
+    budget: Arc<Budget>,
     entries: Mutex<HashMap<PartKey, Entry>>,
 }
 
 #[derive(Debug)]
 struct Entry {
     part: Arc<Held>,
+    bytes: usize,
     /// The last query that used it.
     used: u64,
 }
 
+impl Entry {
+    /// What somebody else holds does not become free by being forgotten.
+    fn can_go(&self) -> bool {
+        Arc::strong_count(&self.part) == 1
+    }
+}
+
 impl Cache {
-    pub fn new(limit: usize) -> Self {
-        Self { limit, held: Arc::default(), entries: Mutex::default() }
+    pub fn new(budget: Arc<Budget>) -> Self {
+        Self { budget, entries: Mutex::default() }
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<PartKey, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Bytes held now.
-    pub fn held(&self) -> usize {
-        self.held.load(Ordering::SeqCst)
     }
 
     /// Whether a part is here.
@@ -119,46 +133,54 @@ impl Cache {
         self.entries().contains_key(&key)
     }
 
-    /// A part, read where it is not here; whether it was. `estimate` is about how many bytes it has; `query` the number of the query that wants it.
-    pub fn get(
-        &self,
-        key: PartKey,
-        query: u64,
-        estimate: usize,
-        read: impl FnOnce() -> Result<Content>,
-    ) -> Result<(Arc<Held>, bool)> {
-        let mut counted = {
-            let mut entries = self.entries();
-            if let Some(entry) = entries.get_mut(&key) {
-                entry.used = entry.used.max(query);
-                return Ok((Arc::clone(&entry.part), true));
-            }
-            self.make_room(&mut entries, estimate);
-            Counted::new(estimate, &self.held)
-        };
-        let content = read()?;
-        let bytes = content.memory_bytes();
+    /// A part, where it is here; `query` is the number of the query that wants it.
+    pub fn find(&self, key: PartKey, query: u64) -> Option<Arc<Held>> {
         let mut entries = self.entries();
-        counted.set(bytes);
-        self.make_room(&mut entries, 0);
-        let part = Arc::new(Held { content, _counted: counted });
-        if self.held() <= self.limit {
-            entries.insert(key, Entry { part: Arc::clone(&part), used: query });
-        }
-        Ok((part, false))
+        let entry = entries.get_mut(&key)?;
+        entry.used = entry.used.max(query);
+        Some(Arc::clone(&entry.part))
     }
 
-    /// Lets go of parts, those used longest ago first, until `bytes` more fit or none is left.
-    fn make_room(&self, entries: &mut HashMap<PartKey, Entry>, bytes: usize) {
-        while self.held() + bytes > self.limit {
-            // What somebody else holds does not become free by being forgotten.
-            let oldest = entries
-                .iter()
-                .filter(|(_, entry)| Arc::strong_count(&entry.part) == 1)
-                .min_by_key(|(_, entry)| entry.used);
-            let Some(key) = oldest.map(|(key, _)| *key) else { return };
-            entries.remove(&key);
+    /// Room for a part of about so many bytes that a query is going to read: parts that older queries used last go for it. `None` where it is not to
+    /// be kept; then nothing goes.
+    pub fn admit(&self, bytes: usize, query: u64) -> Option<Counted> {
+        let mut entries = self.entries();
+        let old = |entry: &&Entry| entry.used < query && entry.can_go();
+        let can_go: usize = entries.values().filter(old).map(|entry| entry.bytes).sum();
+        if self.budget.excess(bytes) > can_go {
+            return None;
         }
+        while self.budget.excess(bytes) > 0 && Self::drop_oldest(&mut entries, query) {}
+        let counted = Counted::new(bytes, &self.budget.parts);
+        drop(entries);
+        self.budget.note();
+        Some(counted)
+    }
+
+    /// Keeps a part for which there is room.
+    pub fn insert(&self, key: PartKey, content: Content, mut counted: Counted, query: u64) -> Arc<Held> {
+        let bytes = content.memory_bytes();
+        counted.set(bytes);
+        let part = Arc::new(Held { content, _counts: Counts::Kept { _counted: counted } });
+        self.entries().insert(key, Entry { part: Arc::clone(&part), bytes, used: query });
+        part
+    }
+
+    /// Lets go of parts, those used longest ago first, until all that is kept fits again. Whether any went.
+    pub fn shed(&self) -> bool {
+        let mut entries = self.entries();
+        let mut has_gone = false;
+        while self.budget.excess(0) > 0 && Self::drop_oldest(&mut entries, u64::MAX) {
+            has_gone = true;
+        }
+        has_gone
+    }
+
+    /// Lets go of the part that was used longest ago, by a query before this one.
+    fn drop_oldest(entries: &mut HashMap<PartKey, Entry>, before: u64) -> bool {
+        let old = entries.iter().filter(|(_, entry)| entry.used < before && entry.can_go());
+        let Some(key) = old.min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key) else { return false };
+        entries.remove(&key).is_some()
     }
 
     /// Forgets everything of a file that is gone.
@@ -167,79 +189,86 @@ impl Cache {
     }
 }
 
-impl Held {
-    /// What it counts for.
-    #[cfg(test)]
-    pub fn bytes(&self) -> usize {
-        self._counted.bytes
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::Ordering;
 
-    const KEY: PartKey = PartKey { file: 0, group: 0, part: Part::Vectors(4) };
-
-    fn content(values: usize) -> Result<Content> {
-        Ok(Content::Vectors(Vectors { values: vec![0.0; values], ..Vectors::default() }, Vec::new()))
+    fn cache(limit: usize) -> Cache {
+        // Without the allocator's share.
+        Cache::new(Arc::new(Budget::new(limit + limit / 7, 1)))
     }
 
+    fn held(cache: &Cache) -> usize {
+        cache.budget.parts.load(Ordering::SeqCst)
+    }
+
+    const fn key(group: u32) -> PartKey {
+        PartKey { file: 0, group, part: Part::Vectors(4) }
+    }
+
+    /// As a scan does it: whether it was here.
     fn get(cache: &Cache, group: u32, query: u64, values: usize) -> (Arc<Held>, bool) {
-        cache.get(PartKey { group, ..KEY }, query, values * 4, || content(values)).unwrap()
+        if let Some(part) = cache.find(key(group), query) {
+            return (part, true);
+        }
+        let content = Content::Vectors(Vectors { values: vec![0.0; values], ..Vectors::default() });
+        match cache.admit(values * 4, query) {
+            Some(counted) => (cache.insert(key(group), content, counted, query), false),
+            None => (Arc::new(Held::passing(content, None)), false),
+        }
     }
 
     #[test]
     fn what_was_used_last_stays_and_the_limit_holds() {
-        let cache = Cache::new(1000);
+        let cache = cache(1000);
         for group in 0..2 {
             assert!(!get(&cache, group, 1, 100).1);
         }
         assert!(get(&cache, 0, 2, 100).1);
-        assert_eq!(cache.held(), 800);
+        assert_eq!(held(&cache), 800);
         get(&cache, 2, 3, 100);
-        assert_eq!(cache.held(), 800, "one had to go");
-        let has = |group| cache.has(PartKey { group, ..KEY });
+        assert_eq!(held(&cache), 800, "one had to go");
+        let has = |group| cache.has(key(group));
         assert_eq!([has(0), has(1), has(2)], [true, false, true]);
+        get(&cache, 3, 4, 300);
+        assert_eq!([has(0), has(2), has(3)], [true, true, false], "none goes for what does not fit anyway");
         cache.forget(|file| file == 0);
-        assert_eq!(cache.held(), 0);
+        assert_eq!(held(&cache), 0);
     }
 
     #[test]
-    fn what_somebody_holds_counts_until_it_is_let_go() {
-        let cache = Cache::new(1000);
+    fn what_somebody_holds_stays_until_it_is_let_go() {
+        let cache = cache(1000);
         let (one, _) = get(&cache, 0, 1, 200);
-        let (two, _) = get(&cache, 1, 1, 200);
-        assert_eq!((one.bytes(), cache.held()), (800, 1600), "both are in use: there is no way around it");
-        assert!(!cache.has(PartKey { group: 1, ..KEY }), "it is not kept beyond the limit");
-        drop(two);
-        assert_eq!(cache.held(), 800);
-        let (huge, _) = get(&cache, 2, 2, 500);
-        drop((one, huge));
-        assert!(cache.held() <= 1000);
-        assert!(!cache.has(PartKey { group: 2, ..KEY }));
+        get(&cache, 1, 2, 200);
+        assert!(!cache.has(key(1)), "it is not kept beyond the limit, and the other one is in use");
+        assert_eq!(held(&cache), 800);
+        cache.budget.expect_read(500);
+        assert!(!cache.shed());
+        drop(one);
+        assert!(cache.shed());
+        assert_eq!(held(&cache), 0);
     }
 
     #[test]
-    fn a_failed_read_counts_nothing() {
-        let cache = Cache::new(1000);
-        let failed = || Err(crate::Error::new(crate::ErrorKind::Corrupt, "damaged"));
-        assert!(cache.get(KEY, 1, 500, failed).is_err());
-        assert_eq!(cache.held(), 0);
+    fn room_that_is_not_used_is_given_back() {
+        let cache = cache(1000);
+        drop(cache.admit(900, 1));
+        assert_eq!((held(&cache), cache.budget.peak()), (0, 900));
     }
 
     #[test]
     fn a_scan_of_four_times_the_limit_stays_below_it() {
-        let cache = Cache::new(4000);
+        let cache = cache(4000);
         for query in 1..4 {
             // What is here first, as scans do.
-            let (mut order, there): (Vec<u32>, Vec<u32>) =
-                (0..40).partition(|group| !cache.has(PartKey { group: *group, ..KEY }));
+            let (mut order, there): (Vec<u32>, Vec<u32>) = (0..40).partition(|group| !cache.has(key(*group)));
             order.splice(0..0, there.iter().copied());
             let mut hits = 0;
             for group in order {
                 hits += usize::from(get(&cache, group, query, 100).1);
-                assert!(cache.held() <= 4000);
+                assert!(held(&cache) <= 4000);
             }
             assert_eq!(hits, if query == 1 { 0 } else { 10 });
         }

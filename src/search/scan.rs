@@ -1,18 +1,19 @@
 //! Compares every live vector of a snapshot with the query's.
 //!
-//! Owns: cutting the work into row groups and chunks, threads, reading what is not in memory. What is in memory comes first (see `cache`). Each thread
+//! Owns: cutting the work into row groups and chunks, threads, reading what is not in memory. What is in memory comes first (see `cache`). What is not
+//! kept is compared as it is unpacked, some rows at a time, by as many threads as there is room for (see `budget`). Each thread
 //! keeps its own best; ties are decided by sequence, so their number and order change no answer.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Search;
-use super::cache::{Content, Held, Part, PartKey};
+use super::cache::{Content, Held, Part, PartKey, Vectors};
 use super::filter;
 use super::kernel;
 use super::live::Snapshot;
-use super::query::{Hit, Prepared, Statistics};
-use super::source::{GroupPlace, Labels};
+use super::query::{Hit, Metric, Prepared, Statistics};
+use super::source::{GroupPlace, Labels, Reading};
 use super::tail::Chunk;
 use super::top::{Ranked, Top};
 use crate::error::{Error, ErrorKind, Result};
@@ -68,29 +69,60 @@ struct Found {
     statistics: Statistics,
 }
 
+/// Work that threads take from the front.
+struct Pieces {
+    all: Vec<Piece>,
+    next: AtomicUsize,
+}
+
+/// What the threads of a scan tell each other.
+#[derive(Default)]
+struct Ending {
+    is_over: AtomicBool,
+    failed: Mutex<Option<Stop>>,
+}
+
+/// Some vectors of a group.
+struct Lot<'a> {
+    rows: &'a [u32],
+    /// One vector behind the other.
+    values: &'a [f32],
+    /// `None` where they were not made.
+    norms: Option<&'a [f64]>,
+}
+
 impl Scan<'_> {
     /// The nearest, in order.
     pub fn run(&self) -> Result<(Vec<Hit>, Statistics), Stop> {
-        let pieces = self.pieces();
+        let budget = &self.search.budget;
+        let (mut here, mut elsewhere) = self.pieces();
+        let read = elsewhere.all.iter().find_map(|piece| match piece {
+            Piece::Group(place) => Some(self.reading_bytes(*place)),
+            Piece::Chunk(_) => None,
+        });
+        if let Some(bytes) = read {
+            budget.expect_read(bytes);
+            if self.search.cache.shed() {
+                (here, elsewhere) = self.pieces();
+            }
+        }
         let bytes: usize = self.vectors() * self.query.vector.len() * size_of::<f32>();
-        let threads = self.search.threads().min(pieces.len()).min(bytes / THREAD_BYTES).max(1);
-        let next = AtomicUsize::new(0);
-        let is_over = AtomicBool::new(false);
-        let failed: Mutex<Option<Stop>> = Mutex::new(None);
-        let work = || {
+        let pieces = here.all.len() + elsewhere.all.len();
+        let threads = self.search.threads().min(pieces).min(bytes / THREAD_BYTES).max(1);
+        let readers = budget.readers(read.unwrap_or(0), threads);
+        let ending = Ending::default();
+        let work = |reads: bool| {
             let mut found = Found { top: Top::new(self.query.k), statistics: Statistics::default() };
-            while !is_over.load(Ordering::Relaxed) {
-                let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                if let Err(stop) = self.piece(*piece, &mut found) {
-                    is_over.store(true, Ordering::Relaxed);
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(stop);
-                }
+            self.take(&here, &ending, &mut found);
+            if reads {
+                self.take(&elsewhere, &ending, &mut found);
             }
             found
         };
         let mut all = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let mut all = work();
+            let work = &work;
+            let others: Vec<_> = (1..threads).map(|thread| scope.spawn(move || work(thread < readers))).collect();
+            let mut all = work(true);
             for other in others {
                 match other.join() {
                     Ok(found) => {
@@ -102,15 +134,23 @@ impl Scan<'_> {
             }
             all
         });
-        if let Some(stop) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(stop) = ending.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(stop);
         }
         all.statistics.files = self.snapshot.files.len() as u64;
-        let mut hits = Vec::new();
-        for ranked in all.top.into_sorted() {
-            hits.push(self.hit(ranked, &mut all.statistics)?);
-        }
+        let hits = self.hits(all.top.into_sorted(), &mut all.statistics)?;
         Ok((hits, all.statistics))
+    }
+
+    /// Works on pieces until there are no more.
+    fn take(&self, pieces: &Pieces, ending: &Ending, found: &mut Found) {
+        while !ending.is_over.load(Ordering::Relaxed) {
+            let Some(piece) = pieces.all.get(pieces.next.fetch_add(1, Ordering::Relaxed)) else { break };
+            if let Err(stop) = self.piece(*piece, found) {
+                ending.is_over.store(true, Ordering::Relaxed);
+                ending.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(stop);
+            }
+        }
     }
 
     fn vectors(&self) -> usize {
@@ -118,19 +158,26 @@ impl Scan<'_> {
         in_files + self.snapshot.chunks.iter().map(|chunk| chunk.sequences.len()).sum::<usize>()
     }
 
-    /// What is in memory first.
-    fn pieces(&self) -> Vec<Piece> {
-        let groups = self
-            .snapshot
-            .view
-            .files()
-            .iter()
-            .enumerate()
-            .flat_map(|(file, facts)| (0..facts.groups.len()).map(move |group| GroupPlace { file, group }));
-        let (here, elsewhere): (Vec<_>, Vec<_>) =
-            groups.partition(|place| self.search.cache.has(self.part(*place, self.vectors_part())));
+    /// What is in memory, and what has to be read.
+    fn pieces(&self) -> (Pieces, Pieces) {
+        let groups = self.snapshot.view.files().iter().enumerate().flat_map(|(file, facts)| {
+            (0..facts.groups.len()).map(move |group| Piece::Group(GroupPlace { file, group }))
+        });
         let chunks = (0..self.snapshot.chunks.len()).map(Piece::Chunk);
-        here.into_iter().map(Piece::Group).chain(chunks).chain(elsewhere.into_iter().map(Piece::Group)).collect()
+        let (here, elsewhere) = groups.chain(chunks).partition(|piece| match piece {
+            Piece::Group(place) => self.search.cache.has(self.part(*place, self.vectors_part())),
+            Piece::Chunk(at) => self.snapshot.chunks[*at].body.is_some(),
+        });
+        let pieces = |all| Pieces { all, next: AtomicUsize::new(0) };
+        (pieces(here), pieces(elsewhere))
+    }
+
+    /// What reading a group takes, with its labels where they may be wanted.
+    fn reading_bytes(&self, place: GroupPlace) -> usize {
+        let view = &self.snapshot.view;
+        let vectors = view.reading_bytes(place, Reading::Vectors(self.query.vector.len()));
+        let wants_labels = !self.query.filter.is_empty() && !self.search.cache.has(self.part(place, Part::Labels));
+        vectors + if wants_labels { view.reading_bytes(place, Reading::Labels) } else { 0 }
     }
 
     fn vectors_part(&self) -> Part {
@@ -159,28 +206,63 @@ impl Scan<'_> {
 
     fn group(&self, place: GroupPlace, found: &mut Found) -> Result<()> {
         let dimensions = self.query.vector.len();
-        let rows = self.snapshot.view.files()[place.file].groups[place.group];
-        let estimate = rows * (dimensions * size_of::<f32>() + size_of::<u32>() + size_of::<f64>());
-        let (held, was_here) =
-            self.search.cache.get(self.part(place, self.vectors_part()), self.number, estimate, || {
-                let vectors = self.snapshot.view.vectors(place, dimensions)?;
-                let norms = vectors.values.chunks_exact(dimensions).map(kernel::norm).collect();
-                Ok(Content::Vectors(vectors, norms))
-            })?;
-        let Content::Vectors(vectors, norms) = &held.content else { return Ok(()) };
+        let cache = &self.search.cache;
+        let key = self.part(place, self.vectors_part());
+        let mut labels = None;
+        found.statistics.groups += 1;
+        if let Some(held) = cache.find(key, self.number) {
+            let Content::Vectors(vectors) = &held.content else { return Ok(()) };
+            found.statistics.groups_cached += 1;
+            found.statistics.other_dimensions += vectors.others;
+            let lot = Lot { rows: &vectors.rows, values: &vectors.values, norms: Some(&vectors.norms) };
+            return self.lot(place, &lot, &mut labels, found);
+        }
+        // Until the end: labels of this group are read under it, too.
+        let _permit = self.search.budget.read(self.reading_bytes(place));
+        let view = &self.snapshot.view;
+        let count = view.vectors_max(place, dimensions);
+        let mut kept = cache
+            .admit(Vectors::bytes_of(count, dimensions), self.number)
+            .map(|counted| (Vectors::with_capacity(count, dimensions), counted));
+        let read = view.vectors(place, dimensions, &mut |rows, values| {
+            let lot = Lot { rows, values, norms: None };
+            let Some((kept, _)) = &mut kept else { return self.lot(place, &lot, &mut labels, found) };
+            let from = kept.norms.len();
+            kept.rows.extend_from_slice(rows);
+            kept.values.extend_from_slice(values);
+            kept.norms.extend(values.chunks_exact(dimensions).map(kernel::norm));
+            self.lot(place, &Lot { norms: Some(&kept.norms[from..]), ..lot }, &mut labels, found)
+        })?;
+        found.statistics.bytes_read += read.bytes_read;
+        found.statistics.other_dimensions += read.others;
+        if let Some((mut vectors, counted)) = kept {
+            vectors.others = read.others;
+            if vectors.rows.len() < count {
+                vectors.rows.shrink_to_fit();
+                vectors.values.shrink_to_fit();
+                vectors.norms.shrink_to_fit();
+            }
+            cache.insert(key, Content::Vectors(vectors), counted, self.number);
+        }
+        Ok(())
+    }
+
+    /// Compares some vectors of a group.
+    fn lot(&self, place: GroupPlace, lot: &Lot<'_>, labels: &mut Option<Arc<Held>>, found: &mut Found) -> Result<()> {
         let Found { top, statistics } = found;
-        statistics.groups += 1;
-        statistics.groups_cached += u64::from(was_here);
-        statistics.bytes_read += if was_here { 0 } else { vectors.bytes_read };
-        statistics.other_dimensions += vectors.others;
         let state = &self.snapshot.files[place.file].groups[place.group];
-        let mut labels: Option<Arc<Held>> = None;
-        for ((row, vector), norm) in vectors.rows.iter().zip(vectors.values.chunks_exact(dimensions)).zip(norms) {
+        let vectors = lot.values.chunks_exact(self.query.vector.len());
+        for (at, (row, vector)) in lot.rows.iter().zip(vectors).enumerate() {
             let row = *row as usize;
             if !state.is_live(row, &self.snapshot.moment) {
                 continue;
             }
-            let rank = self.query.rank(vector, *norm);
+            let norm = match lot.norms {
+                Some(norms) => norms[at],
+                None if self.query.metric == Metric::Cosine => kernel::norm(vector),
+                None => 1.0,
+            };
+            let rank = self.query.rank(vector, norm);
             statistics.vectors_compared += 1;
             statistics.without_score += u64::from(rank.is_nan());
             let sequence = state.sequence(row);
@@ -189,7 +271,7 @@ impl Scan<'_> {
             }
             if !self.query.filter.is_empty() {
                 if labels.is_none() {
-                    labels = Some(self.labels(place, statistics)?);
+                    *labels = Some(self.labels(place, statistics, true)?);
                 }
                 let metadata = labels.as_deref().map_or("", |held| labels_of(held).metadata.get(row));
                 if !filter::meets(metadata, self.query.filter) {
@@ -201,15 +283,24 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn labels(&self, place: GroupPlace, statistics: &mut Statistics) -> Result<Arc<Held>> {
-        let rows = self.snapshot.view.files()[place.file].groups[place.group];
-        // What they have is not known before; some hundred bytes a row are usual.
-        let (held, was_here) =
-            self.search.cache.get(self.part(place, Part::Labels), self.number, rows * 128, || {
-                self.snapshot.view.labels(place).map(Content::Labels)
-            })?;
-        statistics.bytes_read += if was_here { 0 } else { labels_of(&held).bytes_read };
-        Ok(held)
+    /// Ids and metadata of a group. `has_permit`: whoever asks has one for them already, and has it until they are let go.
+    fn labels(&self, place: GroupPlace, statistics: &mut Statistics, has_permit: bool) -> Result<Arc<Held>> {
+        let cache = &self.search.cache;
+        let key = self.part(place, Part::Labels);
+        if let Some(held) = cache.find(key, self.number) {
+            return Ok(held);
+        }
+        let view = &self.snapshot.view;
+        let permit = (!has_permit).then(|| self.search.budget.read(view.reading_bytes(place, Reading::Labels)));
+        let mut labels = view.labels(place)?;
+        labels.ids.shrink_to_fit();
+        labels.metadata.shrink_to_fit();
+        statistics.bytes_read += labels.bytes_read;
+        let content = Content::Labels(labels);
+        Ok(match cache.admit(content.memory_bytes(), self.number) {
+            Some(counted) => cache.insert(key, content, counted, self.number),
+            None => Arc::new(Held::passing(content, permit)),
+        })
     }
 
     fn chunk(&self, at: usize, chunk: &Chunk, found: &mut Found) {
@@ -286,27 +377,41 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn hit(&self, ranked: Ranked<Place>, statistics: &mut Statistics) -> Result<Hit> {
-        let (id, metadata) = match ranked.place {
-            Place::File(place, row) => {
-                let held = self.labels(place, statistics)?;
-                let labels = labels_of(&held);
-                (labels.ids.get(row).to_owned(), labels.metadata.get(row).to_owned())
+    /// What is told of the best. Labels are read once for each group, one group at a time.
+    fn hits(&self, best: Vec<Ranked<Place>>, statistics: &mut Statistics) -> Result<Vec<Hit>> {
+        let mut hits = Vec::with_capacity(best.len());
+        let mut in_files: Vec<(GroupPlace, usize, usize)> = Vec::new();
+        for (at, ranked) in best.into_iter().enumerate() {
+            let (id, metadata) = match ranked.place {
+                Place::File(place, row) => {
+                    in_files.push((place, row, at));
+                    (String::new(), String::new())
+                }
+                Place::Chunk(at, row) => match &self.snapshot.chunks[at].body {
+                    Some(body) => (body.ids.get(row).to_owned(), body.metadata.get(row).to_owned()),
+                    None => (String::new(), String::new()),
+                },
+                Place::Read(found) => (found.id, found.metadata),
+            };
+            let score = self.query.metric.score(ranked.rank);
+            hits.push(Hit { id, score, sequence: Sequence(ranked.sequence), metadata });
+        }
+        in_files.sort_unstable();
+        for of_group in in_files.chunk_by(|one, other| one.0 == other.0) {
+            let held = self.labels(of_group[0].0, statistics, false)?;
+            let labels = labels_of(&held);
+            for (_, row, at) in of_group {
+                labels.ids.get(*row).clone_into(&mut hits[*at].id);
+                labels.metadata.get(*row).clone_into(&mut hits[*at].metadata);
             }
-            Place::Chunk(at, row) => match &self.snapshot.chunks[at].body {
-                Some(body) => (body.ids.get(row).to_owned(), body.metadata.get(row).to_owned()),
-                None => (String::new(), String::new()),
-            },
-            Place::Read(found) => (found.id, found.metadata),
-        };
-        let score = self.query.metric.score(ranked.rank);
-        Ok(Hit { id, score, sequence: Sequence(ranked.sequence), metadata })
+        }
+        Ok(hits)
     }
 }
 
 fn labels_of(held: &Held) -> &Labels {
     match &held.content {
         Content::Labels(labels) => labels,
-        Content::Vectors(..) => unreachable!("a part is what its key says"),
+        Content::Vectors(_) => unreachable!("a part is what its key says"),
     }
 }

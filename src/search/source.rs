@@ -36,6 +36,9 @@ pub struct GroupPlace {
     pub group: usize,
 }
 
+/// Takes some vectors of a row group: their rows, and their numbers, one vector behind the other.
+pub type EachVectors<'a> = dyn FnMut(&[u32], &[f32]) -> Result<()> + 'a;
+
 /// What a store has of a collection at one moment.
 pub trait View: Send + Sync + fmt::Debug {
     /// Up to where the store has the collection; zero for nothing.
@@ -50,11 +53,15 @@ pub trait View: Send + Sync + fmt::Debug {
     /// What the disk said; `Corrupt` for damage.
     fn heads(&self, place: GroupPlace, each: &mut dyn FnMut(Head<'_>)) -> Result<Bytes>;
 
-    /// The vectors of a group that have so many dimensions.
+    /// Gives the vectors of a group that have so many dimensions, some at a time: their rows, which rise, and their numbers, one vector behind the
+    /// other.
     ///
     /// # Errors
-    /// As [`heads`](Self::heads).
-    fn vectors(&self, place: GroupPlace, dimensions: usize) -> Result<Vectors>;
+    /// As [`heads`](Self::heads), and what `each` gives.
+    fn vectors(&self, place: GroupPlace, dimensions: usize, each: &mut EachVectors<'_>) -> Result<VectorsRead>;
+
+    /// How many vectors of so many dimensions a group has at most.
+    fn vectors_max(&self, place: GroupPlace, dimensions: usize) -> usize;
 
     /// Ids and metadata of all rows of a group.
     ///
@@ -67,6 +74,22 @@ pub trait View: Send + Sync + fmt::Debug {
     /// # Errors
     /// As [`heads`](Self::heads).
     fn record(&self, place: GroupPlace, row: usize) -> Result<Record>;
+
+    /// About how many bytes of memory reading takes at its peak; of [`Reading::Labels`], with what it gives.
+    fn reading_bytes(&self, place: GroupPlace, what: Reading) -> usize;
+}
+
+/// What is read of a row group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// [`View::heads`].
+    Heads,
+    /// [`View::vectors`] of so many dimensions.
+    Vectors(usize),
+    /// [`View::labels`].
+    Labels,
+    /// [`View::record`].
+    Record,
 }
 
 /// The store of a log that has none: everything is in the log.
@@ -92,8 +115,12 @@ impl View for Nothing {
         Ok(0)
     }
 
-    fn vectors(&self, _: GroupPlace, _: usize) -> Result<Vectors> {
-        Ok(Vectors::default())
+    fn vectors(&self, _: GroupPlace, _: usize, _: &mut EachVectors<'_>) -> Result<VectorsRead> {
+        Ok(VectorsRead::default())
+    }
+
+    fn vectors_max(&self, _: GroupPlace, _: usize) -> usize {
+        0
     }
 
     fn labels(&self, _: GroupPlace) -> Result<Labels> {
@@ -102,6 +129,10 @@ impl View for Nothing {
 
     fn record(&self, _: GroupPlace, _: usize) -> Result<Record> {
         Err(crate::Error::new(crate::ErrorKind::NotFound, "there is no store"))
+    }
+
+    fn reading_bytes(&self, _: GroupPlace, _: Reading) -> usize {
+        0
     }
 }
 
@@ -128,13 +159,9 @@ pub struct Head<'a> {
     pub expires_at: Option<crate::types::Timestamp>,
 }
 
-/// Vectors of one dimension out of a row group.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Vectors {
-    /// The rows that have one, rising.
-    pub rows: Vec<u32>,
-    /// The numbers, one vector behind the other.
-    pub values: Vec<f32>,
+/// What is told of a row group beside its vectors of one dimension.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VectorsRead {
     /// How many rows have a vector of another dimension.
     pub others: u64,
     /// Bytes read for it.
@@ -183,6 +210,12 @@ impl Texts {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.ends.is_empty()
+    }
+
+    /// Gives back what was allocated ahead.
+    pub fn shrink_to_fit(&mut self) {
+        self.text.shrink_to_fit();
+        self.ends.shrink_to_fit();
     }
 
     /// What it costs in memory, in bytes.

@@ -1,12 +1,13 @@
 //! Records that the store does not have yet, as rows that can be searched.
 //!
-//! Owns: their vectors in memory, up to a bound; what is beyond it is read from the log again by each search. Heads of rows (sequence, expiry,
-//! which newer one hides it) are always in memory.
+//! Owns: their vectors in memory, up to a bound; what is beyond it is read from the log again by each search. What counts against the bound is what is
+//! allocated, also while a chunk grows or two are joined: a chunk that would exceed it is let go. Heads of rows (sequence, expiry, which newer one
+//! hides it) are always in memory; they are the index's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::cache::Counted;
+use super::budget::Counted;
 use super::kernel;
 use super::live::{LIVE, NEVER};
 use super::source::Texts;
@@ -17,6 +18,8 @@ use crate::vector::VectorRecord;
 const CHUNK_BYTES: usize = 4 << 20;
 /// And one of so many rows.
 const CHUNK_ROWS: usize = 16_384;
+/// A chunk that grows is counted each time it grew by so many bytes.
+const COUNT_BYTES: usize = 64 << 10;
 
 /// Rows of some consecutive sequences.
 #[derive(Debug)]
@@ -48,10 +51,19 @@ impl Body {
     }
 
     fn bytes(&self) -> usize {
-        self.values.len() * size_of::<f32>()
-            + self.ends.len() * (size_of::<usize>() + size_of::<f64>())
+        self.values.capacity() * size_of::<f32>()
+            + self.ends.capacity() * size_of::<usize>()
+            + self.norms.capacity() * size_of::<f64>()
             + self.ids.memory_bytes()
             + self.metadata.memory_bytes()
+    }
+
+    fn shrink_to_fit(&mut self) {
+        self.values.shrink_to_fit();
+        self.ends.shrink_to_fit();
+        self.norms.shrink_to_fit();
+        self.ids.shrink_to_fit();
+        self.metadata.shrink_to_fit();
     }
 
     fn push(&mut self, vector: Option<&VectorRecord>) {
@@ -97,21 +109,33 @@ impl Chunk {
         self.sequences.len() >= CHUNK_ROWS || self.body_bytes() >= CHUNK_BYTES
     }
 
-    /// Takes what the body needs into account; lets go of it where the bound would be exceeded.
-    fn settle(&mut self, held: &AtomicUsize, bytes_max: usize) {
-        let bytes = self.body_bytes();
+    /// Counts the body; lets go of it where the bound would be exceeded.
+    fn count(&mut self, held: &AtomicUsize, bytes_max: usize) {
         if let Some(body) = &mut self.body {
-            body.values.shrink_to_fit();
-            body.counted.set(bytes);
+            body.counted.set(body.bytes());
             if held.load(Ordering::SeqCst) > bytes_max {
                 self.body = None;
             }
         }
     }
 
-    /// Both, one behind the other. Nobody changes either meanwhile.
+    /// Nothing is added any more.
+    fn settle(&mut self, held: &AtomicUsize, bytes_max: usize) {
+        self.sequences.shrink_to_fit();
+        self.hidden_by.shrink_to_fit();
+        self.expires_at.shrink_to_fit();
+        if let Some(body) = &mut self.body {
+            body.shrink_to_fit();
+        }
+        self.count(held, bytes_max);
+    }
+
+    /// Both, one behind the other; with a body where both have one. Nobody changes either meanwhile.
     fn joined(one: &Self, other: &Self, held: &Arc<AtomicUsize>) -> Self {
         let mut all = Self::empty(held);
+        if one.body.is_none() || other.body.is_none() {
+            all.body = None;
+        }
         for chunk in [one, other] {
             all.sequences.extend_from_slice(&chunk.sequences);
             let hidden = chunk.hidden_by.iter().map(|by| AtomicU64::new(by.load(Ordering::Relaxed)));
@@ -161,8 +185,12 @@ impl Tail {
         open.sequences.push(record.sequence.0);
         open.hidden_by.push(AtomicU64::new(LIVE));
         open.expires_at.push(record.expires_at.map_or(NEVER, |at| at.0));
-        if let Some(body) = &mut open.body {
+        let has_grown = open.body.as_mut().is_some_and(|body| {
             body.push(vector.as_ref());
+            body.bytes() >= body.counted.bytes() + COUNT_BYTES
+        });
+        if has_grown {
+            open.count(held, bytes_max);
         }
         if open.is_full() {
             self.close(held, bytes_max);
@@ -175,10 +203,13 @@ impl Tail {
         chunk.settle(held, bytes_max);
         self.chunks.push(Arc::new(chunk));
         while let [.., one, other] = &self.chunks[..] {
+            let bytes = one.body_bytes() + other.body_bytes();
             let is_small = one.sequences.len() < 2 * other.sequences.len()
                 && one.sequences.len() + other.sequences.len() <= CHUNK_ROWS
-                && one.body_bytes() + other.body_bytes() <= CHUNK_BYTES;
-            if !is_small || one.body.is_none() || other.body.is_none() {
+                && bytes <= CHUNK_BYTES;
+            // While they are joined, both are there twice. Behind one that is read from the log, another may be so too: there are few chunks then.
+            let fits = other.body.is_some() && held.load(Ordering::SeqCst) + bytes <= bytes_max;
+            if !is_small || (one.body.is_some() && !fits) {
                 break;
             }
             let mut joined = Chunk::joined(one, other, held);

@@ -130,6 +130,14 @@ impl Sink for MemorySink {
         Ok(())
     }
 
+    fn clear(&self, collection: &CollectionName) -> Result<()> {
+        if self.fault(collection) == Fault::Dead {
+            return Err(self.refusal());
+        }
+        self.lock().remove(collection);
+        Ok(())
+    }
+
     fn batch_bytes(&self) -> u64 {
         self.batch_bytes
     }

@@ -10,7 +10,7 @@
 //!
 //! 1. **In order, nothing twice.** [`Sink::apply`] of a batch makes all of its records part of the sink, or nothing of them, however it
 //!    ends. Records at or before the sink's cursor are ignored: they came before.
-//! 2. **Durable on return.** When `apply` or [`Sink::raise_floor`] returned `Ok`, what it did survives a power cut, and so does the cursor, which is
+//! 2. **Durable on return.** When `apply`, [`Sink::raise_floor`] or [`Sink::clear`] returned `Ok`, what it did survives a power cut, and so does the cursor, which is
 //!    written behind the data: a cursor never stands before data that is not durable.
 //! 3. **The cursor is the sink's own word.** [`Sink::cursor`] reads what the sink has, not what anybody remembers. The catalog's copy may lag
 //!    behind it; delivery goes by the sink.
@@ -19,6 +19,7 @@
 //! 5. **No holes.** A batch that begins behind the cursor's next sequence is refused as a conflict.
 //! 6. What is below the floor is purged: it is not found in the sink any more when `raise_floor` returned.
 //! 7. All calls may run at the same time, from any thread; of two that apply to one collection, one waits.
+//! 8. Compaction changes no cursor and no floor: a record that it lets go lies before the cursor, and is not delivered again.
 
 pub mod delivery;
 #[cfg(any(test, feature = "testing"))]
@@ -28,6 +29,7 @@ use std::fmt;
 
 pub use delivery::{FlushFailure, FlushReport, SinkFailure, SinkStatus, Sinks, SinksOptions, ToldSinks};
 
+use crate::compaction::{Freed, Order};
 use crate::error::Result;
 use crate::types::{CollectionName, Epoch, Record, Sequence};
 
@@ -65,6 +67,21 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// # Errors
     /// Why it could not; it is tried again.
     fn raise_floor(&self, collection: &CollectionName, floor: Sequence) -> Result<()>;
+
+    /// Lets go of what the policy lets go, and says what that freed; `None` for a sink that keeps no old versions. Delivery goes on meanwhile.
+    ///
+    /// # Errors
+    /// Why it could not; what was let go by then is gone. It is tried again with the log's next compaction.
+    fn compact(&self, collection: &CollectionName, order: &mut Order<'_>) -> Result<Option<Freed>> {
+        let _ = (collection, order);
+        Ok(None)
+    }
+
+    /// Forgets all that it has of a collection, whatever state that is in: its cursor is `None`, and everything is delivered anew.
+    ///
+    /// # Errors
+    /// Why it could not; it is tried again.
+    fn clear(&self, collection: &CollectionName) -> Result<()>;
 
     /// How many bytes of records it wants in a batch, at most. One record may be larger.
     fn batch_bytes(&self) -> u64 {

@@ -10,7 +10,8 @@ use super::names::{FileName, Folder, StateNumber};
 use super::state::{FORMAT, FileEntry, State};
 use super::view::Snapshot;
 use super::write::{FileHead, FileWriter, Written, dimensions_of};
-use super::{Inner, compact};
+use super::{Inner, merge};
+use crate::compaction::{Freed, MustStay};
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::{Put, Upload};
 use crate::sink::{Batch, Cursor};
@@ -23,6 +24,8 @@ pub(super) struct Collection {
     /// Held by whoever changes the collection.
     changing: Mutex<Changing>,
     known: Mutex<Known>,
+    /// Held by whoever compacts the collection: one at a time. Taken before `changing`. What it was, when there was nothing to do.
+    compacting: Mutex<Option<u64>>,
 }
 
 /// What counts, as far as this process knows.
@@ -32,6 +35,26 @@ struct Known {
     loaded: Option<Loaded>,
     /// A change ended in an error: what counts has to be looked up. Its files are kept, so that each has one lease in this process.
     is_stale: bool,
+    /// How often something was looked up that this process did not make.
+    looks: u64,
+}
+
+/// A state that somebody judges by, while others change the collection.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub snapshot: Arc<Snapshot>,
+    looks: u64,
+}
+
+/// What became of files that were to be replaced.
+#[derive(Debug)]
+pub(super) enum Replaced {
+    /// They are, by files of so many bytes; and so many files that are replaced are still there.
+    Done(Vec<u64>, u64),
+    /// They were changed since they were looked at: all of it is to be looked at anew.
+    Changed,
+    /// They must stay, and why.
+    Stay(String),
 }
 
 /// What only the one who changes the collection knows.
@@ -47,11 +70,11 @@ pub(super) struct Changing {
 
 impl Collection {
     pub fn new(name: CollectionName) -> Self {
-        Self { name, changing: Mutex::default(), known: Mutex::default() }
+        Self { name, changing: Mutex::default(), known: Mutex::default(), compacting: Mutex::default() }
     }
 
-    const fn whose<'a>(&'a self, store: &Inner) -> Whose<'a> {
-        Whose { log: store.log, collection: &self.name }
+    const fn whose<'a>(&'a self, store: &'a Inner) -> Whose<'a> {
+        Whose { log: store.log, collection: &self.name, footers: &store.footers }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -71,7 +94,7 @@ impl Collection {
         let mut known = self.known();
         // A change of this process may have overtaken the look.
         if known.is_stale || known.loaded.as_ref().is_none_or(|known| known.newest < loaded.newest) {
-            *known = Known { loaded: Some(loaded.clone()), is_stale: false };
+            *known = Known { loaded: Some(loaded.clone()), is_stale: false, looks: known.looks + 1 };
         }
         Ok(loaded)
     }
@@ -120,8 +143,8 @@ impl Collection {
     pub fn apply(&self, store: &Inner, batch: &Batch<'_>) -> Result<()> {
         let mut changing = self.changing();
         let Some(loaded) = self.apply_fresh(store, &mut changing, batch)? else { return Ok(()) };
-        let is_due = loaded.snapshot.as_ref().is_some_and(|snapshot| compact::is_due(&snapshot.state, &store.options));
-        if is_due && let Err(error) = compact::merge(self, store, &mut changing, loaded) {
+        let is_due = loaded.snapshot.as_ref().is_some_and(|snapshot| merge::is_due(&snapshot.state, &store.options));
+        if is_due && let Err(error) = merge::merge(self, store, &mut changing, loaded) {
             // What was applied is applied; merging is tried again with the next batch.
             tracing::warn!(collection = %self.name, %error, "files of the columnar store could not be merged");
         }
@@ -151,11 +174,10 @@ impl Collection {
                 epoch: batch.epoch,
                 first: has.next().max(floor),
                 last: batch.through,
-                generation: loaded.newest.next(),
                 dimensions: dimensions_of(fresh.iter()),
             })?;
             fresh.iter().try_for_each(|record| writer.push(record))?;
-            let written = writer.finish()?.expect("it was given a record");
+            let written = writer.finish(loaded.newest.next())?.expect("it was given a record");
             self.put_file(changing, &loaded, &written)?;
             files.push(written.entry);
         }
@@ -227,12 +249,11 @@ impl Collection {
             epoch: epoch.unwrap_or_default(),
             first: floor,
             last: entry.last,
-            generation: loaded.newest.next(),
             dimensions: entry.dimensions,
         };
         let mut writer = FileWriter::new(head)?;
-        compact::copy(file, &mut writer, |record| record.sequence >= floor)?;
-        let Some(written) = writer.finish()? else { return Ok(None) };
+        merge::copy(file, &mut writer, &mut |_| true, |record| record.sequence >= floor)?;
+        let Some(written) = writer.finish(loaded.newest.next())? else { return Ok(None) };
         self.put_file(changing, loaded, &written)?;
         Ok(Some(written.entry))
     }
@@ -265,7 +286,7 @@ impl Collection {
         let committed = self.try_commit(store, before, cursor, floor, files);
         let mut known = self.known();
         match &committed {
-            Ok(loaded) => *known = Known { loaded: Some(loaded.clone()), is_stale: false },
+            Ok(loaded) => (known.loaded, known.is_stale) = (Some(loaded.clone()), false),
             Err(_) => known.is_stale = true,
         }
         drop(known);
@@ -306,7 +327,7 @@ impl Collection {
             return Err(conflict(&self.name, key.as_str()));
         }
         let newest = state.number;
-        let after = snapshot(&before.home, &before.folder, state, before.snapshot.as_deref());
+        let after = snapshot(&before.home, &before.folder, state, before.snapshot.as_deref(), &store.footers);
         let loaded = Loaded { newest, snapshot: Some(Arc::new(after)), ..before.clone() };
         // One before it stays, in case a disk damages this one.
         for number in numbers.iter().rev().filter(|number| **number < newest).skip(1) {
@@ -331,10 +352,81 @@ impl Collection {
     }
 
     /// Merges small files now.
-    pub fn compact(&self, store: &Inner) -> Result<compact::Compacted> {
+    pub fn merge(&self, store: &Inner) -> Result<Freed> {
         let mut changing = self.changing();
         let loaded = self.begin(&mut changing, self.look(store)?)?;
-        compact::merge(self, store, &mut changing, loaded)
+        merge::merge(self, store, &mut changing, loaded)
+    }
+
+    /// Whoever has this is the only one in this process who takes records out, but for what is below the floor.
+    pub(super) fn compacting(&self) -> MutexGuard<'_, Option<u64>> {
+        self.compacting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What counts, to judge by; `None` where there is nothing. `looks`: the store is asked whether another process changed it. Nobody is held up.
+    pub(super) fn judged(&self, store: &Inner, looks: bool) -> Result<Option<Judged>> {
+        if looks {
+            self.look(store)?;
+        }
+        loop {
+            let looks = self.known().looks;
+            let loaded = self.current(store)?;
+            if self.known().looks == looks {
+                return Ok(loaded.snapshot.map(|snapshot| Judged { snapshot, looks }));
+            }
+        }
+    }
+
+    /// Replaces files of what was judged by: `range` of them, by one file for each of `results`, whose ranges are within it. What is in none stays.
+    ///
+    /// Cursor and floor are those that count now, and so are all other files: what was applied or merged since is not touched.
+    pub(super) fn replace(
+        &self,
+        store: &Inner,
+        judged: Judged,
+        range: std::ops::Range<usize>,
+        results: Vec<(std::ops::Range<usize>, FileWriter)>,
+        must_stay: &MustStay<'_>,
+    ) -> Result<Replaced> {
+        let mut changing = self.changing();
+        let loaded = self.begin(&mut changing, self.look(store)?)?;
+        let Some(now) = loaded.snapshot.clone() else { return Ok(Replaced::Changed) };
+        // Who made a state that this process did not, may have taken out what counted as newer.
+        if self.known().looks != judged.looks {
+            return Ok(Replaced::Changed);
+        }
+        let inputs = &judged.snapshot.files[range.clone()];
+        let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else { return Ok(Replaced::Changed) };
+        let at = now.files.iter().position(|file| file.key() == first.key());
+        let there = at.and_then(|at| now.files.get(at..at + inputs.len()));
+        let (Some(at), Some(there)) = (at, there) else { return Ok(Replaced::Changed) };
+        if there.iter().zip(inputs).any(|(there, input)| there.key() != input.key()) {
+            return Ok(Replaced::Changed);
+        }
+        if let Some(why) = must_stay(first.entry().first, last.entry().last)? {
+            return Ok(Replaced::Stay(why));
+        }
+        let (mut bytes, mut entries) = (Vec::new(), Vec::new());
+        for (of, writer) in results {
+            let written = writer.finish(loaded.newest.next())?;
+            if let Some(written) = &written {
+                self.put_file(&mut changing, &loaded, written)?;
+                bytes.push(written.entry.bytes);
+            }
+            entries.push((of, written.map(|written| written.entry)));
+        }
+        let mut files = now.state.files.clone();
+        for (of, entry) in entries.into_iter().rev() {
+            let from = at + of.start - range.start;
+            files.splice(from..from + of.len(), entry);
+        }
+        let after = self.commit(store, &mut changing, &loaded, now.state.cursor, now.state.floor, files)?;
+        drop((loaded, judged));
+        if let Err(error) = self.drop_files(&mut changing, now, &after) {
+            // It counts. What is left over goes with the next change, or the next opening.
+            tracing::warn!(collection = %self.name, %error, "superseded files of the columnar store could not be deleted");
+        }
+        Ok(Replaced::Done(bytes, changing.dropped.len() as u64))
     }
 }
 

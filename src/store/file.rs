@@ -1,13 +1,16 @@
-//! A file that a state names, and its row groups. Read in ranges: the footer once, then of a row group the columns that are wanted.
+//! A file that a state names, and its row groups. Read in ranges: the footer, then of a row group the columns that are wanted.
 //!
 //! What always holds: bytes are given to the Parquet reader only when their checksum is right, and no more of them are in memory than the
 //! chosen columns of one row group have.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf as _, Bytes};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::bloom_filter::Sbbf;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaDataReader, RowGroupMetaData};
@@ -15,6 +18,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 
 use super::columns::Column;
+use super::footers::{FileId, Footers};
 use super::rows::Rows;
 use super::state::FileEntry;
 use super::write::CHECKSUMS;
@@ -31,14 +35,56 @@ pub struct StoreFile {
     store: Arc<dyn ObjectStore>,
     key: ObjectKey,
     entry: FileEntry,
-    footer: OnceLock<Arc<Footer>>,
+    /// Footers that are in memory; this file's is there under `id`, or is read.
+    footers: Arc<Footers>,
+    id: FileId,
+    /// Rows of each row group, once the footer was read.
+    group_rows: OnceLock<Box<[usize]>>,
+}
+
+impl Drop for StoreFile {
+    fn drop(&mut self) {
+        self.footers.forget(self.id);
+    }
 }
 
 #[derive(Debug)]
-struct Footer {
+pub(super) struct Footer {
     metadata: ArrowReaderMetadata,
     /// Of each row group: of each column chunk its checksum, and that of its Bloom filter.
     checksums: Vec<GroupChecksums>,
+}
+
+/// What the Arrow schema of a file takes in memory, about: the Parquet library counts the rest.
+const SCHEMA_BYTES: usize = 8 << 10;
+
+impl Footer {
+    /// What it takes in memory, about.
+    pub fn memory_bytes(&self) -> usize {
+        let checksums = self.checksums.iter().map(|group| group.len() * size_of::<(u32, Option<u32>)>()).sum::<usize>();
+        self.metadata.metadata().memory_size() + checksums + SCHEMA_BYTES
+    }
+}
+
+/// Which keys a row group may have.
+#[derive(Debug)]
+pub(super) struct KeyFilter {
+    /// The least and the greatest, and whether that one is whole.
+    min: Option<Vec<u8>>,
+    max: Option<(Vec<u8>, bool)>,
+    filter: Option<Sbbf>,
+}
+
+impl KeyFilter {
+    /// Whether it may have a key; `false` is certain.
+    pub fn may_have(&self, key: &[u8]) -> bool {
+        !self.is_outside(key) && self.filter.as_ref().is_none_or(|filter| filter.check(key))
+    }
+
+    fn is_outside(&self, key: &[u8]) -> bool {
+        self.min.as_ref().is_some_and(|min| key < &min[..])
+            || self.max.as_ref().is_some_and(|(max, is_exact)| is_behind(key, max, *is_exact))
+    }
 }
 
 /// Some rows of a file that are read together.
@@ -50,8 +96,9 @@ pub struct RowGroup {
 }
 
 impl StoreFile {
-    pub(super) const fn new(store: Arc<dyn ObjectStore>, key: ObjectKey, entry: FileEntry) -> Self {
-        Self { store, key, entry, footer: OnceLock::new() }
+    pub(super) fn new(store: Arc<dyn ObjectStore>, key: ObjectKey, entry: FileEntry, footers: &Arc<Footers>) -> Self {
+        let (footers, id) = (Arc::clone(footers), footers.file());
+        Self { store, key, entry, footers, id, group_rows: OnceLock::new() }
     }
 
     /// What the state says of it.
@@ -74,7 +121,31 @@ impl StoreFile {
     pub fn row_groups(self: &Arc<Self>) -> Result<Vec<RowGroup>> {
         let footer = self.footer()?;
         let groups = footer.metadata.metadata().num_row_groups();
-        Ok((0..groups).map(|index| RowGroup { file: Arc::clone(self), footer: Arc::clone(footer), index }).collect())
+        Ok((0..groups).map(|index| RowGroup { file: Arc::clone(self), footer: Arc::clone(&footer), index }).collect())
+    }
+
+    /// Its row group of that number, from 0; `None` behind the last.
+    ///
+    /// # Errors
+    /// As [`row_groups`](Self::row_groups).
+    pub fn row_group(self: &Arc<Self>, index: usize) -> Result<Option<RowGroup>> {
+        let footer = self.footer()?;
+        let is_there = index < footer.metadata.metadata().num_row_groups();
+        Ok(is_there.then(|| RowGroup { file: Arc::clone(self), footer, index }))
+    }
+
+    /// How many rows each of its row groups has. Known for good once it was asked for: the footer need not be in memory for it.
+    ///
+    /// # Errors
+    /// As [`row_groups`](Self::row_groups).
+    pub fn group_rows(&self) -> Result<&[usize]> {
+        if let Some(known) = self.group_rows.get() {
+            return Ok(known);
+        }
+        let footer = self.footer()?;
+        let rows = footer.metadata.metadata().row_groups().iter();
+        let rows = rows.map(|group| usize::try_from(group.num_rows()).unwrap_or(0)).collect();
+        Ok(self.group_rows.get_or_init(|| rows))
     }
 
     /// Compares all of its bytes with the state.
@@ -86,8 +157,8 @@ impl StoreFile {
         Ok(())
     }
 
-    fn footer(&self) -> Result<&Arc<Footer>> {
-        if let Some(footer) = self.footer.get() {
+    fn footer(&self) -> Result<Arc<Footer>> {
+        if let Some(footer) = self.footers.get(self.id) {
             return Ok(footer);
         }
         let bytes = u64::from(self.entry.footer_bytes);
@@ -105,7 +176,9 @@ impl StoreFile {
         }
         let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())
             .map_err(|error| self.unreadable(error))?;
-        Ok(self.footer.get_or_init(|| Arc::new(Footer { metadata, checksums })))
+        let footer = Arc::new(Footer { metadata, checksums });
+        self.footers.keep(self.id, &footer);
+        Ok(footer)
     }
 
     /// A piece of it with its checksum.
@@ -180,6 +253,13 @@ impl RowGroup {
         self.leaves(columns).into_iter().map(|leaf| self.metadata().column(leaf).byte_range().1).sum()
     }
 
+    /// Bytes of `columns` before compression.
+    #[must_use]
+    pub fn unpacked_bytes(&self, columns: &[Column]) -> u64 {
+        let of = |leaf| u64::try_from(self.metadata().column(leaf).uncompressed_size()).unwrap_or(0);
+        self.leaves(columns).into_iter().map(of).sum()
+    }
+
     /// Its first and last sequence.
     #[must_use]
     pub fn sequences(&self) -> Option<(Sequence, Sequence)> {
@@ -202,27 +282,50 @@ impl RowGroup {
         }
     }
 
+    /// When the first of its records expires; `None` where that is not known, as where none does.
+    pub(super) fn first_expiry(&self) -> Option<Timestamp> {
+        self.numbers(Column::ExpiresAt).map(|(min, _)| Timestamp(min))
+    }
+
     /// Whether it may have a record of `key`: by the keys' bounds, then by their filter. `false` is certain.
     ///
     /// # Errors
     /// As [`read`](Self::read).
     pub fn may_have(&self, key: &[u8]) -> Result<bool> {
-        let Some(leaf) = self.leaves(&[Column::Key]).first().copied() else { return Ok(true) };
-        let column = self.metadata().column(leaf);
-        if let Some(bounds) = column.statistics()
-            && (bounds.min_bytes_opt().is_some_and(|min| key < min)
-                || bounds.max_bytes_opt().is_some_and(|max| is_behind(key, max, bounds.max_is_exact())))
-        {
-            return Ok(false);
+        let bounds = self.key_bounds();
+        Ok(!bounds.is_outside(key) && self.with_filter(bounds)?.may_have(key))
+    }
+
+    /// Bytes of its key filter in the file.
+    pub(super) fn key_filter_bytes(&self) -> u64 {
+        let leaf = self.leaves(&[Column::Key]).first().copied();
+        let bytes = leaf.and_then(|leaf| self.metadata().column(leaf).bloom_filter_length());
+        bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0)
+    }
+
+    /// Which keys it may have by their bounds: nothing is read.
+    pub(super) fn key_bounds(&self) -> KeyFilter {
+        let leaf = self.leaves(&[Column::Key]).first().copied();
+        let bounds = leaf.and_then(|leaf| self.metadata().column(leaf).statistics());
+        KeyFilter {
+            min: bounds.and_then(|bounds| bounds.min_bytes_opt()).map(<[u8]>::to_vec),
+            max: bounds.and_then(|bounds| Some((bounds.max_bytes_opt()?.to_vec(), bounds.max_is_exact()))),
+            filter: None,
         }
-        let filter = (column.bloom_filter_offset(), column.bloom_filter_length(), self.checksums()[leaf].1);
-        let (Some(offset), Some(bytes), Some(crc32c)) = filter else { return Ok(true) };
+    }
+
+    /// And by their filter, which is read now.
+    pub(super) fn with_filter(&self, bounds: KeyFilter) -> Result<KeyFilter> {
+        let Some(leaf) = self.leaves(&[Column::Key]).first().copied() else { return Ok(bounds) };
+        let column = self.metadata().column(leaf);
+        let place = (column.bloom_filter_offset(), column.bloom_filter_length(), self.checksums()[leaf].1);
+        let (Some(offset), Some(bytes), Some(crc32c)) = place else { return Ok(bounds) };
         let wrong = || self.file.corrupt("the place of a filter cannot be");
         let offset = u64::try_from(offset).map_err(|_| wrong())?;
         let bytes = u64::try_from(bytes).map_err(|_| wrong())?;
         let bytes = self.file.read(offset, bytes, crc32c, "key filter")?;
         let filter = Sbbf::from_bytes(&bytes).map_err(|error| self.file.unreadable(error))?;
-        Ok(filter.check(key))
+        Ok(KeyFilter { filter: Some(filter), ..bounds })
     }
 
     fn checksums(&self) -> &[(u32, Option<u32>)] {
@@ -244,22 +347,47 @@ impl RowGroup {
     /// # Errors
     /// As [`StoreFile::row_groups`].
     pub fn read(&self, columns: &[Column]) -> Result<Rows> {
-        let leaves = self.leaves(columns);
-        let chunks = Chunks { len: self.file.entry.bytes, pieces: self.fetch(&leaves)? };
-        let unreadable = |error| self.file.unreadable(error);
-        let mask = ProjectionMask::leaves(self.metadata().schema_descr(), leaves);
         let rows = self.rows();
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, self.footer.metadata.clone());
-        let reader = builder.with_row_groups(vec![self.index]).with_projection(mask).with_batch_size(rows.max(1));
-        let mut reader = reader.build().map_err(unreadable)?;
-        let batch = match reader.next() {
-            Some(batch) => batch.map_err(|error| unreadable(error.into()))?,
+        let batch = match self.batches(columns, rows)?.next() {
+            Some(batch) => batch.map_err(|error| self.file.unreadable(error.into()))?,
             None => return Err(self.file.corrupt("a row group is empty")),
         };
         if batch.num_rows() != rows {
             return Err(self.file.corrupt("a row group has fewer rows than it says"));
         }
         Rows::new(&batch).map_err(|what| self.file.corrupt(what))
+    }
+
+    /// Gives some of its columns, at most `lot_rows` rows at a time, each time with the number of the first row, until `each` says that it has
+    /// enough: only a lot is unpacked at a time.
+    ///
+    /// # Errors
+    /// As [`StoreFile::row_groups`], and what `each` gives.
+    pub fn read_lots(
+        &self,
+        columns: &[Column],
+        lot_rows: usize,
+        mut each: impl FnMut(usize, &Rows) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut first = 0;
+        for batch in self.batches(columns, lot_rows)? {
+            let batch = batch.map_err(|error| self.file.unreadable(error.into()))?;
+            let rows = Rows::new(&batch).map_err(|what| self.file.corrupt(what))?;
+            if each(first, &rows)?.is_break() {
+                return Ok(());
+            }
+            first += rows.len();
+        }
+        if first == self.rows() { Ok(()) } else { Err(self.file.corrupt("a row group has fewer rows than it says")) }
+    }
+
+    fn batches(&self, columns: &[Column], batch_rows: usize) -> Result<ParquetRecordBatchReader> {
+        let leaves = self.leaves(columns);
+        let chunks = Chunks { len: self.file.entry.bytes, pieces: self.fetch(&leaves)? };
+        let mask = ProjectionMask::leaves(self.metadata().schema_descr(), leaves);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, self.footer.metadata.clone());
+        let reader = builder.with_row_groups(vec![self.index]).with_projection(mask);
+        reader.with_batch_size(batch_rows.max(1)).build().map_err(|error| self.file.unreadable(error))
     }
 
     /// The chunks of these columns, each with its checksum; neighbours are read at once.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::file::StoreFile;
+use super::footers::Footers;
 use super::homes::Home;
 use super::names::{Folder, StateNumber};
 use super::state::{STATE_BYTES_MAX, State};
@@ -34,6 +35,8 @@ pub(super) struct Loaded {
 pub(super) struct Whose<'a> {
     pub log: LogId,
     pub collection: &'a CollectionName,
+    /// For the footers of its files.
+    pub footers: &'a Arc<Footers>,
 }
 
 impl Loaded {
@@ -45,7 +48,7 @@ impl Loaded {
             let newest = numbers.last().copied().unwrap_or_default();
             match read_newest(&home, &folder, whose, &numbers) {
                 Ok(state) => {
-                    let snapshot = state.map(|state| Arc::new(snapshot(&home, &folder, state, before)));
+                    let snapshot = state.map(|state| Arc::new(snapshot(&home, &folder, state, before, whose.footers)));
                     return Ok(Self { home, folder, newest, snapshot });
                 }
                 // Another process went on between the listing and the reading.
@@ -60,14 +63,20 @@ impl Loaded {
 }
 
 /// The files of a state, those of `before` again where they are the same: what is known of them stays known.
-pub(super) fn snapshot(home: &Home, folder: &Folder, state: State, before: Option<&Snapshot>) -> Snapshot {
+pub(super) fn snapshot(
+    home: &Home,
+    folder: &Folder,
+    state: State,
+    before: Option<&Snapshot>,
+    footers: &Arc<Footers>,
+) -> Snapshot {
     let file = |entry: &super::state::FileEntry| {
         let known = before.and_then(|before| {
             let at = before.files.binary_search_by_key(&entry.first, |file| file.entry().first).ok()?;
             before.files.get(at).filter(|file| file.entry() == entry)
         });
         known.cloned().unwrap_or_else(|| {
-            Arc::new(StoreFile::new(Arc::clone(&home.store), folder.file(&entry.name()), entry.clone()))
+            Arc::new(StoreFile::new(Arc::clone(&home.store), folder.file(&entry.name()), entry.clone(), footers))
         })
     };
     let files = state.files.iter().map(file).collect();

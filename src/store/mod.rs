@@ -4,9 +4,10 @@
 //! - [`state`]: which files count, and the cursor; `load` finds the one that counts
 //! - `columns`, `write`: records as columns, columns as a file
 //! - [`mod@file`], [`rows`]: reading a row group's columns
-//! - [`view`]: a snapshot of a collection
+//! - [`view`]: a snapshot of a collection; `footers`: what of its files is in memory
 //! - `collection`: applying, raising the floor, clearing
-//! - [`compact`]: merging small files
+//! - `merge`: small files become one; `compact`: what the collection's policy lets go goes
+//! - [`relocate`]: from one directory to another
 //!
 //! Owns: files, states, cursors. Does not own: when batches come (`sink`), where collections are assigned (`log`), what vectors are
 //! (`vector`), finding the nearest (`search`). Local or remote, the code is the same: an [`ObjectStore`](crate::objects::ObjectStore) makes objects whole,
@@ -20,7 +21,7 @@
 //! 2. The next state is put. **This is the change**: files, cursor and floor count from now on, all together, behind data that is durable.
 //!    Two writers cannot both do it: the second finds the number taken, or a higher one there, and is told of a conflict. Where the
 //!    outcome is unknown, the next call looks.
-//! 3. States before the last two are deleted; where files were taken out (floor, merging), all older states, then the files. A crash leaves what nothing
+//! 3. States before the last two are deleted; where files were taken out (floor, merging, compaction), all older states, then the files. A crash leaves what nothing
 //!    names.
 //!
 //! What is deleted was superseded by a state that is durable, and its name is never used again: its number is taken. So it cannot matter
@@ -33,11 +34,14 @@
 
 mod collection;
 mod columns;
-pub mod compact;
+mod compact;
 pub mod file;
+mod footers;
 pub mod homes;
 mod load;
+mod merge;
 pub mod names;
+pub mod relocate;
 pub mod rows;
 pub mod state;
 pub mod view;
@@ -48,19 +52,21 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use columns::Column;
-pub use compact::Compacted;
 pub use file::{RowGroup, StoreFile};
 pub use homes::{DirectoryHomes, Home, Homes, LOCAL_FOLDER, REMOTE_PREFIX};
 pub use names::{FileName, StateNumber};
+pub use relocate::StoreFiles;
 pub use rows::{Rows, Vectors};
 pub use state::{FileEntry, State};
 pub use view::{Records, View};
 
 use crate::clock::Clock;
+use crate::compaction::{Freed, Order};
 use crate::error::Result;
 use crate::sink::{Batch, Cursor, Sink};
 use crate::types::{CollectionName, LogId, Sequence};
 use collection::Collection;
+use footers::Footers;
 
 /// The name of the sink.
 pub const NAME: &str = "store";
@@ -76,13 +82,15 @@ pub struct StoreOptions {
     pub merge_files: usize,
     /// How many bytes of records a batch has at most: 8 MiB.
     pub batch_bytes: u64,
+    /// How many bytes of the files' footers stay in memory, at most: 32 MiB. Others are read when they are needed.
+    pub footer_bytes: usize,
     /// Another process writes: what counts is looked up for each view.
     pub read_only: bool,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { file_bytes: 64 << 20, merge_files: 16, batch_bytes: 8 << 20, read_only: false }
+        Self { file_bytes: 64 << 20, merge_files: 16, batch_bytes: 8 << 20, footer_bytes: 32 << 20, read_only: false }
     }
 }
 
@@ -98,6 +106,7 @@ struct Inner {
     homes: Arc<dyn Homes>,
     clock: Arc<dyn Clock>,
     options: StoreOptions,
+    footers: Arc<Footers>,
 }
 
 impl fmt::Debug for ColumnarStore {
@@ -110,7 +119,8 @@ impl ColumnarStore {
     /// The store of a log. Nothing is opened or looked at yet.
     #[must_use]
     pub fn new(log: LogId, homes: Arc<dyn Homes>, clock: Arc<dyn Clock>, options: StoreOptions) -> Self {
-        Self { inner: Inner { log, homes, clock, options }, collections: Mutex::default() }
+        let footers = Arc::new(Footers::new(options.footer_bytes));
+        Self { inner: Inner { log, homes, clock, options, footers }, collections: Mutex::default() }
     }
 
     fn collection(&self, name: &CollectionName) -> Arc<Collection> {
@@ -141,17 +151,14 @@ impl ColumnarStore {
     ///
     /// # Errors
     /// As [`Sink::apply`]; what was merged before stays merged.
-    pub fn compact(&self, name: &CollectionName) -> Result<Compacted> {
-        self.collection(name).compact(&self.inner)
+    pub fn merge(&self, name: &CollectionName) -> Result<Freed> {
+        self.collection(name).merge(&self.inner)
     }
 
-    /// Forgets all that it has of a collection: its cursor is `None`, and everything is delivered again. Also where its states are
-    /// damaged.
-    ///
-    /// # Errors
-    /// As [`Sink::apply`].
-    pub fn clear(&self, name: &CollectionName) -> Result<()> {
-        self.collection(name).clear(&self.inner)
+    /// Bytes of footers that are kept in memory now, and of how many files.
+    #[must_use]
+    pub fn footers_held(&self) -> (usize, usize) {
+        self.inner.footers.held()
     }
 
     /// Deletes files that are superseded and that no view reads any more. Happens with each change too.
@@ -179,6 +186,15 @@ impl Sink for ColumnarStore {
 
     fn raise_floor(&self, collection: &CollectionName, floor: Sequence) -> Result<()> {
         self.collection(collection).raise_floor(&self.inner, floor)
+    }
+
+    fn compact(&self, collection: &CollectionName, order: &mut Order<'_>) -> Result<Option<Freed>> {
+        Ok(Some(compact::by_policy(&self.collection(collection), &self.inner, order)))
+    }
+
+    /// Also where its states are damaged.
+    fn clear(&self, collection: &CollectionName) -> Result<()> {
+        self.collection(collection).clear(&self.inner)
     }
 
     fn batch_bytes(&self) -> u64 {

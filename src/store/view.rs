@@ -172,7 +172,7 @@ impl Iterator for Records {
     }
 }
 
-fn incomplete(group: &RowGroup) -> Error {
+pub(super) fn incomplete(group: &RowGroup) -> Error {
     let message = format!("a file of the columnar store lacks a column: key=`{}`", group.file().key());
     Error::new(ErrorKind::Corrupt, message)
 }

@@ -34,7 +34,6 @@ pub(super) struct FileHead {
     pub epoch: Epoch,
     pub first: Sequence,
     pub last: Sequence,
-    pub generation: StateNumber,
     pub dimensions: Option<u32>,
 }
 
@@ -121,10 +120,19 @@ impl FileWriter {
         Ok(())
     }
 
-    /// The file; `None` where no record was given.
-    pub fn finish(mut self) -> Result<Option<Written>> {
+    /// Does all the work that does not depend on the name: what is left for [`finish`](Self::finish) is the footer. Returns the bytes that are
+    /// written by then.
+    pub fn settle(&mut self) -> Result<u64> {
+        self.end_group()?;
+        Ok(self.writer.bytes_written() as u64)
+    }
+
+    /// The file, which the state of that number names first; `None` where no record was given.
+    pub fn finish(mut self, generation: StateNumber) -> Result<Option<Written>> {
         self.end_group()?;
         let Some((sequence_min, sequence_max)) = self.at.sequence else { return Ok(None) };
+        let generation_told = KeyValue::new("icecore.generation".to_owned(), generation.to_string());
+        self.writer.append_key_value_metadata(generation_told);
         let checksums = KeyValue::new(CHECKSUMS.to_owned(), self.checksums.join(" "));
         self.writer.append_key_value_metadata(checksums);
         let Self { head, writer, counts, at, .. } = self;
@@ -136,7 +144,7 @@ impl FileWriter {
         let entry = FileEntry {
             first: head.first,
             last: head.last,
-            generation: head.generation,
+            generation,
             bytes: bytes.len() as u64,
             sha256: sha256(&bytes),
             footer_bytes,
@@ -197,7 +205,6 @@ fn properties(head: &FileHead) -> WriterProperties {
         ("icecore.epoch", head.epoch.to_string()),
         ("icecore.first_sequence", head.first.to_string()),
         ("icecore.last_sequence", head.last.to_string()),
-        ("icecore.generation", head.generation.to_string()),
     ];
     let told = told.into_iter().map(|(key, value)| KeyValue::new(key.to_owned(), value)).collect();
     let vector = ColumnPath::from(vec!["vector".to_owned(), "list".to_owned(), "element".to_owned()]);

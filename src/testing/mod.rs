@@ -32,6 +32,22 @@ pub enum Rule {
     RowBeforeRelease,
     /// A journal of an earlier run is never appended to (J4).
     NewJournalAfterRestart,
+    /// Sinks get only what a power cut cannot take (D1).
+    DurableBeforeSinks,
+    /// The catalog hears of a sink's cursor behind the sink.
+    SinkBeforeCursor,
+    /// A segment is flushed when the last of its sinks has it, not the first (C2).
+    EverySinkBeforeFlushed,
+    /// What replaces segments has its durable name before its row.
+    ResultBeforeRow,
+    /// Segments go after the row of what replaces them (S2).
+    RowBeforeRemoval,
+    /// What replaces segments answers for every sequence that they answered for (S2).
+    ResultCovers,
+    /// What a sink does not have is not compacted away (C2).
+    SinksBeforeCompaction,
+    /// A tombstone stays while something older may have its key (S2).
+    TombstonesStay,
 }
 
 macro_rules! questions {
@@ -66,6 +82,22 @@ questions! {
     releases_before_row => RowBeforeRelease;
     /// Whether a journal of an earlier run is appended to.
     appends_to_old_journal => NewJournalAfterRestart;
+    /// Whether sinks get what is not durable.
+    delivers_what_is_not_durable => DurableBeforeSinks;
+    /// Whether the catalog hears of a cursor before the sink has the records.
+    tells_before_sink => SinkBeforeCursor;
+    /// Whether the first sink that has a segment makes it flushed.
+    flushes_by_first_sink => EverySinkBeforeFlushed;
+    /// Whether the row of a compacted segment comes before its file.
+    commits_before_result => ResultBeforeRow;
+    /// Whether compacted segments go before the row of their result.
+    removes_before_row => RowBeforeRemoval;
+    /// Whether a compacted segment leaves out what was removed at its end.
+    leaves_end_uncovered => ResultCovers;
+    /// Whether compaction takes what sinks do not have.
+    compacts_before_sinks => SinksBeforeCompaction;
+    /// Whether compaction removes tombstones that still hide something.
+    drops_tombstones => TombstonesStay;
 }
 
 #[cfg(any(test, feature = "testing"))]

@@ -70,7 +70,7 @@ fn who_was_fenced_needs_a_word_also_when_started_anew() {
         drop(archiver);
         let store = Arc::clone(&first.store) as Arc<dyn icecore::objects::ObjectStore>;
         let clock = Arc::clone(&first.clock) as Arc<dyn icecore::clock::Clock>;
-        let error = targets(&log, Some(store), [], &clock).unwrap_err();
+        let error = targets(&log, Some(store), [], &clock, None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Fenced, "nor does it purge");
         assert!(error.hint().unwrap().contains("--take-over"), "{error:?}");
         drop(log);

@@ -4,6 +4,9 @@
 #![allow(clippy::disallowed_methods, reason = "a store is looked at from outside, as a user would")]
 #![allow(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not the helpers beside them")]
 
+#[path = "../util/python.rs"]
+mod reading;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,34 +18,10 @@ use icecore::sink::{Batch, Sink};
 use icecore::store::{ColumnarStore, DirectoryHomes, StoreOptions};
 use icecore::vector::VectorRecord;
 use icecore::{CollectionName, Epoch, LogId, NewRecord, Record, RecordKind, Sequence, Timestamp};
+use reading::{python, run};
 
 fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/columnar")
-}
-
-fn run(command: &mut Command, hint: &str) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}; {hint}"));
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}\n{stdout}{stderr}\n{hint}", output.status);
-    stdout.into_owned()
-}
-
-/// A Python with the readers, made once.
-fn python() -> PathBuf {
-    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("columnar-venv");
-    let python = venv.join("bin/python");
-    let wanted = std::fs::read_to_string(sources().join("requirements.txt")).unwrap();
-    let stamp = venv.join("installed.txt");
-    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return python;
-    }
-    let _ = std::fs::remove_dir_all(&venv);
-    run(Command::new("python3").args(["-m", "venv"]).arg(&venv), "install python3 with its venv module");
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
-    let hint = "the readers come from the Python package index";
-    run(Command::new(&python).args(pip).arg(sources().join("requirements.txt")), hint);
-    std::fs::write(stamp, wanted).unwrap();
-    python
 }
 
 /// Record `n`: of every sort, in turn.
@@ -97,7 +76,7 @@ fn expected(record: &Record) -> serde_json::Value {
 
 #[test]
 fn other_programs_read_every_value() {
-    let python = python();
+    let python = python("columnar-venv", &sources());
     let place = tempfile::tempdir().unwrap();
     let data = place.path().join("data");
     std::fs::create_dir(&data).unwrap();
@@ -119,7 +98,7 @@ fn other_programs_read_every_value() {
             after = end;
         }
         if name == "merged" {
-            assert_eq!(store.compact(&collection).unwrap().files_after, 1);
+            assert_eq!(store.merge(&collection).unwrap().files_after, 1);
         }
     }
     let lines: Vec<String> =

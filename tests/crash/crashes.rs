@@ -10,6 +10,7 @@ use crate::kept::Kept;
 use crate::model::Promise;
 use crate::points::{NAMED, Points};
 use crate::probe::{Effort, Probe};
+use crate::stored;
 use crate::workload::{Broken, Setup, Step, World, steps, told};
 
 /// Steps of one run: enough for a journal to fill up, and to be released and used again.
@@ -26,7 +27,8 @@ pub fn run_with<C: Kept>(setup: Setup, effort: Effort, catalog: Arc<C>) -> (Prob
     let mut world = World::with(setup, catalog);
     probe.watch(&world);
     let mut broken = world.open(Promise::Durable).err().map(|what| format!("first open: {what}"));
-    for (number, step) in steps(&setup, STEPS, true).iter().enumerate() {
+    let all = if setup.stored.is_any() { stored::steps(&setup, STEPS) } else { steps(&setup, STEPS, true) };
+    for (number, step) in all.iter().enumerate() {
         if broken.is_none() {
             broken = go(&mut world, &probe, step)
                 .err()
@@ -38,6 +40,7 @@ pub fn run_with<C: Kept>(setup: Setup, effort: Effort, catalog: Arc<C>) -> (Prob
         }
     }
     world.abandon(World::new(setup).fs);
+    probe.note_compacted(world.compacted);
     (probe, broken)
 }
 

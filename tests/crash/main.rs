@@ -8,6 +8,7 @@
 //! - `kept`: the catalog, and what a killed process leaves of it; `engines`: the suite with each real one
 //! - `faults`: EIO, ENOSPC, EROFS at every operation
 //! - `disks`: several directories, one of which fails
+//! - `stored`: flush to sinks, and compaction
 //! - `flips`: every byte of every file damaged, one at a time
 //! - `sabotage`: one rule broken at a time, to show that the suite can fail
 //!
@@ -25,4 +26,5 @@ mod model;
 mod points;
 mod probe;
 mod sabotage;
+mod stored;
 mod workload;

@@ -1,8 +1,11 @@
 //! What the log promised: every batch that was tried, in order, and how far its promise goes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use icecore::{CollectionName, NewRecord, Record};
+
+use crate::stored::{Compacting, Held};
 
 /// The collections of every workload; some need escaping. Those of a log with one or two directories are the first
 /// [`FEW`].
@@ -32,6 +35,9 @@ struct Batch {
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     streams: [Vec<Batch>; COLLECTIONS.len()],
+    /// What compaction removed: none of it comes back.
+    gone: [BTreeSet<u64>; COLLECTIONS.len()],
+    compacting: Option<Arc<Compacting>>,
     version: u64,
 }
 
@@ -94,15 +100,17 @@ impl Model {
     /// The log was opened anew, and what was found has passed [`check`](Self::check): that is what it has from now on.
     pub fn settle(&mut self, found: &Found) {
         self.version += 1;
-        for (stream, found) in self.streams.iter_mut().zip(found) {
-            let mut left = found.len();
+        let ends: Vec<u64> = (0..found.len()).map(|collection| self.end(collection, &found[collection])).collect();
+        for (stream, end) in self.streams.iter_mut().zip(ends) {
+            let mut left = end;
             stream.retain_mut(|batch| {
-                let there = left >= batch.records.len();
-                left = left.saturating_sub(batch.records.len());
+                let there = left >= batch.records.len() as u64;
+                left = left.saturating_sub(batch.records.len() as u64);
                 batch.promise = Promise::Durable;
                 there
             });
         }
+        self.note_gone(found);
     }
 
     /// How many records were tried of a collection, acknowledged or not.
@@ -143,9 +151,99 @@ impl Model {
         }
     }
 
+    /// A compaction begins: until it is over, what may go is there or not.
+    pub fn compacts(&mut self, compacting: Compacting) {
+        self.version += 1;
+        self.compacting = Some(Arc::new(compacting));
+    }
+
+    /// It is over, and has left this; returns how many records went.
+    pub fn compacted(&mut self, found: &Found) -> Result<u64, String> {
+        self.check(found, Promise::Written)?;
+        self.version += 1;
+        let count = |model: &Self| model.gone.iter().map(|gone| gone.len() as u64).sum::<u64>();
+        let before = count(self);
+        self.note_gone(found);
+        Ok(count(self) - before)
+    }
+
+    /// What was to go, and is not there any more, is gone.
+    fn note_gone(&mut self, found: &Found) {
+        let Some(compacting) = self.compacting.take() else { return };
+        for (collection, (may_go, found)) in compacting.may_go.iter().zip(found).enumerate() {
+            let left: BTreeSet<u64> = found.iter().map(|record| record.sequence.0).collect();
+            self.gone[collection].extend(may_go.difference(&left));
+        }
+    }
+
+    /// The last sequence that is there, of what was found of a collection; also where compaction removed it.
+    pub fn end(&self, collection: usize, found: &[Record]) -> u64 {
+        let mut end = found.last().map_or(0, |record| record.sequence.0);
+        // What compaction takes was sealed: no power cut does.
+        while self.may_be_gone(collection, end + 1) {
+            end += 1;
+        }
+        end
+    }
+
+    fn may_be_gone(&self, collection: usize, sequence: u64) -> bool {
+        let may_go = self.compacting.as_ref().is_some_and(|going| going.may_go[collection].contains(&sequence));
+        may_go || self.gone[collection].contains(&sequence)
+    }
+
+    /// Whether a sink has exactly what was appended up to its cursor, once and in order; `misses`: but for what compaction removed.
+    pub fn check_held(&self, collection: usize, held: &Held, misses: bool) -> Result<(), String> {
+        let wrong = |what: String| Err(described(collection, &held.records, &what));
+        let cursor = held.cursor.map_or(0, |cursor| cursor.sequence.0);
+        if cursor > self.tried(collection) {
+            return wrong(format!("the sink's cursor is `{cursor}`, and so much was never appended"));
+        }
+        let mut next = 1;
+        for record in &held.records {
+            let sequence = record.sequence.0;
+            if sequence < next || sequence > cursor {
+                return wrong(format!(
+                    "the sink has `{sequence}` where `{next}` should be, up to its cursor `{cursor}`"
+                ));
+            }
+            if let Some(missed) = (next..sequence).find(|missed| !(misses && self.may_be_gone(collection, *missed))) {
+                return wrong(format!("the sink does not have `{missed}`, and its cursor is `{cursor}`"));
+            }
+            next = sequence + 1;
+        }
+        if let Some(missed) = (next..=cursor).find(|missed| !(misses && self.may_be_gone(collection, *missed))) {
+            return wrong(format!("the sink does not have `{missed}`, and its cursor is `{cursor}`"));
+        }
+        self.check_part(collection, &held.records)
+    }
+
     /// Whether what was found of one collection is all that was promised, as [`check`](Self::check).
     pub fn check_one(&self, collection: usize, found: &[Record], least: Promise) -> Result<(), String> {
-        check_stream(&self.streams[collection], found, least).map_err(|what| described(collection, found, &what))
+        let checked = self.view(collection, found).and_then(|view| {
+            check_stream(&self.streams[collection], &view, least)?;
+            let end = view.len() as u64;
+            self.compacting.as_ref().map_or(Ok(()), |compacting| compacting.check(collection, found, end))
+        });
+        checked.map_err(|what| described(collection, found, &what))
+    }
+
+    /// What was found, by sequence from 1 on; `None` for what compaction removed.
+    fn view<'a>(&self, collection: usize, found: &'a [Record]) -> Result<Vec<Option<&'a Record>>, String> {
+        let mut view = Vec::with_capacity(found.len());
+        for record in found {
+            let (sequence, next) = (record.sequence.0, view.len() as u64 + 1);
+            let is_hole = (next..sequence).any(|missing| !self.may_be_gone(collection, missing));
+            if sequence < next || is_hole {
+                return Err(format!("a hole, or a record twice: `{sequence}` where `{next}` should be"));
+            }
+            if self.gone[collection].contains(&sequence) {
+                return Err(format!("`{sequence}` was compacted away, and came back"));
+            }
+            view.resize(sequence as usize - 1, None);
+            view.push(Some(record));
+        }
+        view.resize(self.end(collection, found) as usize, None);
+        Ok(view)
     }
 
     /// Whether what was found of a collection, a part of which is not there to be read, is as it was appended.
@@ -168,10 +266,7 @@ impl Model {
     /// Whether what was found is what was promised: everything up to `least`, nothing twice, nothing else, no hole, no batch
     /// in part.
     pub fn check(&self, found: &Found, least: Promise) -> Result<(), String> {
-        for (collection, (stream, found)) in self.streams.iter().zip(found).enumerate() {
-            check_stream(stream, found, least).map_err(|what| described(collection, found, &what))?;
-        }
-        Ok(())
+        (0..COLLECTIONS.len()).try_for_each(|collection| self.check_one(collection, &found[collection], least))
     }
 }
 
@@ -180,16 +275,13 @@ fn described(collection: usize, found: &[Record], what: &str) -> String {
     format!("collection `{}`: {what}; found {}", COLLECTIONS[collection], runs(&sequences))
 }
 
-fn check_stream(stream: &[Batch], found: &[Record], least: Promise) -> Result<(), String> {
-    if let Some((at, record)) = found.iter().enumerate().find(|(at, record)| record.sequence.0 != *at as u64 + 1) {
-        return Err(format!("a hole, or a record twice: `{}` where `{}` should be", record.sequence, at + 1));
-    }
+fn check_stream(stream: &[Batch], found: &[Option<&Record>], least: Promise) -> Result<(), String> {
     let mut at = 0;
     let mut batches = stream.iter();
     for batch in batches.by_ref() {
         let there = &found[at..found.len().min(at + batch.records.len())];
         for (index, (record, expected)) in there.iter().zip(&*batch.records).enumerate() {
-            if !is_same(record, expected) {
+            if record.is_some_and(|record| !is_same(record, expected)) {
                 return Err(format!("sequence `{}` holds what was never appended there", at + index + 1));
             }
         }

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use icecore::fs::simulated::{Operation, OperationKind};
 
+use crate::stored::PLACE;
+
 /// Every place at which the suite must have cut the power, or it did not test what it says.
 pub const NAMED: [&str; 52] = [
     "directory: create directory",
@@ -61,6 +63,27 @@ pub const NAMED: [&str; 52] = [
     "recovery: catalog: commit",
 ];
 
+/// The same for runs with sinks and compaction.
+pub const STORED: [&str; 17] = [
+    "sink: create directory",
+    "sink: create",
+    "sink: write",
+    "sink: sync data",
+    "sink: sync directory",
+    "cursor: create",
+    "cursor: write",
+    "cursor: sync all",
+    "cursor: replace",
+    "compact: create",
+    "compact: write",
+    "compact: sync all",
+    "compact: rename",
+    "seal: remove",
+    "catalog: commit",
+    "recovery: seal: remove",
+    "recovery: compact: remove",
+];
+
 /// How often each point was a cut.
 #[derive(Debug, Default)]
 pub struct Points(pub BTreeMap<String, u64>);
@@ -92,6 +115,8 @@ fn renaming(operation: &Operation, to: &Path) -> String {
         ("journal", "free") => "free: rename".into(),
         ("cold", "cold") => "cold: rename".into(),
         ("seal", "segment") => "seal: rename".into(),
+        ("compact", "segment") => "compact: rename".into(),
+        ("cursor", "cursor") => "cursor: replace".into(),
         ("identity", "identity") => "identity: replace".into(),
         (_, "quarantine") => "quarantine: rename".into(),
         (from, to) => format!("{from} to {to}: {}", operation.kind.label()),
@@ -126,8 +151,12 @@ fn changing(operation: &Operation) -> String {
 fn role(path: &Path) -> &'static str {
     let text = path.to_string_lossy();
     let file = path.file_name().unwrap_or_default().to_string_lossy();
-    if text.contains("/quarantine") {
+    if text.starts_with(PLACE) {
+        if file.starts_with("cursor") { "cursor" } else { "sink" }
+    } else if text.contains("/quarantine") {
         "quarantine"
+    } else if file.starts_with("compact-") {
+        "compact"
     } else if text.contains("/staging/") {
         "seal"
     } else if text.contains("/.icecore/lock") {

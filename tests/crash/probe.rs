@@ -5,14 +5,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use icecore::clock::FakeClock;
+use icecore::catalog::memory::MemoryCatalog;
+use icecore::clock::{Clock, FakeClock};
 use icecore::fs::SimulatedFileSystem;
 use icecore::fs::simulated::Cut;
+use icecore::log::compact::CompactOptions;
 use icecore::{AppendOptions, Log, NewRecord, SyncMode, Timestamp};
 
 use crate::kept::Kept;
 use crate::model::{COLLECTIONS, Found, Model, Promise, name};
 use crate::points::{self, Points};
+use crate::stored::{self, Delivery};
 use crate::workload::{Broken, Setup, World, check_report, read_all, told};
 
 /// How hard to look.
@@ -42,6 +45,8 @@ struct Shared {
     points: Mutex<Points>,
     images: AtomicU64,
     recoveries: AtomicU64,
+    /// Records that compaction removed.
+    compacted: AtomicU64,
     broken: Mutex<Option<Broken>>,
 }
 
@@ -70,6 +75,7 @@ impl Probe {
             points: Mutex::default(),
             images: AtomicU64::new(0),
             recoveries: AtomicU64::new(0),
+            compacted: AtomicU64::new(0),
             broken: Mutex::default(),
         }))
     }
@@ -109,6 +115,15 @@ impl Probe {
     /// What broke first.
     pub fn broken(&self) -> Option<Broken> {
         locked(&self.0.broken).clone()
+    }
+
+    pub fn note_compacted(&self, records: u64) {
+        self.0.compacted.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// Records that compaction removed, in the run and behind its images.
+    pub fn compacted(&self) -> u64 {
+        self.0.compacted.load(Ordering::Relaxed)
     }
 
     /// Distinct states seen, crash points, images checked, recoveries done.
@@ -178,9 +193,28 @@ impl Probe {
     }
 
     fn open<C: Kept>(&self, fs: &SimulatedFileSystem, catalog: &Arc<C>) -> Result<(Log, Found), Broken> {
+        let clock = self.clock(&**catalog)?;
+        self.open_at(fs, catalog, &clock)
+    }
+
+    /// A clock of the next process: none of another shows the same.
+    fn clock<C: Kept>(&self, catalog: &C) -> Result<Arc<FakeClock>, Broken> {
         let number = self.0.recoveries.fetch_add(1, Ordering::Relaxed);
-        let now = Timestamp(self.0.setup.begins().0 + 5_000_000_000 + number as i64);
-        let options = self.0.setup.options(fs, catalog, Arc::new(FakeClock::at(now)));
+        let mut now = self.0.setup.begins().0 + 5_000_000_000;
+        if self.0.setup.stored.is_any() {
+            // Compaction goes by the clock: that is behind everything that the log says.
+            now = now.max(stored::newest(catalog)?.0 + 1_000_000);
+        }
+        Ok(Arc::new(FakeClock::at(Timestamp(now + number as i64))))
+    }
+
+    fn open_at<C: Kept>(
+        &self,
+        fs: &SimulatedFileSystem,
+        catalog: &Arc<C>,
+        clock: &Arc<FakeClock>,
+    ) -> Result<(Log, Found), Broken> {
+        let options = self.0.setup.options(fs, catalog, Arc::clone(clock));
         let log = Log::open(options).map_err(|error| told("the log does not open", &error))?;
         check_report(&log)?;
         let found = read_all(&log)?;
@@ -197,8 +231,21 @@ impl Probe {
     ) -> Result<(), Broken> {
         let untouched = (moment.undisturbed.is_none() && number.is_multiple_of(self.0.effort.nested_every))
             .then(|| (fs.kill_image(), catalog.snapshot()));
-        let (log, found) = self.open(fs, catalog)?;
+        let setup = &self.0.setup;
+        if setup.stored.is_any() {
+            stored::check_disk(setup, fs, &**catalog, moment.model)?;
+        }
+        let is_alone = moment.undisturbed.is_none();
+        let without_catalog = (is_alone && self.loses_catalog(number)).then(|| fs.kill_image());
+        let clock = self.clock(&**catalog)?;
+        let (log, mut found) = self.open_at(fs, catalog, &clock)?;
         moment.model.check(&found, least)?;
+        if setup.stored.is_any() {
+            stored::check_open(setup, fs, moment.model, &found)?;
+        }
+        if let Some(fs) = without_catalog {
+            self.lose_catalog(&fs, &clock, (moment.model, least))?;
+        }
         let undisturbed = moment.undisturbed.and_then(|(undisturbed, _)| undisturbed.as_ref());
         if undisturbed.is_some_and(|undisturbed| *undisturbed != found) {
             return Err("an interrupted recovery gives something else than one that is not".into());
@@ -218,11 +265,18 @@ impl Probe {
                 return Err("recovering again gives something else".into());
             }
         }
+        let mut ends: Vec<u64> = found.iter().map(|found| found.len() as u64).collect();
+        if setup.stored.is_any() {
+            let mut model = moment.model.clone();
+            model.settle(&found);
+            self.go_on(fs, &log, &clock, (&mut model, &mut found), number)?;
+            ends = (0..found.len()).map(|collection| model.end(collection, &found[collection])).collect();
+        }
         if number.is_multiple_of(self.0.effort.again_every * 2) {
             log.seal(None).map_err(|error| told("cannot seal after recovery", &error))?;
         }
-        for (collection, found) in found.iter().enumerate().take(self.0.setup.collections) {
-            append_one(&log, collection, found.len() as u64 + 1)?;
+        for (collection, end) in ends.into_iter().enumerate().take(self.0.setup.collections) {
+            append_one(&log, collection, end + 1)?;
         }
         let next = number.is_multiple_of(self.0.effort.again_every).then(|| fs.crash_image(Cut::DropAll));
         leave(fs, log);
@@ -238,6 +292,70 @@ impl Probe {
                     return Err(format!("collection `{name}`: appended to after recovery, and then not the same"));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Whether the catalog of an image is lost too: only what lies in files tells then what compaction removed.
+    fn loses_catalog(&self, number: u64) -> bool {
+        let again_every = self.0.effort.again_every;
+        self.0.setup.stored.compaction.is_some() && number % again_every == 4 % again_every
+    }
+
+    fn lose_catalog(
+        &self,
+        fs: &SimulatedFileSystem,
+        clock: &Arc<FakeClock>,
+        (model, least): (&Model, Promise),
+    ) -> Result<(), Broken> {
+        let lost = |what: String| format!("with the catalog lost: {what}");
+        let later = FakeClock::at(clock.now().saturating_add(std::time::Duration::from_secs(1)));
+        let options = self.0.setup.options(fs, &Arc::<MemoryCatalog>::default(), Arc::new(later));
+        let log = Log::open(options).map_err(|error| lost(told("the log does not open", &error)))?;
+        let report = log.recovery();
+        if !report.damaged.is_empty() || !report.losses.is_empty() {
+            return Err(lost(format!("damaged={:?}, losses={:?}", report.damaged, report.losses)));
+        }
+        let found = read_all(&log).map_err(lost)?;
+        stored::verify(&log, false).map_err(lost)?;
+        leave(fs, log);
+        model.check(&found, least).map_err(lost)
+    }
+
+    /// What sinks do not have yet they get from the next process, and what compaction did not do, it does.
+    fn go_on(
+        &self,
+        fs: &SimulatedFileSystem,
+        log: &Log,
+        clock: &Arc<FakeClock>,
+        (model, found): (&mut Model, &mut Found),
+        number: u64,
+    ) -> Result<(), Broken> {
+        let setup = &self.0.setup;
+        let again_every = self.0.effort.again_every;
+        stored::verify(log, number.is_multiple_of(again_every * 4))?;
+        let is_turn = |turn| number % again_every == turn % again_every;
+        if setup.stored.sinks > 0 && (is_turn(1) || is_turn(2)) {
+            let delivery = Delivery::new(setup, fs, log, Arc::clone(clock))?;
+            if let Some(error) = delivery.flush_by_threads(None)? {
+                return Err(told("cannot flush after recovery", &error));
+            }
+            stored::check_flushed(setup, fs, log, (model, found), true)?;
+            // What is flushed stays so, whatever comes.
+            let cut = fs.crash_image(Cut::DropAll);
+            stored::check_disk(setup, &cut, &**log.catalog(), model)?;
+        }
+        if setup.stored.compaction.is_some() && (is_turn(2) || is_turn(3)) {
+            model.compacts(stored::compacting(setup, log, clock.now())?);
+            let report = log.compact(&CompactOptions::default(), &mut |_| true);
+            let report = report.map_err(|error| told("cannot compact after recovery", &error))?;
+            *found = read_all(log)?;
+            let gone = model.compacted(found).map_err(|what| format!("compacted after recovery: {what}"))?;
+            if !report.is_whole() || gone != report.removed().total() {
+                return Err(format!("compacted after recovery: `{gone}` records went, and this is told: {report:?}"));
+            }
+            self.note_compacted(gone);
+            stored::verify(log, false)?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use icecore::{AppendOptions, Error, ErrorKind, Log, LogOptions, NewRecord, ReadO
 
 use crate::kept::Kept;
 use crate::model::{COLLECTIONS, FEW, Found, Model, Promise, name};
+use crate::stored::{self, Delivery, Stored};
 
 /// Where directories are.
 pub const PLACES: [&str; 3] = ["/one", "/two", "/three"];
@@ -26,6 +27,7 @@ pub struct Setup {
     pub sync: SyncMode,
     pub codec: Codec,
     pub sabotage: Sabotage,
+    pub stored: Stored,
 }
 
 impl Setup {
@@ -39,7 +41,8 @@ impl Setup {
         };
         let codec = if seed % 16 == 9 { Codec::DEFAULT } else { Codec::Null };
         let directories = 1 + usize::from(seed % 3 == 2);
-        Self { seed, directories, collections: FEW, sync, codec, sabotage: Sabotage::default() }
+        let (sabotage, stored) = (Sabotage::default(), Stored::default());
+        Self { seed, directories, collections: FEW, sync, codec, sabotage, stored }
     }
 
     /// Limits so small that rotation, sealing, cooling and release come every few appends.
@@ -52,6 +55,8 @@ impl Setup {
         options.limits.segment_bytes = 6 << 10;
         options.limits.memtable_bytes = 24 << 10;
         options.limits.unsealed_bytes = 96 << 10;
+        options.sinks = self.stored.names().iter().map(|name| (*name).to_owned()).collect();
+        options.compaction = self.stored.compaction.unwrap_or_default();
         options.cold_bytes = 2 << 10;
         options.block_bytes = 2 << 10;
         options.fs = Arc::new(fs.clone());
@@ -82,6 +87,19 @@ pub enum Step {
     Seal(Option<usize>),
     Sync,
     Maintain,
+    /// Sinks get what is sealed.
+    Deliver,
+    /// One collection, or all, is sealed, and sinks get it.
+    Flush(Option<usize>),
+    /// One sink is subscribed to by a collection, or not any more.
+    Subscribe {
+        collection: usize,
+        to_late: bool,
+    },
+    /// `read`: somebody reads every collection meanwhile.
+    Compact {
+        read: bool,
+    },
     Mode(SyncMode),
     Pause(Duration),
     /// Closed in good order, and opened again.
@@ -141,6 +159,9 @@ pub struct World<C = MemoryCatalog> {
     pub clock: Arc<FakeClock>,
     pub model: Arc<Mutex<Model>>,
     pub log: Option<Log>,
+    pub delivery: Option<Delivery>,
+    /// Records that compaction removed.
+    pub compacted: u64,
     mode: SyncMode,
     random: fastrand::Rng,
 }
@@ -167,6 +188,8 @@ impl<C: Kept> World<C> {
             clock: Arc::new(FakeClock::at(setup.begins())),
             model: Arc::default(),
             log: None,
+            delivery: None,
+            compacted: 0,
             mode: setup.sync,
             random: fastrand::Rng::with_seed(setup.seed ^ 0x5eed),
         }
@@ -203,6 +226,11 @@ impl<C: Kept> World<C> {
         };
         self.model().check(&found, least)?;
         self.model().settle(&found);
+        if self.setup.stored.is_any() {
+            stored::check_disk(&self.setup, &self.fs, &*self.catalog, &self.model())?;
+            stored::check_open(&self.setup, &self.fs, &self.model(), &found)?;
+            self.delivery = Some(Delivery::new(&self.setup, &self.fs, &log, Arc::clone(&self.clock))?);
+        }
         self.log = Some(log);
         Ok(None)
     }
@@ -218,6 +246,7 @@ impl<C: Kept> World<C> {
         self.fs.observe_no_more();
         self.fs.stop_after(0);
         self.log = None;
+        self.delivery = None;
         self.fs = fs;
         self.catalog = Arc::new(self.catalog.snapshot());
     }
@@ -242,12 +271,14 @@ impl<C: Kept> World<C> {
                     self.model().synced();
                 }
                 // A collection that nothing was appended to yet is not there.
-                sealed
-                    .map(|_| ())
-                    .or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
+                sealed.map(drop).or_else(absent)
             }
             Step::Sync => log.sync().inspect(|()| self.model().synced()),
             Step::Maintain => log.maintain(),
+            Step::Deliver => return self.deliver(|delivery| delivery.deliver()),
+            Step::Flush(collection) => return self.flush(&log, *collection),
+            Step::Subscribe { collection, to_late } => self.subscribe(&log, *collection, *to_late),
+            Step::Compact { read } => return self.compact(&log, *read),
             Step::Mode(mode) => log.set_sync_mode(*mode).inspect(|()| {
                 self.mode = *mode;
                 if mode.is_synced() {
@@ -354,6 +385,11 @@ fn record(random: &mut fastrand::Rng, len: usize) -> NewRecord {
         3 => NewRecord::put("key-1", payload).with_expiry(Timestamp(random.i64(0..))),
         _ => NewRecord::put(format!("key-{}", random.u8(0..9)), payload),
     }
+}
+
+/// A collection that nothing was appended to yet is not there.
+pub fn absent(error: Error) -> Result<(), Error> {
+    if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 pub fn told(what: &str, error: &Error) -> Broken {

@@ -85,7 +85,7 @@ fn files_log_and_both_together_give_one_answer() {
         compare(&world, &[("tail", &beside)], &mut random);
         deliver(&world, &store);
         if round % 4 == 3 {
-            store.compact(&world.collection).unwrap();
+            store.merge(&world.collection).unwrap();
         }
         let other = Search::open(world.log.clone(), open(&world, true), world.clock.clone(), options());
         compare(&world, &[("flushed", &beside), ("opened anew", &other)], &mut random);
@@ -110,6 +110,6 @@ fn a_file_that_another_process_merged_is_no_error() {
         deliver(&world, &writer);
         compare(&world, &[("reader", &search)], &mut random);
     }
-    writer.compact(&world.collection).unwrap();
+    writer.merge(&world.collection).unwrap();
     compare(&world, &[("reader", &search)], &mut random);
 }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use icecore::catalog::MemoryCatalog;
 use icecore::clock::{Clock as _, FakeClock};
+use icecore::log::Keep;
 use icecore::search::{Answer, K_MAX, Memory, Metric, Query, Search, SearchOptions, kernel};
 use icecore::vector::VectorRecord;
 use icecore::{
@@ -47,6 +48,8 @@ impl World {
         log_options.limits.segment_bytes = 128 << 10;
         log_options.limits.memtable_bytes = 2 << 20;
         log_options.limits.unsealed_bytes = 8 << 20;
+        // Where a test compacts the log.
+        log_options.compaction.keep_versions = Some(Keep::UpTo(1));
         let log = Log::open(log_options.clone()).unwrap();
         let store = Arc::new(MemoryStore::new(group_rows));
         let search = Search::open(log.clone(), store.clone(), clock.clone(), options);

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicBool;
 
+use icecore::log::compact::CompactOptions;
+
 use super::*;
 
 const KEYS: u64 = 40;
@@ -12,6 +14,7 @@ fn race(options: SearchOptions, searchers: usize) {
     let world = World::new(options, 16);
     let acknowledged: Vec<AtomicU64> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
     let is_over = AtomicBool::new(false);
+    let removed = AtomicU64::new(0);
     let put = |round: u64, key: u64| {
         world.put(&format!("key-{key}"), &[round as f32, key as f32]);
         acknowledged[usize::try_from(key).unwrap()].store(round, Ordering::SeqCst);
@@ -25,6 +28,9 @@ fn race(options: SearchOptions, searchers: usize) {
                 if turns % 3 == 2 {
                     world.store.compact(turns % 2, NOW);
                 }
+                // Old versions go from the log too, under searches that read it.
+                let compacted = world.log.compact(&CompactOptions::default(), &mut |_| true).unwrap();
+                removed.fetch_add(compacted.removed().versions, Ordering::SeqCst);
                 turns += 1;
             }
             turns
@@ -64,6 +70,11 @@ fn race(options: SearchOptions, searchers: usize) {
             assert!(searcher.join().unwrap() > 0);
         }
     });
+    world.flush();
+    let last = world.log.compact(&CompactOptions::default(), &mut |_| true).unwrap().removed().versions;
+    assert!(removed.load(Ordering::SeqCst) + last > 0, "nothing was compacted in the log");
+    let memory = world.search.memory();
+    assert_eq!(memory.reading_bytes, 0, "{memory:?}");
 }
 
 #[test]

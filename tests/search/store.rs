@@ -1,10 +1,10 @@
 //! A store in memory that compacts as a store may (see `source`).
 
 use std::collections::HashSet;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Mutex, MutexGuard};
 
-use icecore::search::source::{FileFacts, GroupPlace, Head, Labels, Source, Vectors, View};
+use icecore::search::source::{EachVectors, FileFacts, GroupPlace, Head, Labels, Reading, Source, VectorsRead, View};
 use icecore::{Error, Result};
 
 use super::*;
@@ -30,6 +30,8 @@ pub(super) struct Told {
     pub is_damaged: AtomicBool,
     /// How often vectors were read.
     pub vector_reads: AtomicU64,
+    /// What reading takes.
+    pub reading_bytes: AtomicUsize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -148,20 +150,33 @@ impl View for StoreView {
         Ok(1)
     }
 
-    fn vectors(&self, place: GroupPlace, dimensions: usize) -> Result<Vectors> {
+    fn vectors(&self, place: GroupPlace, dimensions: usize, each: &mut EachVectors<'_>) -> Result<VectorsRead> {
         self.told.vector_reads.fetch_add(1, Ordering::SeqCst);
-        let mut vectors = Vectors { bytes_read: 1, ..Vectors::default() };
-        for (row, record) in self.rows(place)?.iter().enumerate() {
-            match VectorRecord::of_record(record) {
-                Some(Ok(vector)) if vector.vector.len() == dimensions => {
-                    vectors.rows.push(u32::try_from(row).unwrap());
-                    vectors.values.extend_from_slice(&vector.vector);
+        let mut read = VectorsRead { bytes_read: 1, ..VectorsRead::default() };
+        // A few at a time, as stores do.
+        for (lot, records) in self.rows(place)?.chunks(3).enumerate() {
+            let (mut rows, mut values) = (Vec::new(), Vec::new());
+            for (row, record) in records.iter().enumerate() {
+                match VectorRecord::of_record(record) {
+                    Some(Ok(vector)) if vector.vector.len() == dimensions => {
+                        rows.push(u32::try_from(lot * 3 + row).unwrap());
+                        values.extend_from_slice(&vector.vector);
+                    }
+                    Some(Ok(_)) => read.others += 1,
+                    _ => {}
                 }
-                Some(Ok(_)) => vectors.others += 1,
-                _ => {}
             }
+            each(&rows, &values)?;
         }
-        Ok(vectors)
+        Ok(read)
+    }
+
+    fn vectors_max(&self, place: GroupPlace, _: usize) -> usize {
+        self.state.files[place.file].records.chunks(self.group_rows).nth(place.group).unwrap().len()
+    }
+
+    fn reading_bytes(&self, _: GroupPlace, _: Reading) -> usize {
+        self.told.reading_bytes.load(Ordering::SeqCst)
     }
 
     fn labels(&self, place: GroupPlace) -> Result<Labels> {

@@ -26,7 +26,8 @@ impl Life {
 
     /// The program, before it runs, with the credentials in its environment. `URL` stands for the archive.
     fn icecore(&self, line: &str) -> Run {
-        let mut run = self.workspace.icecore(line.split(' ').map(|word| if word == "URL" { &self.url } else { word }));
+        let words: Vec<String> = line.split(' ').map(|word| word.replace("URL", &self.url)).collect();
+        let mut run = self.workspace.icecore(words.iter().map(String::as_str));
         for (name, value) in self.bucket.environment(self.proxy.address()) {
             run = run.env(name, value);
         }
@@ -125,6 +126,66 @@ fn a_whole_life(kind: Kind) {
     life.succeeds("--data back --archive URL verify --remote --deep");
     assert_eq!(read("--archive URL cat access --format raw"), lines(1, 700));
     life.no_secret_is_anywhere();
+}
+
+/// The columnar store lies in the bucket: what was appended is found before and after it went there, and from another machine's cache.
+fn columns_in_a_bucket(kind: Kind) {
+    let life = Life::new(Bucket::new(kind));
+    let vector = |number: usize| -> Vec<f32> {
+        let mut random = fastrand::Rng::with_seed(number as u64);
+        (0..8).map(|_| random.f32() - 0.5).collect()
+    };
+    let lines = |from: usize, to: usize| -> String {
+        let line = |number| serde_json::json!({ "id": format!("doc-{number}"), "vector": vector(number) });
+        (from..=to).map(|number| format!("{}\n", line(number))).collect()
+    };
+    let with = "--data d --set sinks=store --set store.url=URL";
+    let append = |lines: String| {
+        life.ends(life.icecore(&format!("{with} append docs --format vectors")).stdin(lines)).expect_code(0);
+    };
+    let nearest = |number: usize| -> Vec<(String, u64)> {
+        let vector = serde_json::to_string(&vector(number)).unwrap();
+        let hits = life.succeeds(&format!("{with} --json search docs --k 5 --vector {vector}")).json_lines();
+        assert_eq!(hits.len(), 5);
+        hits.iter().map(|hit| (hit["id"].as_str().unwrap().to_owned(), hit["sequence"].as_u64().unwrap())).collect()
+    };
+    append(lines(1, 200));
+    let before = nearest(77);
+    assert_eq!(before[0], ("doc-77".to_owned(), 77));
+    for fault in [Fault::Pass, Fault::LoseAnswer, Fault::ResetRequest(1)] {
+        life.proxy.on(1, is_put, fault);
+    }
+    life.succeeds(&format!("{with} flush"));
+    assert_eq!(life.proxy.rules_left(), 0);
+    let files = |life: &Life| -> Vec<String> {
+        let listed = life.bucket.store().list("_columns/", None, 1000).unwrap().objects;
+        listed.into_iter().map(|object| object.key).filter(|key| key.ends_with(".parquet")).collect()
+    };
+    assert!(!files(&life).is_empty());
+    assert!(!life.workspace.path("d/.store").exists());
+    assert_eq!(nearest(77), before);
+    // What is newer hides what lies in the bucket, before and behind the next flush.
+    append(lines(150, 220));
+    let newer = nearest(160);
+    assert_eq!(newer[0], ("doc-160".to_owned(), 211));
+    life.succeeds(&format!("{with} flush docs"));
+    assert_eq!((nearest(160), nearest(77)), (newer, before));
+    life.no_secret_is_anywhere();
+}
+
+#[test]
+fn columns_in_minio() {
+    columns_in_a_bucket(Kind::Minio);
+}
+
+#[test]
+fn columns_in_azurite() {
+    columns_in_a_bucket(Kind::Azurite);
+}
+
+#[test]
+fn columns_in_seaweedfs() {
+    columns_in_a_bucket(Kind::Seaweed);
 }
 
 #[test]

@@ -89,6 +89,16 @@ pub(in crate::archive) fn must_not_be_fenced(catalog: &dyn Catalog, wish: &Wish<
     if is_there && !wish.take_over { Err(fenced.by.error(place)) } else { Ok(true) }
 }
 
+/// Whether somebody else took a log's store at `url` over, as far as is on record: then local copies of what is archived there stay, as that one may
+/// purge it.
+///
+/// # Errors
+/// `Fenced` where somebody did; what the catalog said.
+pub fn must_be_ours(catalog: &dyn Catalog, remote: Option<&str>, url: &str) -> Result<()> {
+    let wish = Wish { remote, url: Some(url), retain: None, take_over: false };
+    must_not_be_fenced(catalog, &wish, url).map(drop)
+}
+
 /// Takes a store over. With the claim, what the catalog is to be told in the same transaction as what else it changes.
 ///
 /// # Errors

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::archive::{CollectionEntry, Entry, LossEntry, LossGone};
+use crate::archive::fence::DELTA_BYTES_MAX;
+use crate::archive::{Claim, CollectionEntry, Entry, LossEntry, LossGone, ManifestMark};
 use crate::catalog::{Catalog, CollectionRow, Mutation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::directories::home_row;
@@ -12,6 +13,8 @@ use crate::types::{ChangeNumber, CollectionName};
 
 /// Rows read at once.
 const PAGE_ROWS: usize = 1000;
+/// Facts in one manifest, in bytes about: with the segments beside them far below what one may have.
+const BYTES_MAX: usize = DELTA_BYTES_MAX / 4;
 
 /// What changed, and up to which change that was looked for.
 #[derive(Debug, Default)]
@@ -91,6 +94,30 @@ pub(super) fn since(
     Ok(facts)
 }
 
+/// Makes facts count, and with the last of them `rest`: in as many manifests as they need, as there may be more collections than one manifest can name. Where
+/// that is cut short, all is told again.
+///
+/// # Errors
+/// As [`Claim::commit`].
+pub(super) fn commit(claim: &mut Claim, facts: Vec<Entry>, rest: Vec<Entry>) -> Result<ManifestMark> {
+    commit_by(BYTES_MAX, claim, facts, rest)
+}
+
+fn commit_by(bytes_max: usize, claim: &mut Claim, facts: Vec<Entry>, rest: Vec<Entry>) -> Result<ManifestMark> {
+    let (mut group, mut bytes) = (Vec::new(), 0);
+    for fact in facts {
+        let len = serde_json::to_string(&fact).expect("text and numbers").len();
+        if bytes + len > bytes_max && !group.is_empty() {
+            claim.commit(std::mem::take(&mut group))?;
+            bytes = 0;
+        }
+        bytes += len;
+        group.push(fact);
+    }
+    group.extend(rest);
+    claim.commit(group)
+}
+
 fn tell(catalog: &dyn Catalog, row: &CollectionRow, with_losses: bool, entries: &mut Vec<Entry>) -> Result<()> {
     entries.push(Entry::Collection(CollectionEntry {
         name: row.name.clone(),
@@ -144,5 +171,35 @@ mod tests {
         assert_eq!(kinds(&new), ["loss_gone", "collection", "loss", "collection"]);
         let ours = since(&catalog, all.changes, &mut |name| Ok(name.as_str() == "b")).unwrap();
         assert_eq!(kinds(&ours), ["collection"]);
+    }
+
+    /// Symptom: a log with more collections than one manifest can name was never archived. Cause: all facts went into one. Fix: into as many as they need,
+    /// the segments with the last.
+    #[test]
+    fn facts_that_are_too_many_for_one_manifest_go_into_several() {
+        use crate::archive::memory_store::MemoryStore;
+        use crate::archive::{chain, manifest};
+        use crate::clock::FakeClock;
+        use crate::types::{Epoch, LogId};
+        let store = std::sync::Arc::new(MemoryStore::default());
+        let clock = std::sync::Arc::new(FakeClock::at(Timestamp(7)));
+        let mut claim = Claim::take(store.clone(), LogId([7; 16]), Epoch(1), clock, None).unwrap();
+        let catalog = MemoryCatalog::new();
+        for number in 0..10 {
+            let name = CollectionName::new(&format!("c{number}")).unwrap();
+            let put = Mutation::PutCollection { name, settings: "{}".into() };
+            catalog.apply(&[put], Timestamp(0), "test").unwrap();
+        }
+        let facts = since(&catalog, ChangeNumber(0), &mut |_| Ok(true)).unwrap().entries;
+        let len = serde_json::to_string(&facts[0]).unwrap().len();
+        let segment = Entry::Added(manifest::tests::segment("c3", 1, 10));
+        let mark = commit_by(len * 4, &mut claim, facts, vec![segment]).unwrap();
+        assert_eq!(mark.number.get(), 4, "one to claim, and three");
+        let count = |number| chain::read_one(&*store, manifest::ManifestNumber(number)).unwrap().unwrap().entries.len();
+        assert_eq!([2, 3, 4].map(count), [4, 4, 3]);
+        let state = chain::state(&*store).unwrap();
+        assert_eq!((state.collections().len(), state.segments().count()), (10, 1));
+        // None, and nothing but segments, as before.
+        assert_eq!(commit_by(1, &mut claim, Vec::new(), Vec::new()).unwrap(), mark);
     }
 }

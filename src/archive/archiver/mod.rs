@@ -5,6 +5,7 @@
 //! - `upload`: one segment: put and proof; `pool`: several at a time
 //! - `target`: one store: claimed once, what its manifests say that rows do not
 //! - `facts`: what manifests say besides segments
+//! - `homes`: what they say of homes of segments
 //! - `claims`: taking a store over, and remembering who we were there
 //! - `copies`: copies of the catalog, now and then
 //! - `upkeep`: behind passes: evicting by rules, going on with purges
@@ -31,6 +32,7 @@ pub mod status;
 pub(super) mod claims;
 mod copies;
 mod facts;
+pub(super) mod homes;
 mod kept;
 mod pool;
 mod purge;
@@ -47,12 +49,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use claims::must_be_ours;
 pub use kept::{KeptStore, kept_stores};
 pub use noted::Noted;
 pub use options::{ArchiverOptions, TargetStore};
 pub use running::Running;
 pub use status::{ArchiverStatus, EvictStatus, Parked, TargetStatus};
 
+use self::homes::Homes;
 use self::round::{Pass, Round};
 use self::target::Target;
 use self::upkeep::{Next, Upkeep};
@@ -99,6 +103,8 @@ struct Work {
     parked: HashMap<SegmentKey, Park>,
     /// The attempts on record.
     intents: Vec<Intent>,
+    /// When the first of what the last pass left alone may be tried, on the monotonic clock.
+    next: Option<Duration>,
     /// When a copy of the catalog is tried again that could not be made.
     copying: Next,
     upkeep: Upkeep,
@@ -230,6 +236,7 @@ impl Archiver {
                 targets,
                 parked: HashMap::new(),
                 intents: Vec::new(),
+                next: None,
                 copying: Next::default(),
                 upkeep: Upkeep::default(),
             }),
@@ -351,6 +358,7 @@ impl Shared {
             return Err(Error::new(ErrorKind::Closed, "the log was closed"));
         }
         let catalog = self.log.catalog();
+        work.next = None;
         let now = self.options.clock.monotonic();
         if is_patient && work.targets.iter().all(|target| target.ended.is_some() || !target.rest(now).is_zero()) {
             // However much is sealed while no store can be asked, looking at it costs nothing.
@@ -439,17 +447,19 @@ impl Shared {
                     noted.filter(|_| !begins_anew).map_or(crate::types::ChangeNumber(0), |noted| noted.changes);
             }
             let mut facts = round::told_facts(self, work, &mut pass.homes, index)?;
-            if !facts.entries.is_empty() {
-                facts.entries.extend(round::remotes_of(work, index));
-            }
+            let are_homes_changed = homes::are_changed(&self.log, work, index)?;
             let target = &mut work.targets[index];
             target.told = facts.changes;
-            if facts.entries.is_empty() {
+            if facts.entries.is_empty() && !are_homes_changed {
                 continue;
             }
             let opened = target.open(&self.log, &self.options);
+            let homes = if opened.is_ok() { homes::untold(&self.log, work, index)? } else { Homes::default() };
+            facts.entries.splice(..0, homes.entries);
+            let tells = !facts.entries.is_empty();
+            let target = &mut work.targets[index];
             let told = match (opened, &mut target.claim) {
-                (Ok(()), Some(claim)) => claim.commit(facts.entries).map(drop),
+                (Ok(()), Some(claim)) => facts::commit(claim, facts.entries, Vec::new()).map(drop),
                 (opened, _) => opened,
             };
             if let Err(error) = told {
@@ -463,10 +473,12 @@ impl Shared {
             }
             (target.told, target.are_homes_told) = (facts.changes, true);
             target.failing = None;
-            pass.report.manifests += 1;
+            pass.report.manifests += u64::from(tells);
             let remote = target.remote.clone();
-            if let Some(noted) = target.noted() {
-                self.log.change(&[noted.mutation(remote.as_deref())], "facts archived")?;
+            let noted = target.noted().map(|noted| noted.mutation(remote.as_deref()));
+            let mutations: Vec<Mutation> = noted.into_iter().chain(homes.value).collect();
+            if !mutations.is_empty() {
+                self.log.change(&mutations, "facts archived")?;
             }
         }
         Ok(())

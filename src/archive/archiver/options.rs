@@ -29,7 +29,8 @@ pub struct ArchiverOptions {
     pub memory_bytes: u64,
     /// Bytes of segments per second, over all uploads; `None` for as many as go.
     pub bytes_per_second: Option<u64>,
-    /// How long an attempt may take, from its intent to its manifest. What hangs longer is given up, and tried again.
+    /// How long an attempt may send, from its intent on; its proof and its manifest have as long again, so that what was sent in time counts. What
+    /// hangs longer is given up, and tried again.
     pub attempt: Duration,
     /// Segments that one manifest names at most.
     pub manifest_segments: usize,

@@ -17,11 +17,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::pool::Feed;
-use super::target::told;
+use super::target::{Target, told};
 use super::upload::{Job, Trouble};
-use super::{ArchiveProgress, ArchiveReport, FailedSegment, Shared, StoreFailure, Work, facts};
+use super::{ArchiveProgress, ArchiveReport, FailedSegment, Shared, StoreFailure, Work, facts, homes};
 use crate::archive::intent::{self, Intent, row_key};
-use crate::archive::{ArchivedSegment, Entry, RemoteEntry};
+use crate::archive::{ArchivedSegment, Entry};
 use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Log;
@@ -155,6 +155,11 @@ impl Round<'_, '_> {
         let target = &mut self.work.targets[index];
         if self.pass.down.contains(&index) || (self.pass.is_patient && (is_parked || !target.rest(now).is_zero())) {
             self.pass.report.left += 1;
+            if target.ended.is_none() {
+                let parked = self.work.parked.get(&row.key).map_or(Duration::ZERO, |parked| parked.until);
+                let next = parked.max(now + target.rest(now));
+                self.work.next = Some(self.work.next.map_or(next, |known| known.min(next)));
+            }
             return Ok(None);
         }
         if let Err(error) = target.open(&self.shared.log, &self.shared.options) {
@@ -207,7 +212,8 @@ impl Round<'_, '_> {
     fn mark(&mut self, wave: Vec<(SegmentRow, usize)>) -> Result<Vec<Job>> {
         let options = &self.shared.options;
         let (now, monotonic) = (options.clock.now(), options.clock.monotonic());
-        let deadline = now.saturating_add(options.attempt);
+        // Half of it to send: what was sent in time is proven and named in time, too.
+        let deadline = now.saturating_add(options.attempt.saturating_mul(2));
         let mut marked: Vec<(Job, Intent, Mutation)> = Vec::with_capacity(wave.len());
         for (row, index) in wave {
             let target = &self.work.targets[index];
@@ -233,12 +239,16 @@ impl Round<'_, '_> {
                 target: index,
                 store: std::sync::Arc::clone(&target.store),
                 deadline: monotonic.saturating_add(options.attempt),
+                commit_by: monotonic.saturating_add(options.attempt.saturating_mul(2)),
                 retain_until: options.retain.map(|span| now.saturating_add(span)),
             };
             marked.push((job, intent, mutation));
         }
         let again: HashSet<&SegmentKey> = marked.iter().map(|(job, ..)| &job.row.key).collect();
-        self.work.intents.retain(|known| known.deadline > now && !again.contains(&known.segment));
+        let targets = &self.work.targets;
+        self.work
+            .intents
+            .retain(|known| (known.deadline > now || !may_be_named(targets, known)) && !again.contains(&known.segment));
         let known = self.work.intents.clone();
         let with = |marked: &[(Job, Intent, Mutation)]| {
             let intents: Vec<Intent> =
@@ -286,23 +296,23 @@ impl Round<'_, '_> {
 
     fn commit(&mut self, index: usize, jobs: &[&Job]) -> Result<()> {
         let now = self.shared.options.clock.monotonic();
-        let (jobs, late): (Vec<&Job>, Vec<&Job>) = jobs.iter().partition(|job| job.deadline >= now);
+        let (jobs, late): (Vec<&Job>, Vec<&Job>) = jobs.iter().partition(|job| job.commit_by >= now);
         for job in late {
             self.failed.push((copy(job), Trouble::Deadline));
         }
         let facts = told_facts(self.shared, self.work, &mut self.pass.homes, index)?;
+        let homes = homes::untold(&self.shared.log, self.work, index)?;
         let work = &mut *self.work;
-        let remotes = remotes_of(work, index);
         let target = &mut work.targets[index];
         let Some(claim) = &mut target.claim else { return Ok(()) };
         let is_new = |job: &&&Job| !target.ahead.contains_key(&job.row.key);
         let added: Vec<ArchivedSegment> =
             jobs.iter().filter(is_new).map(|job| ArchivedSegment::from(&job.row)).collect();
         let tells = !added.is_empty() || !facts.entries.is_empty();
-        let mut entries = if tells { remotes } else { Vec::new() };
+        let mut entries = if tells { homes.entries } else { Vec::new() };
         entries.extend(facts.entries);
-        entries.extend(added.iter().cloned().map(Entry::Added));
-        let mark = match claim.commit(entries) {
+        let added = added.into_iter().map(Entry::Added).collect();
+        let mark = match facts::commit(claim, entries, added) {
             Ok(mark) => mark,
             Err(error) => {
                 let store = target.store.place();
@@ -343,6 +353,7 @@ impl Round<'_, '_> {
         mutations.push(intent::mutation(&work.intents));
         let target = &mut work.targets[index];
         mutations.extend(target.noted().map(|noted| noted.mutation(remote.as_deref())));
+        mutations.extend(homes.value.filter(|_| tells));
         let reason = format!("archived by manifest {}", mark.number);
         if let Err(error) = self.shared.log.change(&mutations, &reason) {
             // They count, and no row says so.
@@ -405,6 +416,12 @@ impl Round<'_, '_> {
     }
 }
 
+/// Whether a manifest may name an attempt of which no row knows: its store was not asked since this process began.
+fn may_be_named(targets: &[Target], intent: &Intent) -> bool {
+    let Ok((remote, _)) = intent::split_row_key(&intent.key) else { return false };
+    targets.iter().any(|target| target.remote.as_deref() == remote && target.claim.is_none() && target.ended.is_none())
+}
+
 const fn kind_of(kind: crate::objects::ObjectErrorKind) -> ErrorKind {
     use crate::objects::ObjectErrorKind as Object;
     match kind {
@@ -446,20 +463,6 @@ pub(super) fn told_facts(
     facts::since(&**shared.log.catalog(), target.told, &mut |name| {
         Ok(target.remote.is_none() || home(shared, work, homes, name)? == Some(index))
     })
-}
-
-/// The homes, as the log's archive tells them with the first manifest of each opening that tells anything (A5): one that was added since the last
-/// is among them, and a fact told twice counts once.
-pub(super) fn remotes_of(work: &Work, index: usize) -> Vec<Entry> {
-    let target = &work.targets[index];
-    if target.remote.is_some() || target.are_homes_told {
-        return Vec::new();
-    }
-    let homes = work.targets.iter().filter_map(|target| {
-        let directory = target.remote.clone()?;
-        Some(Entry::Remote(RemoteEntry { directory, url: target.url.clone(), gone: false }))
-    });
-    homes.collect()
 }
 
 /// What an attempt left that never ended: a change of the catalog failed. Nothing is under way when this is called.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::Shared;
+use super::{Shared, Work};
 use crate::error::{Error, ErrorKind, Result};
 
 /// An archiver at work. Stops when dropped.
@@ -77,18 +77,23 @@ fn beside(shared: &Shared) {
         if work.targets.iter().all(|target| target.ended.is_some()) {
             return;
         }
-        let now = shared.options.clock.monotonic();
-        let rests = work.targets.iter().filter(|target| target.ended.is_none()).map(|target| target.rest(now));
-        let parked = work.parked.values().map(|park| park.until.saturating_sub(now));
-        // What is due and was not tried in this pass is tried by the next one.
-        let copying = work.copying.wait(now);
-        let waits = rests.chain(parked).chain(copying).filter(|wait| !wait.is_zero());
-        let upkeep = work.upkeep.wait(now).filter(|_| longest.is_none());
-        longest = waits.chain(longest).chain(upkeep).min().map(|wait| wait.max(Duration::from_millis(1)));
+        longest = wait(&work, shared.options.clock.monotonic(), longest);
         drop(work);
         if shared.stop.is_stopped() {
             return;
         }
         seen = shared.log.wait_for_sealed(seen, longest);
     }
+}
+
+/// How long nothing is to be done, where nothing is sealed meanwhile; `None` for as long as that. `failed` is the wait behind a pass that failed.
+pub(super) fn wait(work: &Work, now: Duration, failed: Option<Duration>) -> Option<Duration> {
+    let soon = Duration::from_millis(1);
+    let rests = work.targets.iter().filter(|target| target.ended.is_none()).map(|target| target.rest(now));
+    let parked = work.parked.values().map(|park| park.until.saturating_sub(now));
+    // What was left alone and may be tried by now, since the pass took long, is tried at once.
+    let left = work.next.map(|next| next.saturating_sub(now).max(soon));
+    let waits = rests.chain(parked).chain(work.copying.wait(now)).chain(left).filter(|wait| !wait.is_zero());
+    let upkeep = work.upkeep.wait(now).filter(|_| failed.is_none());
+    waits.chain(failed).chain(upkeep).min().map(|wait| wait.max(soon))
 }

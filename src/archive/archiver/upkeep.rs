@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::{ArchiveReport, Archiver, ArchiverOptions, EvictStatus, Shared, StoreFailure, Work, target};
+use super::{ArchiveReport, Archiver, ArchiverOptions, EvictStatus, Shared, StoreFailure, Work, claims, target};
 use crate::archive::retention::{self, ApplyOptions, PlanOptions};
 use crate::error::{ErrorKind, Result};
 use crate::types::Timestamp;
@@ -95,12 +95,24 @@ impl Shared {
     ) -> Result<()> {
         let is_fenced =
             |target: &target::Target| target.ended.as_ref().is_some_and(|(kind, _)| *kind == ErrorKind::Fenced);
-        if self.stop.is_stopped() || report.is_interrupted || work.targets.iter().any(is_fenced) {
+        // One that was started anew, and has nothing to send, did not look at its stores: what is on record counts.
+        let is_fenced = work.targets.iter().any(is_fenced) || self.is_fenced_on_record(work)?;
+        if self.stop.is_stopped() || report.is_interrupted || is_fenced {
             (work.upkeep.evict.at, work.upkeep.purge.at) = (None, None);
             return Ok(());
         }
         self.evict(&mut work.upkeep, is_patient, goes_on, report)?;
         self.purge(work, is_patient, report)
+    }
+
+    fn is_fenced_on_record(&self, work: &Work) -> Result<bool> {
+        for target in &work.targets {
+            match claims::must_be_ours(&**self.log.catalog(), target.remote.as_deref(), &target.url) {
+                Err(error) if error.kind() == ErrorKind::Fenced => return Ok(true),
+                read => read?,
+            }
+        }
+        Ok(false)
     }
 
     fn evict(

@@ -28,8 +28,10 @@ pub(super) struct Job {
     /// Which of the targets.
     pub target: usize,
     pub store: Arc<PatientStore>,
-    /// When the attempt ends, on the monotonic clock.
+    /// Behind this nothing of it is sent, on the monotonic clock.
     pub deadline: Duration,
+    /// Behind this it counts no more: no manifest may name it.
+    pub commit_by: Duration,
     pub retain_until: Option<Timestamp>,
 }
 
@@ -109,7 +111,7 @@ pub(super) fn upload(means: &Means<'_>, job: &Job, file: &Arc<dyn File>) -> Resu
     }
     // Not paced: a proof sends nothing.
     match job.store.prove(&job.key, &upload(file)) {
-        Ok(_) if means.clock.monotonic() > job.deadline => Err(Trouble::Deadline),
+        Ok(_) if means.clock.monotonic() > job.commit_by => Err(Trouble::Deadline),
         Ok(_) => Ok(()),
         Err(error) if matches!(error.kind, ObjectErrorKind::Corrupt | ObjectErrorKind::NotFound) => {
             Err(Trouble::NotProven(error))
@@ -138,11 +140,21 @@ struct Paced<'a> {
 
 impl Source for Paced<'_> {
     fn read(&self, offset: u64, bytes: usize) -> FsResult<Bytes> {
+        self.take(offset, bytes, true)
+    }
+
+    fn look(&self, offset: u64, bytes: usize) -> FsResult<Bytes> {
+        self.take(offset, bytes, false)
+    }
+}
+
+impl Paced<'_> {
+    fn take(&self, offset: u64, bytes: usize, is_sent: bool) -> FsResult<Bytes> {
         let mut read = vec![0; bytes];
         let mut at = 0;
         while at < bytes {
             let piece = (bytes - at).min(PIECE_BYTES);
-            let is_let = self.means.bandwidth.is_none_or(|bandwidth| bandwidth.take(piece as u64, self.means.stop));
+            let is_let = !is_sent || self.means.bandwidth.is_none_or(|limit| limit.take(piece as u64, self.means.stop));
             if !is_let || self.means.stop.is_stopped() {
                 return Err(given_up("the archiver was stopped"));
             }

@@ -26,7 +26,7 @@
 //! them ([`salvage`](mod@super::salvage)).
 //!
 //! Objects that are missing or damaged stop nothing: they are listed, their segments stay `Evicted`. A store that does not answer ends the
-//! restore, which goes on when it is called again.
+//! restore, which goes on when it is called again; but of a home that is not needed: it was forgotten since it was named.
 
 pub mod alone;
 
@@ -38,13 +38,14 @@ mod told;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::archiver::noted::{MANIFEST, name_of};
+use super::archiver::homes::{self, HOMES};
+use super::archiver::noted::{MANIFEST, Noted, name_of};
 use super::manifest::ManifestMark;
 use super::salvage::anew::Broken;
 use super::salvage::{self, Salvage};
-use super::state::ArchiveState;
+use super::state::{ArchiveState, holes};
 use super::{ArchiveReader, ReaderOptions, chain};
-use crate::catalog::SegmentRow;
+use crate::catalog::{Catalog, LossRow, SegmentRow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::LogOptions;
 use crate::log::catalog::restore::{Beginning, FromArchive, Restoring};
@@ -57,7 +58,7 @@ use told::from_archive;
 /// Homes by their ids.
 type HomeStores = BTreeMap<String, Arc<dyn ObjectStore>>;
 
-/// The catalog's value that says what a log was restored from: JSON with `from`, `manifest`, `sha256`, `manifest_at`, `at`; where it was salvaged, also
+/// The catalog's value that says what a log was restored from: JSON with `from`, `manifest`, `sha256`, `manifest_at`, `manifest_at_us`, `at`; where it was salvaged, also
 /// `unreadable` (first and last number of manifests that could not be read) and `unnamed` (how many segments came back that no manifest names).
 pub const RESTORED: &str = "restored";
 
@@ -174,6 +175,8 @@ pub struct Restored {
     pub losses: Vec<(CollectionName, Sequence, Sequence)>,
     /// Ids and URLs of homes that were not given: what only they hold is not known to the restored log.
     pub remotes_left_out: Vec<(String, String)>,
+    /// Ids and URLs of homes that do not answer, and of which nothing is known that they would hold: the restored log does not have them.
+    pub remotes_gone: Vec<(String, String)>,
     /// What manifests say against each other.
     pub problems: Vec<String>,
     /// What could not be read, and what came back all the same; `None` where that was not asked for.
@@ -198,6 +201,8 @@ struct Places {
     log: LogId,
     /// Ids and URLs of homes that were not given.
     left_out: Vec<(String, String)>,
+    /// Ids and URLs of homes that do not answer, and hold nothing that is known.
+    gone: Vec<(String, String)>,
     salvage: Option<Salvage>,
 }
 
@@ -215,11 +220,50 @@ impl Places {
         let archive = place(None, store)?;
         let Some(log) = archive.state.log() else { return Err(no_archive(&**store)) };
         let (given, left_out) = Self::homes(&archive.state, remotes, every_remote);
-        let mut all = vec![archive];
+        let (mut all, mut silent) = (vec![archive], Vec::new());
         for (id, store) in given {
-            all.push(place(Some(id), &store)?);
+            match place(Some(id.clone()), &store) {
+                Ok(place) => all.push(place),
+                Err(error) => silent.push((id, error)),
+            }
         }
-        Ok(Self { all, log, left_out, salvage: None })
+        let mut places = Self { all, log, left_out, gone: Vec::new(), salvage: None };
+        for (id, error) in silent {
+            places.do_without(id, error)?;
+        }
+        Ok(places)
+    }
+
+    /// Leaves a home out that does not answer, where nothing says that it holds anything: no collection is at home in it, and without it no
+    /// sequence is missing (but of a salvage, which goes without). It was forgotten, and the archive was not told since.
+    ///
+    /// # Errors
+    /// What its store said, where it may hold something.
+    fn do_without(&mut self, id: String, error: Error) -> Result<()> {
+        let is_silent = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::NotFound);
+        let is_home = |place: &Place| {
+            let mut entries = place.state.collections().values().filter_map(|collection| collection.entry.as_ref());
+            entries.any(|entry| entry.home.as_ref() == Some(&id))
+        };
+        let is_whole = |name: &CollectionName| {
+            let told = self.tell(name, Timestamp(0));
+            let covered = told.segments.iter().map(|row| (row.key.first, row.key.last));
+            let covered = covered.chain(told.losses.iter().map(|loss| (loss.first, loss.last)));
+            holes(told.floor, told.end, covered.collect()).is_empty()
+        };
+        let archive = &self.all[0];
+        let is_needed = !is_silent
+            || self.all.iter().any(is_home)
+            || if self.salvage.is_some() { archive.broken.is_some() } else { !self.names().iter().all(is_whole) };
+        if is_needed {
+            let message = format!("a home of segments cannot be read, and may hold some: id=`{id}`");
+            let hint = "bring it back; or `--salvage` goes without one in which no collection is at home any more";
+            return Err(Error::new(error.kind(), message).with_source(error).with_hint(hint));
+        }
+        let url = archive.state.remotes().get(&id).cloned().unwrap_or_default();
+        tracing::warn!(id, url, %error, "a home of segments does not answer, and holds nothing that is known: it is left out");
+        self.gone.push((id, url));
+        Ok(())
     }
 
     /// The same, as far as it can be proven.
@@ -234,9 +278,15 @@ impl Places {
         let every_remote = every_remote || !archive.is_whole();
         let (given, left_out) = Self::homes(&archive.state, remotes, every_remote);
         let (mut founds, mut stores) = (vec![archive], vec![(None, Arc::clone(store))]);
+        let mut silent = Vec::new();
         for (id, store) in given {
-            founds.push(salvage::read(&*store, Some(&id), threads)?);
-            stores.push((Some(id), store));
+            match salvage::read(&*store, Some(&id), threads) {
+                Ok(found) => {
+                    founds.push(found);
+                    stores.push((Some(id), store));
+                }
+                Err(error) => silent.push((id, error)),
+            }
         }
         let (log, salvage) = salvage::settle(&mut founds).map_err(|logs| {
             let logs: Vec<String> = logs.iter().map(ToString::to_string).collect();
@@ -253,7 +303,11 @@ impl Places {
             Place { remote, store, state: found.state, broken, ends: found.ends }
         };
         let all = founds.into_iter().zip(stores).map(place).collect();
-        Ok(Self { all, log, left_out, salvage: Some(salvage) })
+        let mut places = Self { all, log, left_out, gone: Vec::new(), salvage: Some(salvage) };
+        for (id, error) in silent {
+            places.do_without(id, error)?;
+        }
+        Ok(places)
     }
 
     fn homes(
@@ -287,7 +341,8 @@ impl Places {
 
     /// What the catalog is to know of their manifests.
     fn values(&self) -> Vec<(String, String)> {
-        self.all.iter().filter_map(Place::newest_as_value).collect()
+        let homes = (HOMES.to_owned(), homes::text(self.all[0].state.remotes()));
+        self.all.iter().filter_map(Place::newest_as_value).chain([homes]).collect()
     }
 }
 
@@ -315,6 +370,7 @@ struct Begun {
     collections: u64,
     losses: Vec<(CollectionName, Sequence, Sequence)>,
     remotes_left_out: Vec<(String, String)>,
+    remotes_gone: Vec<(String, String)>,
     problems: Vec<String>,
     salvage: Option<Salvage>,
     stores: BTreeMap<Option<String>, Arc<dyn ObjectStore>>,
@@ -357,6 +413,7 @@ pub fn restore(options: &RestoreOptions, progress: &mut dyn FnMut(RestoreProgres
         failed: fetched.failed,
         losses: begun.losses,
         remotes_left_out: begun.remotes_left_out,
+        remotes_gone: begun.remotes_gone,
         problems: begun.problems,
         salvage: begun.salvage,
     };
@@ -385,7 +442,9 @@ fn begin(options: &RestoreOptions, only: Option<&[CollectionName]>) -> Result<Be
         losses.extend(lost.into_iter().map(|(first, last)| (name.clone(), first, last)));
         told
     });
-    let remotes = archive.remotes().iter().map(|(id, url)| (id.clone(), url.clone())).collect();
+    let is_gone = |id: &String| places.gone.iter().any(|(gone, _)| gone == id);
+    let remotes = archive.remotes().iter().filter(|(id, _)| !is_gone(id));
+    let remotes = remotes.map(|(id, url)| (id.clone(), url.clone())).collect();
     let note = note(options, manifest, places.salvage.as_ref(), now);
     let restoring = Restoring::begin(
         &options.log,
@@ -399,6 +458,8 @@ fn begin(options: &RestoreOptions, only: Option<&[CollectionName]>) -> Result<Be
         },
     )?;
     drop(collections);
+    let (manifest, losses) =
+        if restoring.is_resumed { of_first_run(&*restoring.catalog, manifest)? } else { (manifest, losses) };
     // What the rows need is in the catalog by now: the states are not kept beside it.
     Ok(Begun {
         restoring,
@@ -407,10 +468,37 @@ fn begin(options: &RestoreOptions, only: Option<&[CollectionName]>) -> Result<Be
         collections: names.len() as u64,
         losses,
         remotes_left_out: places.left_out,
+        remotes_gone: places.gone,
         problems: places.all.iter().flat_map(|place| place.state.problems()).cloned().collect(),
         salvage: places.salvage,
         stores: places.all.into_iter().map(|place| (place.remote, place.store)).collect(),
     })
+}
+
+/// What a manifest is, and when it was written.
+type Told = Option<(ManifestMark, Timestamp)>;
+/// Collection, first and last sequence.
+type Losses = Vec<(CollectionName, Sequence, Sequence)>;
+
+/// The manifest that an earlier run of this restore made the catalog from, and the losses that it recorded: there may be a newer manifest by now.
+fn of_first_run(catalog: &dyn Catalog, newest: Told) -> Result<(Told, Losses)> {
+    let Some(note) = catalog.meta(RESTORED)? else { return Ok((newest, Vec::new())) };
+    let note: serde_json::Value = serde_json::from_str(&note).map_err(|error| {
+        let message = format!("a value of the catalog cannot be read: name=`{RESTORED}`");
+        Error::new(ErrorKind::Corrupt, message).with_source(error)
+    })?;
+    let is_it = |mark: &ManifestMark| note["manifest"] == mark.number.get();
+    let manifest = match newest.filter(|(mark, _)| is_it(mark)) {
+        Some(newest) => Some(newest),
+        None => {
+            let noted = Noted::read(catalog, None)?.map(|noted| noted.mark).filter(is_it);
+            noted.zip(note["manifest_at_us"].as_i64().map(Timestamp))
+        }
+    };
+    // They were found when it was noted.
+    let is_of_it = |loss: &LossRow| note["at"] == loss.found_at.to_string() && loss.reason.starts_with(told::RESTORED);
+    let losses = catalog.losses(None)?.into_iter().filter(is_of_it);
+    Ok((manifest, losses.map(|loss| (loss.collection, loss.first, loss.last)).collect()))
 }
 
 /// What the catalog keeps of where it came from.
@@ -425,6 +513,7 @@ fn note(
         "manifest": manifest.map(|(mark, _)| mark.number),
         "sha256": manifest.map(|(mark, _)| crate::types::ids::hex(&mark.sha256)),
         "manifest_at": manifest.map(|(_, at)| at.to_string()),
+        "manifest_at_us": manifest.map(|(_, at)| at.micros()),
         "at": now.to_string(),
     });
     if let Some(salvage) = salvage {

@@ -263,6 +263,37 @@ fn a_restore_that_was_killed_goes_on() {
     assert!(from_new > 10 && resumed > 10 && whole > 0, "{from_new} {resumed} {whole}");
 }
 
+/// Symptom: a restore that was killed and gone on with told no losses, and a manifest that it was not made from. Cause: it told what it had just read, though the
+/// catalog was made by the run before. Fix: it tells what the catalog says.
+#[test]
+fn a_restore_that_goes_on_tells_what_it_is_of() {
+    let world = World::new();
+    let log = world.open();
+    fill(&log, "a", 2);
+    world.archive(&log);
+    append(&log, "a", 201..=250);
+    log.seal(None).unwrap();
+    let store: Arc<dyn ObjectStore> = world.store.clone();
+    let mark = tell(&world, &store, &log);
+    log.close().unwrap();
+    let begun = World::with(world.fs.clone(), Arc::default());
+    let first = options(&begun, begun.catalog.clone());
+    let mut at = None;
+    let images = begun.at_every_step(|| at = quietly(&first).unwrap().manifest_at);
+    let is_there = |image: &World, name: &str| image.fs.read(&Path::new(BACK).join(".icecore").join(name)).is_ok();
+    let mut resumed = 0;
+    for image in images.iter().filter(|image| is_there(image, "identity.json") && is_there(image, "restore.json")) {
+        // The machine that is not lost after all wrote on.
+        Claim::take(image.store.clone(), log.id(), Epoch(9), image.clock.clone(), None).unwrap();
+        let restored = quietly(&options(image, image.catalog.clone())).unwrap();
+        assert!(restored.is_resumed);
+        assert_eq!((restored.manifest, restored.manifest_at), (Some(mark), at));
+        assert_eq!(restored.losses, [(name("a"), Sequence(201), Sequence(250))]);
+        resumed += 1;
+    }
+    assert!(resumed > 5, "{resumed}");
+}
+
 #[test]
 fn nothing_that_is_there_is_written_over() {
     let world = archived();

@@ -47,6 +47,9 @@ pub(in crate::archive) fn from_archive<'a>(
     told
 }
 
+/// So the reason of each loss begins that a restore records.
+pub(super) const RESTORED: &str = "restored";
+
 /// What a log is restored from.
 pub(super) struct Source<'a> {
     /// The newest manifest.
@@ -57,8 +60,8 @@ pub(super) struct Source<'a> {
 impl Source<'_> {
     fn reason(&self, why: &str) -> String {
         let from = match self.manifest {
-            Some(number) => format!("restored from manifest {number}"),
-            None => "restored without any manifest".to_owned(),
+            Some(number) => format!("{RESTORED} from manifest {number}"),
+            None => format!("{RESTORED} without any manifest"),
         };
         let unknown: Vec<String> = self
             .salvage

@@ -44,7 +44,8 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// Takes over those of a log's stores that it archived to before: where no archiver of this process has them.
+    /// Takes over those of a log's stores that it archived to before: where no archiver of this process has them. Manifests that are
+    /// written get `retain` as those of the archiver do: without it, a chain could be broken by who may delete.
     ///
     /// # Errors
     /// `Locked` where one has; `Fenced` where another machine took one of them over; `Conflict` for a store that is not the one that it was; what a store or the catalog said.
@@ -53,13 +54,14 @@ impl Targets {
         archive: Option<Arc<dyn ObjectStore>>,
         remotes: impl IntoIterator<Item = (String, Arc<dyn ObjectStore>)>,
         clock: &Arc<dyn Clock>,
+        retain: Option<Duration>,
     ) -> Result<Self> {
         let _turn = Some(log.take_archiver_turn()?);
         let take = |remote: Option<&str>, store: Arc<dyn ObjectStore>| -> Result<Option<Target>> {
             if Noted::read(&**log.catalog(), remote)?.is_none() {
                 return Ok(None);
             }
-            let wish = Wish { remote, url: None, retain: None, take_over: false };
+            let wish = Wish { remote, url: None, retain, take_over: false };
             let (claim, claimed) = claims::claim(log, Arc::clone(&store), clock, &wish)?;
             log.change(&claimed, "archive claimed")?;
             Ok(Some(Target { store, claim }))
@@ -168,15 +170,22 @@ pub fn apply(
             purged.stopped.push(Kept { segment: first.segment.clone(), reason });
         }
         let Some(last) = both.checked_sub(1).map(|last| &of.segments[last].segment) else { continue };
-        let mut rows = Vec::with_capacity(both);
-        for segment in &of.segments[..both] {
-            rows.extend(log.catalog().segment(&segment.segment)?);
-        }
+        let segments: Vec<(SegmentKey, SegmentStatus)> =
+            still[..both].iter().map(|planned| (planned.segment.clone(), planned.status)).collect();
         let floor = last.last.next();
-        log.begin_purge(&of.collection, floor, &rows)?;
-        tracing::info!(collection = %of.collection, %floor, segments = rows.len(), "a purge was begun");
+        match log.begin_purge(&of.collection, floor, &segments) {
+            Ok(()) => {}
+            // Held, or changed, since it was planned a moment ago: the other collections go on.
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                let segment = of.segments[0].segment.clone();
+                purged.stopped.push(Kept { segment, reason: chain(&error) });
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        tracing::info!(collection = %of.collection, %floor, segments = segments.len(), "a purge was begun");
         purged.floors.push((of.collection.clone(), floor));
-        purged.begun += rows.len() as u64;
+        purged.begun += segments.len() as u64;
     }
     go_on_into(log, targets, now, options, &mut purged)?;
     Ok(purged)
@@ -239,6 +248,15 @@ fn go_on_into(
     if rows.is_empty() {
         return if waiting.0.is_empty() { Ok(()) } else { Waiting::default().write(log) };
     }
+    // Held since their purge was begun: what is left of them stays.
+    let mut free = Vec::with_capacity(rows.len());
+    for row in rows {
+        match log.held(&row.key)? {
+            Some(reason) => purged.kept.push(Kept { segment: row.key, reason }),
+            None => free.push(row),
+        }
+    }
+    let rows = free;
     let is_told =
         |waiting: &Waiting, row: &SegmentRow| store_of(row).is_some_and(|(store, _)| waiting.of(store, row).is_some());
     let mut untold: BTreeMap<&CollectionName, Vec<SegmentRow>> = BTreeMap::new();
@@ -358,6 +376,11 @@ fn delete(
             let mut gone = Vec::new();
             let mut broken = None;
             for (row, key) in rows {
+                // As near to the delete as can be.
+                if let Some(reason) = log.held(&row.key)? {
+                    purged.kept.push(Kept { segment: row.key.clone(), reason });
+                    continue;
+                }
                 match delete_one(target, key, now) {
                     Ok(None) => {
                         purged.segments += 1;

@@ -185,13 +185,14 @@ impl Collection<'_> {
         journaled: &HashMap<CollectionName, Sequence>,
     ) -> Result<Option<CollectionPlan>> {
         let mut newer = rows.iter().fold(unsealed, |sum, row| (sum.0 + row.bytes, sum.1 + row.records));
-        let cursors = self.log.catalog().cursors(name)?;
+        // As eviction and compaction see it: whoever subscribes, and nobody who left.
+        let cursors = self.log.delivered(name)?;
         let mut of =
             CollectionPlan { collection: name.clone(), floor, new_floor: floor, segments: Vec::new(), stopped: None };
         for row in rows {
             newer = (newer.0 - row.bytes, newer.1 - row.records);
             let Some(reason) = self.reason_of(row, newer) else { break };
-            let behind = cursors.iter().find(|cursor| cursor.sequence < row.key.last);
+            let behind = cursors.iter().find(|(_, sequence)| *sequence < row.key.last);
             let journal = journaled.get(name).filter(|first| **first <= row.key.last);
             let stop = if let Some(key) = self.settings.unknown_retention() {
                 Some(format!("it has a setting that this program does not understand: key=`{key}`"))
@@ -199,8 +200,7 @@ impl Collection<'_> {
                 Some(held)
             } else if let Some(why) = self.not_archived(row) {
                 Some(why)
-            } else if let Some(cursor) = behind {
-                let (sink, at) = (&cursor.sink, cursor.sequence);
+            } else if let Some((sink, at)) = behind {
                 Some(format!("a sink does not have it yet: sink=`{sink}`, cursor=`{at}`"))
             } else if let Some(first) = journal {
                 Some(format!("a journal still has it: from sequence=`{first}`"))

@@ -2,6 +2,7 @@
 
 use crate::archive::ls::ObjectKind;
 use crate::archive::manifest::ManifestMark;
+use crate::catalog::SegmentKey;
 use crate::log::verify::{Missing, Verified};
 use crate::types::{CollectionName, Sequence};
 
@@ -72,6 +73,19 @@ pub struct RemoteFault {
     pub last_sequence: Option<Sequence>,
     /// What it is.
     pub reason: String,
+}
+
+impl RemoteFault {
+    pub(super) fn of(kind: RemoteFaultKind, key: Option<String>, segment: Option<&SegmentKey>, reason: String) -> Self {
+        Self {
+            kind,
+            key,
+            collection: segment.map(|segment| segment.collection.clone()),
+            first_sequence: segment.map(|segment| segment.first),
+            last_sequence: segment.map(|segment| segment.last),
+            reason,
+        }
+    }
 }
 
 /// An object that no manifest names.

@@ -12,6 +12,7 @@ use crate::archive::{Claim, RemovedSegment};
 use crate::catalog::MemoryCatalog;
 use crate::clock::FakeClock;
 use crate::objects::SegmentObject;
+use crate::testing::faulty_store::FaultyStore;
 use crate::types::{Epoch, LogId, Sequence, Timestamp};
 
 struct Case {
@@ -212,4 +213,137 @@ fn manifests_that_are_not_right() {
     assert!(!report.ok && report.faults[0].reason.contains("manifest=`2`"), "{report:?}");
     case.store.remove("_manifest/00000000000000000002");
     assert!(case.verify().faults[0].reason.contains("manifest=`2`"));
+}
+
+/// A store in which a log with this id has these entries.
+fn store_with(log: LogId, entries: Vec<Entry>) -> Arc<MemoryStore> {
+    let store = Arc::new(MemoryStore::default());
+    let claimed: Arc<dyn ObjectStore> = store.clone();
+    let clock = Arc::new(FakeClock::at(Timestamp(7)));
+    Claim::take(claimed, log, Epoch(1), clock, None).unwrap().commit(entries).unwrap();
+    store
+}
+
+fn entry(home: Option<&str>) -> Entry {
+    Entry::Collection(crate::archive::CollectionEntry {
+        name: name("a"),
+        created_at: Timestamp(1),
+        floor: Sequence(1),
+        sealed_through: Sequence(30),
+        settings: "{}".into(),
+        home: home.map(str::to_owned),
+    })
+}
+
+/// Without objects: those are missing, whatever the sequences.
+fn sequences(report: &RemoteReport) -> Vec<(u64, u64)> {
+    let of = report.faults.iter().filter(|fault| fault.kind == RemoteFaultKind::Sequences);
+    of.map(|fault| (fault.first_sequence.unwrap().0, fault.last_sequence.unwrap().0)).collect()
+}
+
+/// Symptom: `verify --remote` called a log damaged whose collection was given another home. Cause: each store was to have all of a collection's
+/// sequences itself, and what it was told of losses counted, though the collection had left it. Fix: all stores are judged together.
+#[test]
+fn a_collection_in_several_stores_is_whole_in_all_of_them_together() {
+    use crate::archive::manifest::tests::segment;
+    let log = LogId([7; 16]);
+    let loss = |acknowledged: Option<&str>| {
+        let taken = acknowledged.map(|by| Acknowledged { by: by.into(), at: Timestamp(2) });
+        let (first, last) = (Sequence(11), Sequence(15));
+        Entry::Loss(LossEntry {
+            collection: name("a"),
+            first,
+            last,
+            reason: "a fire".into(),
+            found_at: Timestamp(1),
+            acknowledged: taken,
+        })
+    };
+    let archive = store_with(log, vec![entry(Some("two")), loss(Some("ops")), Entry::Added(segment("a", 1, 10))]);
+    // It left when nobody had acknowledged the loss yet.
+    let one = store_with(log, vec![entry(Some("one")), loss(None), Entry::Added(segment("a", 16, 20))]);
+    let two = store_with(log, vec![entry(Some("two")), loss(Some("ops")), Entry::Added(segment("a", 21, 30))]);
+    let stores = [(None, &archive), (Some("one"), &one), (Some("two"), &two)];
+    let verify = |stores: &[(Option<&'static str>, &Arc<MemoryStore>)]| -> Vec<RemoteReport> {
+        let places: Vec<_> =
+            stores.iter().map(|(remote, store)| RemotePlace { remote: *remote, store: &***store }).collect();
+        let reports = verify_all(&places, None, &RemoteVerifyOptions::default(), &mut |_, _| {}).unwrap();
+        reports.into_iter().map(Result::unwrap).collect()
+    };
+    let reports = verify(&stores);
+    assert!(reports.iter().all(|report| sequences(report).is_empty()), "{reports:?}");
+    assert_eq!(reports.iter().map(|report| report.gaps.len()).collect::<Vec<_>>(), [1, 0, 0]);
+    let reports = verify(&[stores[0], stores[2]]);
+    assert_eq!(reports.iter().map(sequences).collect::<Vec<_>>(), [vec![(16, 20)], vec![]], "what is missing is seen");
+    // Without an archive the home's word counts, in whatever order they are given.
+    for stores in [[stores[1], stores[2]], [stores[2], stores[1]]] {
+        let reports = verify(&stores);
+        assert_eq!(sequences(&reports[0]), [(1, 10)], "{reports:?}");
+    }
+}
+
+/// Symptom: a store that was down while its manifests were read made the verdict "damaged", and ended the command before anything of the others was told.
+/// Cause: every error was taken for one of the manifests. Fix: each store has its own outcome; what the catalog knows to be in one that is down is no hole.
+#[test]
+fn a_store_that_is_down_is_no_damage_and_hides_no_other() {
+    let case = case();
+    let down = FaultyStore::new(Arc::new(FakeClock::at(Timestamp(7))));
+    let error =
+        |store: &dyn ObjectStore| verify(store, None, &RemoteVerifyOptions::default(), &mut |_| {}).unwrap_err().kind();
+    let image: Arc<dyn ObjectStore> = Arc::new(down.snapshot());
+    Claim::take(image, case.log, Epoch(1), Arc::new(FakeClock::at(Timestamp(7))), None).unwrap();
+    down.go_down(crate::objects::ObjectErrorKind::Unavailable);
+    assert_eq!(error(&down), crate::ErrorKind::Unavailable);
+    // A segment in the middle of a collection is there.
+    let row = case.catalog.segments(Some(&name("a")), None, 9).unwrap().remove(1);
+    let moved = Entry::Removed(RemovedSegment {
+        segment: row.key.clone(),
+        key: ObjectKey::new(row.archive_key.clone().unwrap()).unwrap(),
+    });
+    case.commit(vec![moved]);
+    case.store.remove(row.archive_key.as_ref().unwrap());
+    let places =
+        [RemotePlace { remote: None, store: &*case.store }, RemotePlace { remote: Some("home"), store: &down }];
+    let verify = |catalog: Option<&dyn Catalog>| {
+        verify_all(&places, catalog, &RemoteVerifyOptions::default(), &mut |_, _| {}).unwrap()
+    };
+    let kinds = |reports: &[Result<RemoteReport>]| {
+        assert_eq!(reports[1].as_ref().unwrap_err().kind(), crate::ErrorKind::Unavailable);
+        reports[0].as_ref().unwrap().faults.iter().map(|fault| fault.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&verify(None)), [], "it may be there");
+    let expected = [RemoteFaultKind::Sequences, RemoteFaultKind::NotNamed];
+    assert_eq!(kinds(&verify(Some(&*case.catalog))), expected, "the catalog says that it is not");
+    let away = MemoryCatalog::new();
+    for row in case.catalog.segments(None, None, 99).unwrap() {
+        let is_moved = row.key.collection == name("a") && row.key.first == Sequence(101);
+        let key = row.archive_key.clone().map(|key| if is_moved { format!("@home/{key}") } else { key });
+        let row = SegmentRow { archive_key: key, status: SegmentStatus::Evicted, ..row };
+        let insert = [crate::catalog::Mutation::InsertSegment(row)];
+        away.apply(&insert, Timestamp(1), "test").unwrap();
+    }
+    assert_eq!(kinds(&verify(Some(&away))), [], "the catalog says that it is there");
+}
+
+/// A home in which nothing was archived yet is as it should be, unless rows say otherwise; and its rows are compared as those of the archive.
+#[test]
+fn homes_are_compared_with_their_own_rows() {
+    let case = case();
+    let empty = MemoryStore::default();
+    let home = |store: &dyn ObjectStore, catalog: &dyn Catalog| {
+        let places = [RemotePlace { remote: Some("home"), store }];
+        let mut reports = verify_all(&places, Some(catalog), &RemoteVerifyOptions::default(), &mut |_, _| {}).unwrap();
+        reports.remove(0).unwrap()
+    };
+    let report = home(&empty, &*case.catalog);
+    assert!(report.ok && report.verdict == Verified::Ok && report.manifests == 0, "{report:?}");
+    let rows = MemoryCatalog::new();
+    for row in case.catalog.segments(Some(&name("a")), None, 99).unwrap() {
+        let key = row.archive_key.map(|key| format!("@home/{key}"));
+        let row = SegmentRow { archive_key: key, status: SegmentStatus::Evicted, ..row };
+        rows.apply(&[crate::catalog::Mutation::InsertSegment(row)], Timestamp(1), "test").unwrap();
+    }
+    let kinds = |report: &RemoteReport| report.faults.iter().map(|fault| fault.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(&home(&empty, &rows)), [RemoteFaultKind::NotNamed; 4]);
+    assert_eq!(kinds(&home(&*case.store, &rows)), [RemoteFaultKind::WithoutRow; 2], "those of the other collection");
 }

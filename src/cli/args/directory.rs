@@ -36,8 +36,8 @@ Interrupted, it is run again.")]
     Add(DirectoryAddArgs),
     /// Move everything in a directory elsewhere, and put nothing new there
     ///
-    /// Its collections' records that are in no segment yet go first, then their segments, one at a time, each proven. No writer may
-    /// run. Interrupted, it goes on where it stopped when it is run again.
+    /// Its collections' records that are in no segment yet go first, then their segments, one at a time, each proven; then what sinks
+    /// keep there. No writer may run. Interrupted, it goes on where it stopped when it is run again.
     #[command(after_long_help = "Examples:
   icecore --data /disk1/log directory drain /disk2/log
   icecore --data /disk1/log directory drain 1f8a02c4
@@ -50,7 +50,7 @@ Of a remote nothing is moved: no new collection gets it for its home, and those 
     ///
     /// Of one that is missing, everything is given up that is nowhere else: its segments without an archived copy, and what its
     /// collections had in its journals. They go on elsewhere, with a sequence so much higher (2^40) that what was lost still fits in,
-    /// should the directory come back. No writer may run.
+    /// should the directory come back. What sinks kept there they make again elsewhere. No writer may run.
     #[command(after_long_help = "Examples:
   icecore --data /disk1/log directory forget 1f8a02c4
   icecore --data /disk1/log directory forget /disk2/log --yes

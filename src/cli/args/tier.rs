@@ -148,7 +148,7 @@ pub struct RetentionApplyArgs {
     /// What may go.
     #[command(flatten)]
     pub plan: RetentionArgs,
-    /// Do it
+    /// Do it without asking; nobody is asked with --json
     #[arg(long)]
     pub yes: bool,
 }

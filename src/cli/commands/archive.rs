@@ -78,7 +78,8 @@ fn pass(context: &Context, archiver: &Archiver) -> Result<ArchiveReport, Failure
     let mut told = 0;
     let report = archiver.run_once(&mut |progress: &ArchiveProgress| {
         let bar = bar.get_or_insert_with(|| context.progress("archiving", Unit::Bytes, Some(progress.bytes_total)));
-        bar.advance(progress.bytes - told);
+        // A new round may count anew.
+        bar.advance(progress.bytes.saturating_sub(told));
         told = progress.bytes;
         !context.interrupt.is_wanted()
     });

@@ -4,7 +4,7 @@
 
 use std::io::IsTerminal as _;
 
-use super::print::Printer;
+use super::print::{PassedOver, Printer};
 use crate::cli::time::Position;
 use crate::cli::{CatArgs, CommandResult, Context, Exit, Progress, Unit, logs, render_error};
 use crate::log::{Log, ReadOptions, Reader, SkipReason};
@@ -27,7 +27,16 @@ pub(in crate::cli) fn run(context: &Context, args: &CatArgs) -> CommandResult {
     let flushed = printer.flush();
     let exit = exit?;
     flushed?;
+    tell_passed_over(context, printer.passed_over());
     Ok(exit)
+}
+
+fn tell_passed_over(context: &Context, passed: PassedOver) {
+    for (count, what) in [(passed.others, "records that are no vectors"), (passed.deletes, "deletes")] {
+        if count > 0 {
+            context.say(&format!("passed over: {count} {what}"));
+        }
+    }
 }
 
 fn wanted(args: &CatArgs, now: Timestamp) -> ReadOptions {

@@ -1,7 +1,5 @@
 //! `icecore collection create|show|set|delete`
 
-use std::io::{BufRead as _, Write as _};
-
 use serde_json::{Value, json};
 
 use crate::cli::facts::Facts;
@@ -193,18 +191,7 @@ fn confirmed(context: &Context, collection: &CollectionName) -> Result<bool, Fai
     }
     let plan = logs::open_read_only(context)?.plan_deletion(collection).map_err(logs::explain)?;
     let question = format!("delete {}? Its name as the answer deletes it for good: ", summary(&plan));
-    let mut stderr = std::io::stderr().lock();
-    // Where nobody sees the question, nobody answers it.
-    let _ = stderr.write_all(human::printable(&question).as_bytes()).and_then(|()| stderr.flush());
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    let read = read.map_err(|error| {
-        Failure::from(Error::new(ErrorKind::Internal, "cannot read the answer from stdin").with_source(error))
-    })?;
-    if !std::io::IsTerminal::is_terminal(&std::io::stdin()) || read == 0 {
-        let _ = stderr.write_all(b"\n");
-    }
-    Ok(answer.trim_end_matches(['\n', '\r']) == collection.as_str())
+    Ok(super::answer(&question)? == collection.as_str())
 }
 
 /// `scratch with 12 records (1..=12), 3.10 KiB, in 1 segment`

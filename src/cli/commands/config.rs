@@ -37,6 +37,7 @@ fn object(config: &Config, key: &Key) -> serde_json::Value {
         Some(Shown::Many(parts)) => parts.into(),
     };
     let origin = config.origin(key.name);
+    let (least, most) = (key.range)().unzip();
     serde_json::json!({
         "key": key.name,
         "value": value,
@@ -44,5 +45,7 @@ fn object(config: &Config, key: &Key) -> serde_json::Value {
         "from": origin.to_string(),
         "variable": variable(key.name),
         "help": key.help,
+        "least": least,
+        "most": most,
     })
 }

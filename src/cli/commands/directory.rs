@@ -6,7 +6,7 @@ use super::print_json;
 use crate::cli::facts::{Facts, Listing};
 use crate::cli::{
     CommandResult, Context, DirectoryAddArgs, DirectoryCommand, DirectoryForgetArgs, DirectoryNameArgs, Exit, Failure,
-    Stdout, Unit, human, logs,
+    Stdout, Unit, human, logs, sinks,
 };
 use crate::log::directories::{DirectoryInfo, DrainProgress, Drained, ForgetPlan, How};
 use crate::log::{Log, LogOptions};
@@ -86,13 +86,13 @@ fn add(context: &Context, args: &DirectoryAddArgs) -> CommandResult {
 }
 
 fn drain(context: &Context, args: &DirectoryNameArgs) -> CommandResult {
-    let options = logs::options(context)?;
+    let options = LogOptions { components: sinks::components(context), ..logs::options(context)? };
     let mut bar = None;
     let mut told = 0;
     let drained = Log::drain_directory(&options, &args.directory, &mut |progress: DrainProgress| {
         let bar = bar.get_or_insert_with(|| context.progress("draining", Unit::Bytes, Some(progress.total_bytes)));
-        bar.advance(progress.bytes - told);
-        told = progress.bytes;
+        bar.advance(progress.bytes.saturating_sub(told));
+        told = told.max(progress.bytes);
         !context.interrupt.is_wanted()
     });
     drop(bar);
@@ -105,11 +105,19 @@ fn drain(context: &Context, args: &DirectoryNameArgs) -> CommandResult {
 fn say_drained(context: &Context, drained: &Drained) {
     let moved = human::plural(drained.segments, "segment");
     context.say(&format!("moved: {moved}, {}", human::size(drained.bytes)));
+    if drained.component_collections > 0 {
+        let collections = human::plural(drained.component_collections, "collection");
+        context.say(&format!("moved: files of sinks, of {collections}, {}", human::size(drained.component_bytes)));
+    }
     for (segment, why) in drained.stayed.iter().take(TOLD_MAX) {
         context.say(&format!("stayed: {segment}: {why}"));
     }
     for (collection, why) in drained.kept.iter().take(TOLD_MAX) {
         context.say(&format!("stayed: {collection}: {why}"));
+    }
+    for stayed in drained.component_stayed.iter().take(TOLD_MAX) {
+        let of = stayed.collection.as_ref().map_or_else(String::new, |collection| format!(" of {collection}"));
+        context.say(&format!("stayed: {}{of}: {}", stayed.component, stayed.reason));
     }
     if drained.is_interrupted {
         context.say("interrupted: run it again to go on");
@@ -172,6 +180,12 @@ fn look_first(
 }
 
 fn say_plan(context: &Context, plan: &ForgetPlan) {
+    for (component, collections) in &plan.components {
+        let collections = human::plural(*collections, "collection");
+        context.say(&format!(
+            "made again elsewhere, from what the log and its archive hold: {component} of {collections}"
+        ));
+    }
     if !plan.is_loss() {
         return;
     }

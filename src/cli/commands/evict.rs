@@ -2,7 +2,7 @@
 
 use super::print_json;
 use crate::cli::time::Position;
-use crate::cli::{CommandResult, Context, EvictArgs, Exit, RehydrateArgs, Unit, human, logs};
+use crate::cli::{CommandResult, Context, EvictArgs, Exit, RehydrateArgs, Unit, human, logs, stores};
 use crate::log::tier::{EvictOptions, Kept, RehydrateOptions, TierProgress};
 use crate::types::Timestamp;
 
@@ -35,6 +35,9 @@ pub(in crate::cli) fn evict(context: &Context, args: &EvictArgs) -> CommandResul
         trust_rows: args.trust_catalog,
     };
     super::must_be_there(&log, &args.collections)?;
+    if !args.dry_run {
+        stores::must_be_ours(context, &log)?;
+    }
     let done = log.evict(&options, &mut watch(context, "evicting"));
     let closed = log.close();
     let done = done.map_err(logs::explain)?;

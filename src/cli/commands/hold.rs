@@ -39,9 +39,18 @@ fn set(context: &Context, args: &HoldSetArgs) -> CommandResult {
     };
     let done = log.set_hold(&args.collection, hold.clone());
     let closed = log.close();
-    done.map_err(logs::explain)?;
+    let late = done.map_err(logs::explain)?;
     closed.map_err(logs::explain)?;
-    print_json(context, &object(&args.collection, &hold))?;
+    let mut told = object(&args.collection, &hold);
+    told["too_late"] = serde_json::json!(late);
+    print_json(context, &told)?;
+    if let Some(floor) = late.floor {
+        context.say(&format!("too late for what was before {floor}: it is purged, or being purged"));
+    }
+    for key in &late.purging {
+        let (first, last) = (key.first, key.last);
+        context.say(&format!("  {first}..={last}: not read any more; what the archive still has of it stays"));
+    }
     context.say(&format!("held: {} by {}", args.collection, hold.name));
     Ok(Exit::Ok)
 }

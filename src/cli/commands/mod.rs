@@ -34,6 +34,7 @@ pub(super) mod verify;
 pub(super) mod verify_remote;
 
 use super::{Context, Failure, Stdout, logs};
+use crate::error::{Error, ErrorKind};
 use crate::log::Log;
 use crate::types::CollectionName;
 
@@ -53,4 +54,21 @@ fn must_be_there(log: &Log, collections: &[CollectionName]) -> Result<(), Failur
         log.collection_settings(name).map_err(logs::explain)?;
     }
     Ok(())
+}
+
+/// Asks, and takes a line from stdin for the answer, also where that is no terminal. The question is for who sees stderr.
+fn answer(question: &str) -> Result<String, Failure> {
+    use std::io::{BufRead as _, IsTerminal as _, Write as _};
+    let mut stderr = std::io::stderr().lock();
+    // Where nobody sees the question, nobody answers it.
+    let _ = stderr.write_all(super::human::printable(question).as_bytes()).and_then(|()| stderr.flush());
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    let read = read.map_err(|error| {
+        Failure::from(Error::new(ErrorKind::Internal, "cannot read the answer from stdin").with_source(error))
+    })?;
+    if !std::io::stdin().is_terminal() || read == 0 {
+        let _ = stderr.write_all(b"\n");
+    }
+    Ok(answer.trim_end_matches(['\n', '\r']).to_owned())
 }

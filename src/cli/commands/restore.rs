@@ -73,6 +73,7 @@ fn facts(restored: &Restored) -> Facts {
         .hidden("failed", json!(restored.failed))
         .hidden("losses", losses.collect::<Vec<_>>())
         .hidden("remotes_left_out", json!(restored.remotes_left_out))
+        .hidden("remotes_gone", json!(restored.remotes_gone))
         .hidden("problems", json!(restored.problems))
         .hidden("salvage", json!(restored.salvage))
 }
@@ -114,6 +115,12 @@ fn render(restored: &Restored) -> String {
     }
     for (id, url) in &restored.remotes_left_out {
         text.push_str(&format!("left out: what lies in {} ({id})\n", human::printable(url)));
+    }
+    for (id, url) in &restored.remotes_gone {
+        let url = human::printable(url);
+        text.push_str(&format!(
+            "does not answer, and nothing is known to lie there: {url} ({id}); the log has it no more\n"
+        ));
     }
     if !restored.problems.is_empty() {
         text.push_str("\nmanifests that say things against each other:\n");

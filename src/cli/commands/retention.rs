@@ -71,21 +71,27 @@ fn apply_to(context: &Context, args: &RetentionApplyArgs, log: &Log) -> CommandR
     let options = ApplyOptions { plan: options(&args.plan), grace: context.config.settings().retention.grace };
     let now = context.clock.now();
     let plan = retention::plan(log, now, &options.plan).map_err(logs::explain)?;
-    let is_needed = (args.yes && plan.segments() > 0) || retention::is_pending(log).map_err(logs::explain)?;
+    // What is told is what goes: the plan is not made again.
+    let is_asked = !args.yes && plan.segments() > 0 && !context.json;
+    if is_asked {
+        say_plan(context, &plan);
+    }
+    let is_yes = args.yes || (is_asked && super::answer("purge this for good? `yes` does: ")? == "yes");
+    let is_needed = (is_yes && plan.segments() > 0) || retention::is_pending(log).map_err(logs::explain)?;
     // Nothing is asked of a store where there is nothing to do.
     let mut targets = if is_needed { stores::purge_targets(context, log)? } else { Targets::default() };
-    let purged = if args.yes {
+    let purged = if is_yes {
         retention::apply(log, &plan, &mut targets, now, &options)
     } else {
         retention::go_on(log, &mut targets, now, &options)
     };
     let purged = purged.map_err(logs::explain)?;
     print_json(context, &purged)?;
-    if !args.yes {
+    if !is_yes && !is_asked {
         say_plan(context, &plan);
     }
     say_purged(context, &purged);
-    if !args.yes && plan.segments() > 0 {
+    if !is_yes && plan.segments() > 0 {
         let message = format!("nothing new was purged: segments=`{}`", plan.segments());
         return Err(Error::new(ErrorKind::Conflict, message).with_hint("--yes purges what is told").into());
     }

@@ -91,7 +91,10 @@ impl Compaction {
             human::size(last.bytes_after),
             human::plural(records, "record"),
         );
-        let facts = Facts::default().text("compacted", last.at.to_string()).text("did", done);
+        let mut facts = Facts::default().text("compacted", last.at.to_string()).text("did", done);
+        if last.sinks.files_before > 0 {
+            facts = facts.text("in_sinks", super::compact::told(&last.sinks));
+        }
         format!("\n{}", facts.lines())
     }
 

@@ -1,16 +1,27 @@
 //! `icecore verify --remote [--deep] [--sample PERCENT]`
 
+use std::sync::Arc;
+
 use serde_json::json;
 
-use crate::archive::verify::{RemoteProgress, RemoteReport, RemoteVerifyOptions};
-use crate::archive::{chain, verify};
+use crate::archive::verify::{RemotePlace, RemoteProgress, RemoteReport, RemoteVerifyOptions};
+use crate::archive::{chain, verify_all};
 use crate::cli::facts::Facts;
 use crate::cli::{CommandResult, Context, Exit, Failure, Progress, Stdout, Unit, VerifyArgs, human, logs, stores};
+use crate::error::Error;
+use crate::log::recover::journals::chain as told;
+use crate::log::verify::Verified;
 use crate::objects::{Location, ObjectStore};
+
+/// A store to look at, or why it cannot be.
+struct Asked {
+    remote: Option<String>,
+    url: String,
+    store: Result<Arc<dyn ObjectStore>, Error>,
+}
 
 pub(in crate::cli) fn run(context: &Context, args: &VerifyArgs) -> CommandResult {
     let settings = context.config.settings();
-    let store = stores::open_patient(context, stores::location(context)?)?;
     // Without a log at hand the archive is looked at alone.
     let look = if settings.data.is_empty() { None } else { Some(logs::look_at_catalog(context)?) };
     let options = RemoteVerifyOptions {
@@ -20,42 +31,98 @@ pub(in crate::cli) fn run(context: &Context, args: &VerifyArgs) -> CommandResult
         seed: context.clock.now().micros().cast_unsigned(),
         threads: usize::try_from(settings.archive.parallel).unwrap_or(1),
     };
-    let mut reports = vec![one(context, &*store, look.as_ref().map(|look| &*look.catalog), &options)?];
-    // Homes of segments have manifests of their own.
-    if let Ok(state) = chain::state(&*store) {
-        for url in state.remotes().values() {
-            let location = url.parse::<Location>().map_err(crate::Error::from)?;
-            let home = stores::open_patient(context, &location)?;
-            reports.push(one(context, &*home, None, &options)?);
+    let asked = asked(context, look.is_some())?;
+    let places: Vec<RemotePlace<'_>> = asked
+        .iter()
+        .filter_map(|asked| Some(RemotePlace { remote: asked.remote.as_deref(), store: &**asked.store.as_ref().ok()? }))
+        .collect();
+    let mut bar: Option<(usize, Progress)> = None;
+    let mut seen = 0;
+    let catalog = look.as_ref().map(|look| &*look.catalog);
+    let reports = verify_all(&places, catalog, &options, &mut |place, now: RemoteProgress| {
+        if bar.as_ref().is_none_or(|(of, _)| *of != place) {
+            seen = 0;
+            bar = Some((place, context.progress("verify", Unit::Things("segments"), Some(now.segments_total))));
         }
-    }
+        if let Some((_, bar)) = &bar {
+            bar.advance(now.segments.saturating_sub(seen));
+        }
+        seen = now.segments;
+    })?;
+    drop(bar);
+    drop(places);
+    let mut reports = reports.into_iter();
     let mut stdout = Stdout::lock();
-    for report in &reports {
-        if context.json {
-            stdout.line(&facts(report).json())?;
-        } else {
-            stdout.write(render(report).as_bytes())?;
+    let (mut is_damaged, mut failed) = (false, None);
+    for Asked { url, store, .. } in asked {
+        match store.and_then(|_| reports.next().expect("one for each that was opened")) {
+            Ok(report) => {
+                is_damaged |= !report.ok;
+                if context.json {
+                    stdout.line(&facts(&report).json())?;
+                } else {
+                    stdout.write(render(&report).as_bytes())?;
+                }
+            }
+            Err(error) => {
+                if context.json {
+                    stdout.line(&unread(&url, &error).json())?;
+                } else {
+                    let (verdict, url) = (Verified::Incomplete, human::printable(&url));
+                    stdout
+                        .write(format!("{verdict}: {url}: it could not be looked at: {}\n", told(&error)).as_bytes())?;
+                }
+                failed.get_or_insert(error);
+            }
         }
     }
     stdout.flush()?;
-    Ok(if reports.iter().all(|report| report.ok) { Exit::Ok } else { Exit::Damage })
+    match failed {
+        _ if is_damaged => Ok(Exit::Damage),
+        Some(error) => Err(error.into()),
+        None => Ok(Exit::Ok),
+    }
 }
 
-fn one(
-    context: &Context,
-    store: &dyn ObjectStore,
-    catalog: Option<&dyn crate::catalog::Catalog>,
-    options: &RemoteVerifyOptions,
-) -> Result<RemoteReport, Failure> {
-    let mut bar: Option<Progress> = None;
-    let mut seen = 0;
-    let report = verify(store, catalog, options, &mut |now: RemoteProgress| {
-        let bar =
-            bar.get_or_insert_with(|| context.progress("verify", Unit::Things("segments"), Some(now.segments_total)));
-        bar.advance(now.segments.saturating_sub(seen));
-        seen = now.segments;
-    });
-    Ok(report?)
+/// The archive, where one is named; the homes of segments, which have manifests of their own: the log's, where one is at hand, else those that the archive
+/// names.
+fn asked(context: &Context, has_log: bool) -> Result<Vec<Asked>, Failure> {
+    let mut asked = Vec::new();
+    let mut named = Vec::new();
+    if let Some(location) = &context.config.settings().archive.url {
+        let store = stores::open_patient(context, location)?;
+        if !has_log && let Ok(state) = chain::state(&*store) {
+            named.extend(state.remotes().iter().map(|(id, url)| (id.clone(), url.clone())));
+        }
+        asked.push(Asked { remote: None, url: location.to_string(), store: Ok(store) });
+    }
+    if has_log {
+        let remotes = logs::options_in(context, context.data()?)?.remotes()?;
+        named.extend(remotes.into_iter().map(|remote| (remote.directory, remote.url)));
+    }
+    for (id, url) in named {
+        let location = url.parse::<Location>().map_err(|error| crate::Error::from(error).into());
+        let store = match location.and_then(|location| stores::open_patient(context, &location)) {
+            Ok(store) => Ok(store),
+            Err(Failure::Error(_, error)) => Err(error),
+            Err(closed) => return Err(closed),
+        };
+        asked.push(Asked { remote: Some(id), url, store });
+    }
+    if asked.is_empty() {
+        // Says how to name one.
+        stores::location(context)?;
+    }
+    Ok(asked)
+}
+
+/// A store that does not answer: nothing is known of what is there.
+fn unread(url: &str, error: &Error) -> Facts {
+    Facts::default()
+        .flag("ok", false)
+        .text("verdict", Verified::Incomplete)
+        .text("store", url)
+        .text("error", told(error))
 }
 
 fn facts(report: &RemoteReport) -> Facts {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CompactOptions, CompactReport, chain};
+use super::{CompactOptions, CompactReport, SinksCompacted, chain};
 use crate::catalog::Mutation;
 use crate::compaction::Removed;
 use crate::config::QuietHours;
@@ -55,6 +55,9 @@ pub struct LastCompaction {
     pub expired: u64,
     /// Records that went: tombstones.
     pub tombstones: u64,
+    /// What went from sinks.
+    #[serde(default)]
+    pub sinks: SinksCompacted,
     /// What stopped it, or a part of it.
     pub stopped: Vec<String>,
 }
@@ -87,8 +90,10 @@ impl Inner {
             }
         };
         stopped.extend(report.clock.clone());
-        let failed = report.collections.iter().filter_map(|of| Some((&of.collection, of.failed.as_ref()?)));
-        stopped.extend(failed.map(|(collection, why)| format!("collection=`{collection}`: {why}")));
+        stopped.extend(report.failures().map(|(collection, sink, why)| {
+            let sink = sink.map_or_else(String::new, |sink| format!(", sink=`{sink}`"));
+            format!("collection=`{collection}`{sink}: {why}")
+        }));
         if report.is_interrupted {
             stopped.push("it was interrupted".to_owned());
         }
@@ -104,6 +109,7 @@ impl Inner {
             versions,
             expired,
             tombstones,
+            sinks: report.sinks(),
             stopped,
         };
         let value = serde_json::to_string(&last).expect("plain text and numbers");
@@ -143,7 +149,9 @@ impl Inner {
         match log.compact_while(&options, &mut |_| true, &goes_on, true) {
             Ok(report) => {
                 let (before, after, bytes_before, bytes_after) = report.totals();
-                tracing::info!(before, after, bytes_before, bytes_after, "compacted");
+                let sinks = report.sinks();
+                let sinks_freed = sinks.bytes_before.cast_signed() - sinks.bytes_after.cast_signed();
+                tracing::info!(before, after, bytes_before, bytes_after, sinks_freed, "compacted");
             }
             // Somebody compacts by hand.
             Err(error) if error.kind() == ErrorKind::Conflict => {}

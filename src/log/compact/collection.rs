@@ -1,5 +1,6 @@
 //! One collection: which of its segments must stay as they are, and its groups.
 
+use super::copies::not_understood;
 use super::facts::state_of;
 use super::judge::Verdict;
 use super::report::Left;
@@ -192,7 +193,7 @@ impl Work<'_> {
             done.segments_after += 1;
             done.bytes_before += bytes_before;
             done.bytes_after += bytes_after;
-            inputs.iter().for_each(|input| done.removed.add(input.removed));
+            inputs.iter().for_each(|input| done.removed.add(input.removed()));
         }
         Ok(group.end - gone)
     }
@@ -207,7 +208,7 @@ impl Work<'_> {
     ) -> Option<String> {
         let SegmentKey { first, last, .. } = row.key;
         if let Some(key) = settings.unknown_compaction() {
-            return Some(format!("the collection has a setting that this program does not understand: key=`{key}`"));
+            return Some(not_understood(key));
         }
         if row.status != SegmentStatus::Sealed {
             return Some(format!("its status is not sealed: status=`{}`", row.status));
@@ -221,7 +222,8 @@ impl Work<'_> {
         if let Some(held) = settings.held(first, last) {
             return Some(held);
         }
-        if let Some((sink, sequence)) = cursors.iter().find(|(_, sequence)| *sequence < last) {
+        let behind = cursors.iter().find(|(_, sequence)| *sequence < last);
+        if let Some((sink, sequence)) = behind.filter(|_| !self.log.options.sabotage.compacts_before_sinks()) {
             return Some(format!("a sink does not have it yet: sink=`{sink}`, cursor=`{sequence}`"));
         }
         let journaled = self.journaled.as_ref().and_then(|known| known.get(&row.key.collection));

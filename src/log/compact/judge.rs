@@ -1,4 +1,4 @@
-//! Reading a group of segments, and what surrounds it, for the decision.
+//! Reading a group of segments, and what surrounds it, for the decision (`crate::compaction::judge`).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,52 +8,32 @@ use super::facts::Earliest;
 use super::{Halt, Work, chain};
 use crate::avro::record::{RecordView, kind};
 use crate::catalog::{SegmentRow, SegmentStatus};
-use crate::compaction::{Fate, Judged, KEY_BYTES_MAX, Part, Removed, Seen, TooManyKeys, Versions, outputs};
+use crate::compaction::{self, Fates, Neighbours, Removed, Seen, Unjudged, Versions};
 use crate::error::{Error, ErrorKind};
 use crate::fs::OpenMode;
 use crate::segment::{Footer, SegmentReader};
 use crate::types::Timestamp;
 
-/// More parts than this are not tried: a segment of the largest size has fewer keys in each.
-const PARTS_MAX: u64 = 1 << 12;
-
 /// A segment of a group, and which of its records go.
 pub(super) struct Input {
     pub reader: SegmentReader,
-    /// A bit for each record, in order.
-    gone: Vec<u64>,
-    pub removed: Removed,
-    bytes_kept: u64,
+    fates: Fates,
 }
 
 impl Input {
-    fn new(reader: SegmentReader) -> Self {
-        let words =
-            usize::try_from(reader.footer().records.div_ceil(64)).expect("a file's records are counted in memory");
-        let bytes_kept = reader.footer().bytes_before;
-        Self { reader, gone: vec![0; words], removed: Removed::default(), bytes_kept }
-    }
-
-    fn clear(&mut self) {
-        self.gone.fill(0);
-        self.removed = Removed::default();
-        self.bytes_kept = self.reader.footer().bytes_before;
-    }
-
     /// Whether the record in place `at` goes.
     pub fn is_gone(&self, at: usize) -> bool {
-        self.gone[at / 64] & (1 << (at % 64)) != 0
+        self.fates.is_gone(at)
     }
 
-    fn judged(&self) -> Judged {
-        let Footer { bytes_before, records, .. } = *self.reader.footer();
-        Judged { bytes: bytes_before, bytes_kept: self.bytes_kept, records, removed: self.removed.total() }
+    /// Records of it that go.
+    pub const fn removed(&self) -> Removed {
+        self.fates.removed()
     }
 
     /// What of so many bytes of its file is left, about.
     pub fn bytes_expected(&self, bytes: u64) -> u64 {
-        let all = self.reader.footer().bytes_before.max(1);
-        u64::try_from(u128::from(bytes) * u128::from(self.bytes_kept) / u128::from(all)).unwrap_or(bytes)
+        self.fates.bytes_expected(bytes)
     }
 }
 
@@ -74,105 +54,71 @@ fn seen<'a>(record: &RecordView<'a>) -> Seen<'a> {
     }
 }
 
+/// A group of segments, as the judgement reads it.
+struct Group<'a, 'b> {
+    work: &'a mut Work<'b>,
+    of: &'a Of,
+    /// The place of its first segment.
+    first: usize,
+    segments: &'a [SegmentReader],
+}
+
+impl Neighbours for Group<'_, '_> {
+    type Stop = Halt;
+
+    fn is_quiet(&mut self, members: usize) -> Result<bool, Halt> {
+        let (of, facts) = (self.of, self.work.log.compactions.facts());
+        let rows = &of.rows[self.first..self.first + members];
+        Ok((of.moment.versions().is_none() || of.is_done)
+            && rows.iter().all(|row| facts.is_quiet(&row.key, &of.moment)))
+    }
+
+    fn each(&mut self, member: usize, each: &mut dyn FnMut(&Seen<'_>, u64) -> bool) -> Result<(), Halt> {
+        let (mut is_whole, mut earliest) = (true, Earliest::default());
+        let read = self.work.each(&self.segments[member], &mut |record| {
+            let seen = seen(record);
+            earliest.note(&seen);
+            is_whole = each(&seen, record.encoded.len() as u64);
+            is_whole
+        });
+        read.map_err(|unread| unread.of(self.first + member))?;
+        if is_whole {
+            self.work.log.compactions.facts().keep(&self.of.rows[self.first + member].key, earliest);
+        }
+        Ok(())
+    }
+
+    fn newer(&mut self, members: usize, versions: &mut Versions) -> Result<(), Halt> {
+        self.work.look_at_newer(self.of, self.first + members, versions)
+    }
+
+    fn older(&mut self, versions: &mut Versions) -> Result<(), Halt> {
+        self.work.look_at_older(self.of, self.first, versions)
+    }
+}
+
 impl Work<'_> {
     /// Judges a group, which is made smaller where it has too many keys.
     pub fn judge(&mut self, of: &Of, group: &mut Range<usize>) -> Result<Verdict, Halt> {
-        let mut parts = 1;
-        let mut segments: Vec<Input> = Vec::new();
+        let mut segments: Vec<SegmentReader> = Vec::new();
         for at in group.clone() {
-            segments.push(Input::new(self.open(&of.rows[at]).map_err(|why| Halt::Unreadable(at, why))?));
+            segments.push(self.open(&of.rows[at]).map_err(|why| Halt::Unreadable(at, why))?);
         }
-        let mut fixed = vec![false; segments.len()];
-        loop {
-            segments.iter_mut().for_each(Input::clear);
-            let mut too_many = false;
-            let is_quiet = self.is_quiet(of, group);
-            for number in 0..if is_quiet { 0 } else { parts } {
-                if !self.judge_part(of, group, &mut segments, (Part { number, of: parts }, &fixed))? {
-                    too_many = true;
-                    break;
-                }
-            }
-            if too_many {
-                match segments.len() {
-                    1 if parts < PARTS_MAX => parts *= 2,
-                    1 => return Err(Halt::Unreadable(group.start, "it has too many keys".to_owned())),
-                    many => {
-                        group.end -= many / 2;
-                        segments.truncate(group.len());
-                        fixed.truncate(group.len());
-                    }
-                }
-                continue;
-            }
-            let judged: Vec<Judged> = segments.iter().map(Input::judged).collect();
-            let limit = self.log.options.limits.segment_bytes;
-            let target = of.moment.policy.target_bytes.min(limit);
-            let outputs = outputs(&judged, target, self.options.gain_percent);
-            // What is not worth writing anew stays whole; then what it hides, or what hides it, may have to stay too.
-            let mut is_settled = true;
-            for (at, judged) in judged.iter().enumerate() {
-                if judged.removed > 0 && !outputs.iter().any(|output| output.contains(&at)) {
-                    fixed[at] = true;
-                    is_settled = false;
-                }
-            }
-            if is_settled {
-                return Ok(Verdict { segments, outputs });
-            }
-        }
-    }
-
-    /// Whether a group is known to have nothing that goes, without reading it.
-    fn is_quiet(&self, of: &Of, group: &Range<usize>) -> bool {
-        let facts = self.log.compactions.facts();
-        (of.moment.versions().is_none() || of.is_done)
-            && of.rows[group.clone()].iter().all(|row| facts.is_quiet(&row.key, &of.moment))
-    }
-
-    /// The passes over one part; whether its keys fitted.
-    fn judge_part(
-        &mut self,
-        of: &Of,
-        group: &Range<usize>,
-        segments: &mut [Input],
-        (part, fixed): (Part, &[bool]),
-    ) -> Result<bool, Halt> {
-        let mut versions = Versions::new(of.moment, part, KEY_BYTES_MAX);
-        for (at, input) in segments.iter().enumerate() {
-            let (mut fits, mut earliest) = (Ok(()), Earliest::default());
-            self.each(&input.reader, &mut |record| {
-                let record = seen(record);
-                earliest.note(&record);
-                fits = versions.note(&record);
-                fits.is_ok()
-            })
-            .map_err(|halt| halt.of(group.start + at))?;
-            if fits == Err(TooManyKeys) {
-                return Ok(false);
-            }
-            self.log.compactions.facts().keep(&of.rows[group.start + at].key, earliest);
-        }
-        if !versions.may_go() {
-            return Ok(true);
-        }
-        self.look_at_newer(of, group.end, &mut versions)?;
-        self.look_at_older(of, group.start, &mut versions)?;
-        versions.begin();
-        for (at, input) in segments.iter_mut().enumerate() {
-            let (reader, mut place) = (input.reader.clone(), 0);
-            self.each(&reader, &mut |record| {
-                if let Some(Fate::Goes(reason)) = versions.decide(&seen(record), fixed[at]) {
-                    input.gone[place / 64] |= 1 << (place % 64);
-                    input.removed.count(reason);
-                    input.bytes_kept -= record.encoded.len() as u64;
-                }
-                place += 1;
-                true
-            })
-            .map_err(|halt| halt.of(group.start + at))?;
-        }
-        Ok(true)
+        let fates = |reader: &SegmentReader| {
+            let Footer { bytes_before, records, .. } = *reader.footer();
+            Fates::new(records, bytes_before)
+        };
+        let fates = segments.iter().map(fates).collect();
+        let target = of.moment.policy.target_bytes.min(self.log.options.limits.segment_bytes);
+        let gain = self.options.gain_percent;
+        let mut read = Group { work: self, of, first: group.start, segments: &segments };
+        let verdict = compaction::judge(of.moment, &mut read, fates, (target, gain)).map_err(|why| match why {
+            Unjudged::Stop(halt) => halt,
+            Unjudged::TooManyKeys => Halt::Unreadable(group.start, "it has too many keys".to_owned()),
+        })?;
+        group.end = group.start + verdict.fates.len();
+        let inputs = segments.into_iter().zip(verdict.fates).map(|(reader, fates)| Input { reader, fates });
+        Ok(Verdict { segments: inputs.collect(), outputs: verdict.outputs })
     }
 
     /// Pass 2: newer versions in what lies behind the group and is here. What is not, or cannot be read, does not count.
@@ -199,7 +145,7 @@ impl Work<'_> {
 
     /// Pass 3: what lies before the group, in any tier. What cannot be asked may hold every key.
     fn look_at_older(&mut self, of: &Of, until: usize, versions: &mut Versions) -> Result<(), Halt> {
-        if !versions.wants_older() {
+        if !versions.wants_older() || self.log.options.sabotage.drops_tombstones() {
             return Ok(());
         }
         let first = of.rows[until].key.first;

@@ -3,6 +3,7 @@
 //! - `collection`: which segments of a collection must stay as they are, and why; its groups, oldest first
 //! - `facts`: what need not be read again
 //! - `judge`: reading a group, and what surrounds it, for the decision (`crate::compaction`)
+//! - `copies`: sinks that keep old versions let go of the same, in their own files
 //! - `write`: the result takes the place of what it was made from
 //! - `background`: compaction by itself, and what the last one did
 //! - `clock`: whether the clock is to be believed
@@ -34,6 +35,7 @@
 mod background;
 mod clock;
 mod collection;
+mod copies;
 mod facts;
 mod judge;
 mod pace;
@@ -44,12 +46,13 @@ mod write;
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 pub use self::background::{BackgroundCompaction, LastCompaction};
 pub(super) use self::clock::Belief;
+pub use self::copies::{Copies, CopyCompacted};
 use self::pace::Pace;
-pub use self::report::{CollectionCompacted, CompactProgress, CompactReport, LeftAlone};
+pub use self::report::{CollectionCompacted, CompactProgress, CompactReport, LeftAlone, SinksCompacted};
 use super::recover::journals::chain;
 use super::tier::Kept;
 use super::{Inner, Log};
@@ -88,6 +91,8 @@ pub(super) struct Compactions {
     facts: Mutex<facts::Facts>,
     /// Replaced segments whose files somebody had open.
     leftovers: Mutex<Vec<SegmentRow>>,
+    /// Who compacts along.
+    copies: Mutex<Option<Weak<dyn Copies>>>,
 }
 
 impl Compactions {
@@ -145,7 +150,7 @@ impl From<crate::catalog::CatalogError> for Halt {
 
 impl Log {
     /// Compacts collections by their policies ([`CollectionSettings::compaction`](crate::CollectionSettings), then
-    /// [`LogOptions::compaction`](crate::LogOptions)). Works while the log is appended to and read; one at a time. `progress` is told how far it has come, and
+    /// [`LogOptions::compaction`](crate::LogOptions)), and by the same what the [sinks](crate::sink::Sinks) of this handle keep of them. Works while the log is appended to and read; one at a time. `progress` is told how far it has come, and
     /// ends it by answering no: what was written anew by then stays so.
     ///
     /// # Errors
@@ -247,7 +252,10 @@ impl Log {
                 told.bytes += bytes;
                 goes_on.set(progress(told));
             };
-            let of = work.collection(name, rows, &mut tell, &mut report.left)?;
+            let mut of = work.collection(name, rows, &mut tell, &mut report.left)?;
+            if may_go_on() {
+                work.copies(&mut of)?;
+            }
             if of.is_worth_telling() {
                 report.collections.push(of);
             }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::copies::CopyCompacted;
 use crate::catalog::SegmentKey;
-use crate::compaction::Removed;
+use crate::compaction::{Freed, Removed};
 use crate::log::tier::Kept;
 use crate::types::CollectionName;
 
@@ -50,6 +51,25 @@ pub struct CollectionCompacted {
     pub left_alone: Vec<LeftAlone>,
     /// What ended it early, where something did.
     pub failed: Option<String>,
+    /// What became of the copies that sinks keep, where they keep old versions. In none of the numbers above.
+    pub sinks: Vec<CopyCompacted>,
+}
+
+/// What went from sinks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SinksCompacted {
+    /// Files that are gone.
+    pub files_before: u64,
+    /// Files that came for them.
+    pub files_after: u64,
+    /// Bytes of the files that are gone.
+    pub bytes_before: u64,
+    /// Bytes of the files that came for them; of a dry run, about.
+    pub bytes_after: u64,
+    /// Records that went.
+    pub records: u64,
+    /// Files that are replaced and still there, because somebody reads them.
+    pub files_left: u64,
 }
 
 /// Segments that were left alone for one reason.
@@ -76,6 +96,7 @@ impl CollectionCompacted {
             removed: Removed { versions: 0, expired: 0, tombstones: 0 },
             left_alone: Vec::new(),
             failed: None,
+            sinks: Vec::new(),
         }
     }
 
@@ -85,8 +106,11 @@ impl CollectionCompacted {
         self.bytes_before.cast_signed().saturating_sub(self.bytes_after.cast_signed())
     }
 
-    pub(super) const fn is_worth_telling(&self) -> bool {
-        self.segments_before > 0 || !self.left_alone.is_empty() || self.failed.is_some()
+    pub(super) fn is_worth_telling(&self) -> bool {
+        self.segments_before > 0
+            || !self.left_alone.is_empty()
+            || self.failed.is_some()
+            || self.sinks.iter().any(|copy| copy.freed.is_worth_telling())
     }
 }
 
@@ -107,10 +131,39 @@ impl CompactReport {
         })
     }
 
+    /// What went from sinks, of all collections.
+    #[must_use]
+    pub fn sinks(&self) -> SinksCompacted {
+        let mut all = SinksCompacted::default();
+        for Freed { files_before, files_after, bytes_before, bytes_after, removed, files_left, .. } in
+            self.collections.iter().flat_map(|of| &of.sinks).map(|copy| &copy.freed)
+        {
+            all.files_before += files_before;
+            all.files_after += files_after;
+            all.bytes_before += bytes_before;
+            all.bytes_after += bytes_after;
+            all.records += removed.total();
+            all.files_left += files_left;
+        }
+        all
+    }
+
+    /// What failed, by collection, and in which sink, where it was one.
+    pub fn failures(&self) -> impl Iterator<Item = (&CollectionName, Option<&str>, &str)> {
+        self.collections.iter().flat_map(|of| {
+            let own = of.failed.as_deref().map(|why| (&of.collection, None, why));
+            let sinks = of
+                .sinks
+                .iter()
+                .filter_map(|copy| Some((&of.collection, Some(&*copy.sink), copy.freed.failed.as_deref()?)));
+            own.into_iter().chain(sinks)
+        })
+    }
+
     /// Whether everything that was to be done was done.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        !self.is_interrupted && self.clock.is_none() && self.collections.iter().all(|of| of.failed.is_none())
+        !self.is_interrupted && self.clock.is_none() && self.failures().next().is_none()
     }
 }
 

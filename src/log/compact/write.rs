@@ -28,7 +28,6 @@ impl Work<'_> {
         let key = log.free_name(rows, directory)?;
         let staging = directory.staging().join(format!("compact-{}.tmp", log.next_temporary()));
         let written = self.write_staged(&key, rows, inputs, &staging);
-        let path = segment_path(&directory.path, &key);
         // From here on the log stays open: who opens it next finds no file that comes or goes.
         let _commit = log.compactions.commit();
         if log.closed.load(std::sync::atomic::Ordering::Acquire) {
@@ -36,17 +35,26 @@ impl Work<'_> {
             return Err(Halt::Interrupted);
         }
         let published = written.and_then(|sealed| {
-            durable::publish(&*log.fs, &staging, &path).map_err(|error| Halt::Error(error.into()))?;
-            Ok(sealed)
+            let row = seal::row(&directory.id, &sealed.footer, sealed.bytes, sealed.sha256);
+            let path = segment_path(&directory.path, &row.key);
+            if !log.options.sabotage.commits_before_result() {
+                durable::publish(&*log.fs, &staging, &path).map_err(|error| Halt::Error(error.into()))?;
+            }
+            Ok((row, path))
         });
-        let sealed = published.inspect_err(|_| {
+        let (row, path) = published.inspect_err(|_| {
             // Of no use; where it cannot be removed now, opening the log does.
             let _ = log.fs.remove_file(&staging);
         })?;
-        let row = seal::row(&directory.id, &sealed.footer, sealed.bytes, sealed.sha256);
         // Who takes files away waits: what is committed is what lies there.
         let _turn = log.tier_turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.options.sabotage.removes_before_row() {
+            log.remove_replaced(rows, left);
+        }
         self.commit(rows, &row, &path)?;
+        if log.options.sabotage.commits_before_result() {
+            durable::publish(&*log.fs, &staging, &path).map_err(|error| Halt::Error(error.into()))?;
+        }
         tracing::debug!(segment = %row.key, inputs = rows.len(), bytes = row.bytes, "compacted");
         log.remove_replaced(rows, left);
         Ok(row)
@@ -105,7 +113,9 @@ impl Work<'_> {
             }
             paid = written;
         }
-        remove_up_to(&mut writer, key.last.next()).map_err(failed)?;
+        if !(log.options.sabotage.leaves_end_uncovered() && writer.next_sequence() > key.first) {
+            remove_up_to(&mut writer, key.last.next()).map_err(failed)?;
+        }
         writer.finish().map_err(failed)
     }
 
@@ -135,7 +145,8 @@ impl Work<'_> {
             if let Some(row) = rows.iter().find(|row| attempts.contains(&row.key)) {
                 return Ok(Some(format!("it is being archived: segment=`{}`", row.key)));
             }
-            let behind = log.delivered(&row.key.collection)?.into_iter().find(|(_, sequence)| *sequence < last);
+            let may_be_behind = log.options.sabotage.compacts_before_sinks();
+            let behind = log.delivered(&row.key.collection)?.into_iter().find(|(_, has)| *has < last && !may_be_behind);
             Ok(behind.map(|(sink, _)| format!("a sink does not have it yet: sink=`{sink}`")))
         };
         let refuse = |why: String| {

@@ -4,12 +4,14 @@
 //!    collections; draining goes on, or `directory add` puts it back in service.
 //! 2. The log is opened, and its collections' journals move (J7, `move`): from then on they are sealed elsewhere.
 //! 3. Their segments follow, one at a time (`relocate`).
+//! 4. What other components keep there follows, a collection at a time (`component`).
 //!
 //! Killed at any moment, it is done again and goes on.
 //!
 //! Of a remote only step 1 is done: no new collection gets it for its home. What is at home there stays, and is told: its segments are where its rows say,
 //! and what is sealed later goes there too, until its collections get another home.
 
+use super::component::ComponentStayed;
 use super::set::{Named, Set};
 use crate::catalog::SegmentKey;
 use crate::error::{Error, ErrorKind, Result};
@@ -45,6 +47,12 @@ pub struct Drained {
     pub collections: u64,
     /// Collections that still live there, and why.
     pub kept: Vec<(CollectionName, String)>,
+    /// Collections of which other components, such as `storage` and `index`, keep their files elsewhere now; a collection counts once for each.
+    pub component_collections: u64,
+    /// Bytes of these.
+    pub component_bytes: u64,
+    /// What stayed of other components, and why.
+    pub component_stayed: Vec<ComponentStayed>,
     /// It was interrupted: more may be left.
     pub is_interrupted: bool,
 }
@@ -53,13 +61,15 @@ impl Drained {
     /// Whether nothing is left there.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.stayed.is_empty() && self.kept.is_empty() && !self.is_interrupted
+        let is_all_gone = self.stayed.is_empty() && self.kept.is_empty() && self.component_stayed.is_empty();
+        is_all_gone && !self.is_interrupted
     }
 }
 
 impl Log {
     /// Moves everything that lives in a directory of a log that nobody writes to elsewhere, and lets nothing new go there. `progress` is
     /// told how far it has come, and ends it by answering no; it can be gone on with. A remote is marked, and what is at home there is told.
+    /// What other components keep there goes along where [`LogOptions::components`] knows how; else it stays, and is told.
     ///
     /// # Errors
     /// `Conflict` where no other healthy directory is there; `Unavailable` for one that is missing; `Locked`, `NotFound`, or what the disk or the
@@ -83,7 +93,7 @@ impl Log {
 }
 
 impl Inner {
-    /// Steps 2 and 3.
+    /// Steps 2 to 4.
     fn drain(&self, log: &Log, id: &str, progress: &mut dyn FnMut(DrainProgress) -> bool) -> Result<Drained> {
         // What lived in a directory that failed was moved when the log was opened, as far as it could be read.
         let failed =
@@ -91,6 +101,10 @@ impl Inner {
         let moved = if failed { MoveReport::default() } else { log.move_away(id, "drained")? };
         let mut drained = log.relocate_segments(id, progress)?;
         drained.collections = moved.moved;
+        let from = self.directories.iter().position(|known| known.id == *id);
+        if let Some(from) = from.filter(|_| !drained.is_interrupted) {
+            self.relocate_components(from, &mut drained, progress)?;
+        }
         for (collection, why) in &mut drained.kept {
             if let Some((_, known)) = moved.kept.iter().find(|(kept, _)| kept == collection) {
                 why.clone_from(known);

@@ -8,7 +8,9 @@
 //!    before leaves the collection where it was, refusing appends; behind it, it goes on elsewhere, and is not looked at again.
 //! 3. Each segment there, some at a time: `Archived` becomes `Evicted`; what has no archived copy becomes `Quarantined`, its range a
 //!    recorded loss in the same transaction. A crash leaves rows of both kinds, and doing it again goes on with those that are left.
-//! 4. The log is closed, and the set is changed: the directory is listed as forgotten (`set`). A crash before leaves it missing, with
+//! 4. What other components keep there is assigned to other directories, where they make it again from what the log and its archive hold. A
+//!    crash leaves some of it assigned anew, and doing it again goes on with the rest.
+//! 5. The log is closed, and the set is changed: the directory is listed as forgotten (`set`). A crash before leaves it missing, with
 //!    nothing in it.
 //!
 //! The set last: while it lists the directory, nobody judges what lies in it, and a second `forget` finds what the first one left. The
@@ -61,6 +63,9 @@ pub struct ForgetPlan {
     pub bytes: u64,
     /// Segments of which the archive has a copy, from which they are read.
     pub archived: u64,
+    /// By component, such as `storage` and `index`, of how many collections it keeps files there: it makes them again elsewhere, from what the log
+    /// and its archive still hold.
+    pub components: BTreeMap<String, u64>,
     /// It is forgotten already; nothing is to be done.
     pub is_done: bool,
 }
@@ -138,7 +143,7 @@ impl Log {
     }
 }
 
-/// Step 4.
+/// Step 5.
 fn take_out(options: &LogOptions, id: &str) -> Result<()> {
     let (set, _locks) = Set::locked(options)?;
     let mut new = set.newest.clone();
@@ -278,6 +283,10 @@ impl Inner {
             Ok(())
         })?;
         self.apply(&giving.mutations, &why)?;
+        for row in self.assigned_in(&member.id)? {
+            let to = self.choose_anew(&row.component, &row.collection)?;
+            self.apply(&[self.assigned_anew(&row, &self.directories[to].id)], &why)?;
+        }
         Ok(Some(plan))
     }
 
@@ -316,7 +325,10 @@ impl Inner {
             }
             Ok(())
         })?;
-        let is_empty = !plan.is_loss() && plan.archived == 0;
+        for row in self.assigned_in(id)? {
+            *plan.components.entry(row.component).or_default() += 1;
+        }
+        let is_empty = !plan.is_loss() && plan.archived == 0 && plan.components.is_empty();
         let state = index.map(|index| self.directories[index].state());
         if member.identity.is_ok()
             && !matches!(state, Some(DirectoryState::Missing(_)))

@@ -109,6 +109,11 @@ pub struct HomeInfo {
 }
 
 impl Log {
+    /// The log's remotes, as they were when it was opened: they change only while nobody writes.
+    pub(crate) fn remotes(&self) -> Vec<Remote> {
+        self.0.homes.remotes.clone()
+    }
+
     /// The log's remotes, in its order. Reads every row.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! - `set`: which directories there are, by all identities that can be read; changing that
 //! - [`add`]: a directory joins, comes back, or is put back in service
 //! - [`drain`], `relocate`: everything goes elsewhere
+//! - [`component`]: and what other components keep there
 //! - [`forget`]: a directory is given up
 //! - [`list`]: what there is
 //! - [`home`]: which object store a collection's segments go to
@@ -15,6 +16,7 @@
 //! directory that is there is asked: who is given any one of them reads its siblings' identities, and theirs.
 
 pub mod add;
+pub mod component;
 pub mod drain;
 pub mod forget;
 pub mod home;
@@ -25,6 +27,7 @@ pub(super) mod set;
 mod tests;
 
 pub use add::{Added, How};
+pub use component::{ComponentFiles, ComponentMove, ComponentStayed};
 pub use drain::{DrainProgress, Drained};
 pub use forget::{ForgetPlan, GivenUp};
 pub(crate) use home::home_row;

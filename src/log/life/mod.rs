@@ -32,7 +32,7 @@ use std::sync::atomic::Ordering;
 pub use compaction::CompactionSettings;
 pub use delete::Deletion;
 pub(super) use live::{Life, Lives, load};
-pub use retention::{Keep, LegalHold, Retention};
+pub use retention::{Keep, LegalHold, Retention, TooLate};
 pub use settings::{COLLECTION_KEYS, CollectionSettings};
 
 use self::settings::{DIMENSIONS, SEAL_AGE, SEAL_BYTES, SINKS, SYNC, Stored, show_sinks};

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::super::{Inner, Log};
 use super::settings::CollectionSettings;
+use crate::catalog::SegmentKey;
 use crate::config::{ByteSize, parse_duration, show_duration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{CollectionName, Sequence, Timestamp};
@@ -176,14 +177,25 @@ impl LegalHold {
     }
 }
 
+/// What of its range a legal hold came too late for. The default is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct TooLate {
+    /// Records before this one are promised no more, where the hold begins before it: the collection's floor.
+    pub floor: Option<Sequence>,
+    /// Segments whose purge was begun and is not over. They are not read any more; but what is left of them in the archive stays as long as they are held.
+    pub purging: Vec<SegmentKey>,
+}
+
 impl Log {
-    /// Puts a legal hold on records of a collection; durable when it returns. One of the same name is replaced.
+    /// Puts a legal hold on records of a collection; durable when it returns. One of the same name is replaced. A purge that begins later leaves alone
+    /// what it holds; what it came too late for is returned.
     ///
     /// # Errors
     /// `NotFound` for an unknown collection; `Invalid` for a hold without a name, too many, or a log that was opened to read only; what the
     /// catalog said.
-    pub fn set_hold(&self, collection: &CollectionName, hold: LegalHold) -> Result<()> {
+    pub fn set_hold(&self, collection: &CollectionName, hold: LegalHold) -> Result<TooLate> {
         hold.check()?;
+        let of = hold.clone();
         let reason = format!("hold `{}` set by {}", hold.name, hold.by);
         self.change_settings(collection, &reason, |settings| {
             if settings.others.contains_key(HOLDS) {
@@ -196,8 +208,15 @@ impl Log {
             }
             settings.holds.push(hold);
             Ok(())
-        })
-        .map(drop)
+        })?;
+        let floor = self.0.catalog.collection(collection)?.map_or(Sequence::FIRST, |row| row.floor);
+        let mut late = TooLate { floor: of.from.is_none_or(|from| from < floor).then_some(floor), purging: Vec::new() };
+        late.floor = late.floor.filter(|floor| *floor > Sequence::FIRST);
+        if late.floor.is_some() {
+            let rows = self.purging()?.into_iter().map(|row| row.key);
+            late.purging = rows.filter(|key| key.collection == *collection && of.holds(key.first, key.last)).collect();
+        }
+        Ok(late)
     }
 
     /// Takes a legal hold away, on behalf of `by`, and returns it as it was.

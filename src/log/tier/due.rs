@@ -11,7 +11,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::evict::{Cursors, Evicted};
-use super::{Kept, Log, Wanted};
+use super::{Kept, Log, Silent, Wanted};
 use crate::catalog::{Catalog, Mutation, SegmentKey, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{ChangeNumber, Timestamp};
@@ -77,7 +77,7 @@ impl Log {
             Some(after) if due.local_segments > 0 => archived_since(&*log.catalog, before(now, after))?,
             _ => HashMap::new(),
         };
-        let mut cursors = Cursors::default();
+        let (mut cursors, mut silent) = (Cursors::default(), Silent::default());
         log.each_row(SegmentStatus::Archived, &wanted, &mut |row| {
             let aged = rules.after.map(|after| match young.get(&row.key) {
                 None => Ok(()),
@@ -99,7 +99,7 @@ impl Log {
             }
             let reason = match log.pinned(&row, &mut cursors)? {
                 None if dry_run => None,
-                None => match log.not_in_archive(&row)? {
+                None => match log.not_in_archive(&row, &mut silent)? {
                     None => log.evict_one(&row, &mut due.evicted.left)?,
                     reason => reason,
                 },
@@ -116,6 +116,7 @@ impl Log {
             }
             Ok(true)
         })?;
+        silent.settle(due.evicted.segments > 0)?;
         Ok(due)
     }
 }

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::PoisonError;
 
-use super::{Inner, Kept, Log, TierProgress, Wanted};
+use super::{Inner, Kept, Log, Silent, TierProgress, Wanted};
 use crate::catalog::{CatalogError, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{EntryKind, OpenMode, durable};
@@ -80,8 +80,8 @@ impl Log {
     /// far it has come, and ends it by answering no.
     ///
     /// # Errors
-    /// `Unavailable` where no archive was given or it does not answer, `Invalid` for a log that was opened to read only, what the catalog
-    /// said. What was evicted before stays so.
+    /// `Unavailable` where no archive was given, or a store does not answer and nothing could go; `Invalid` for a log that was opened to read only, what
+    /// the catalog said. What was evicted before stays so. A store that does not answer keeps what of another may go from nothing.
     pub fn evict(&self, options: &EvictOptions, progress: &mut dyn FnMut(TierProgress) -> bool) -> Result<Evicted> {
         let log = &self.0;
         if !options.dry_run {
@@ -106,7 +106,7 @@ impl Log {
         let keep_bytes = options.keep_bytes.unwrap_or(0);
         done.total_bytes = done.total_bytes.min(local_bytes.saturating_sub(keep_bytes));
         let mut evicted = Evicted { dry_run: options.dry_run, ..Evicted::default() };
-        let mut cursors = Cursors::default();
+        let (mut cursors, mut silent) = (Cursors::default(), Silent::default());
         log.each_row(SegmentStatus::Archived, &wanted, &mut |row| {
             if options.keep_bytes.is_some_and(|keep| local_bytes <= keep) {
                 return Ok(false);
@@ -119,7 +119,7 @@ impl Log {
                 return Ok(false);
             }
             let pin = match log.pinned(&row, &mut cursors)? {
-                None if !options.trust_rows => log.not_in_archive(&row)?,
+                None if !options.trust_rows => log.not_in_archive(&row, &mut silent)?,
                 pin => pin,
             };
             let reason = match pin {
@@ -139,6 +139,7 @@ impl Log {
             Ok(true)
         })?;
         progress(done);
+        silent.settle(evicted.segments > 0)?;
         Ok(evicted)
     }
 }
@@ -157,8 +158,11 @@ impl Inner {
     }
 
     /// Why the archive is no reason to let the local copy go.
-    pub(super) fn not_in_archive(&self, row: &SegmentRow) -> Result<Option<String>> {
+    pub(super) fn not_in_archive(&self, row: &SegmentRow, silent: &mut Silent) -> Result<Option<String>> {
         let Some(archive) = &self.options.archive else { return Err(super::no_archive()) };
+        if let Some(reason) = silent.reason(row) {
+            return Ok(Some(reason));
+        }
         match archive.has(row) {
             Ok(true) => Ok(None),
             Ok(false) => {
@@ -169,6 +173,7 @@ impl Inner {
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Invalid) => {
                 Ok(Some(chain(&error)))
             }
+            Err(error) if error.kind() == ErrorKind::Unavailable => Ok(Some(silent.note(row, error))),
             Err(error) => Err(error),
         }
     }

@@ -28,6 +28,8 @@ pub use self::due::{Due, EvictRules};
 pub use self::evict::{EvictOptions, Evicted};
 pub(in crate::log) use self::lease::{Lease, Leases};
 pub use self::rehydrate::{RehydrateOptions, Rehydrated};
+use super::assign::remote_of_key;
+use super::recover::journals::chain;
 use super::{Inner, Log};
 use crate::catalog::{Group, Mutation, SegmentKey, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
@@ -107,6 +109,37 @@ impl Wanted<'_> {
             && self.until.is_none_or(|until| row.key.first <= until)
             && self.from_time.is_none_or(|from| row.timestamp_max >= from)
             && self.until_time.is_none_or(|until| row.timestamp_min <= until)
+    }
+}
+
+/// Stores that did not answer while something went from segment to segment: what is theirs is left alone for the rest of it, and the others' goes on.
+#[derive(Debug, Default)]
+struct Silent(Vec<(Option<String>, Error)>);
+
+impl Silent {
+    fn store(row: &SegmentRow) -> Option<&str> {
+        row.archive_key.as_deref().and_then(remote_of_key)
+    }
+
+    /// Why a segment is not asked for.
+    fn reason(&self, row: &SegmentRow) -> Option<String> {
+        let (_, error) = self.0.iter().find(|(store, _)| store.as_deref() == Self::store(row))?;
+        Some(format!("its store does not answer: {}", chain(error)))
+    }
+
+    /// Notes that a segment's store did not answer.
+    fn note(&mut self, row: &SegmentRow, error: Error) -> String {
+        let reason = chain(&error);
+        self.0.push((Self::store(row).map(str::to_owned), error));
+        reason
+    }
+
+    /// The first error, where nothing else was done: whoever waits for one store is told so.
+    fn settle(self, is_done: bool) -> Result<()> {
+        match self.0.into_iter().next() {
+            Some((_, error)) if !is_done => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 

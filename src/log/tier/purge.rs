@@ -59,15 +59,43 @@ impl Log {
         self.0.leases.readers(key)
     }
 
-    /// Raises the floor of a collection, and begins the purge of rows below it.
+    /// Raises the floor of a collection, and begins the purge of segments below it, given with the status that was judged. Under the same lock as legal
+    /// holds are set: one that is set by then stops it, one that is set later finds the purge begun.
     ///
     /// # Errors
-    /// `NotFound`, `Closed`, `Conflict` where a row is not as it was; what the catalog said. Unless the outcome is unknown, nothing changed.
-    pub(crate) fn begin_purge(&self, name: &CollectionName, floor: Sequence, rows: &[SegmentRow]) -> Result<()> {
+    /// `NotFound`, `Closed`; `Conflict` where one of them is held, or is not as it was; what the catalog said. Unless the outcome is unknown, nothing
+    /// changed.
+    pub(crate) fn begin_purge(
+        &self,
+        name: &CollectionName,
+        floor: Sequence,
+        segments: &[(SegmentKey, SegmentStatus)],
+    ) -> Result<()> {
         self.may_change()?;
         let log = &self.0;
+        let _turn_of_settings = log.lives.turn();
         let _turn = log.tier_turn.lock().unwrap_or_else(PoisonError::into_inner);
         let collection = log.collection(name)?;
+        let settings = log.stored_settings(name)?;
+        let mut rows = Vec::with_capacity(segments.len());
+        for (key, status) in segments {
+            let conflict = |what: &str| {
+                let message = format!("a segment may not be purged any more: segment=`{key}`, {what}");
+                Err(Error::new(ErrorKind::Conflict, message).with_hint("`retention plan` tells what may"))
+            };
+            if let Some(held) = settings.held(key.first, key.last) {
+                return conflict(&held);
+            }
+            let is_archived =
+                |status: SegmentStatus| matches!(status, SegmentStatus::Archived | SegmentStatus::Evicted);
+            match log.catalog.segment(key)? {
+                Some(row) if row.status == *status || (is_archived(row.status) && is_archived(*status)) => {
+                    rows.push(row)
+                }
+                Some(row) => return conflict(&format!("status=`{}`, expected=`{status}`", row.status)),
+                None => return conflict("it is not there"),
+            }
+        }
         let (first, rest) = rows.split_at(rows.len().min(PAGE_ROWS));
         let mut mutations = log.introduce(&collection)?;
         mutations.push(Mutation::RaiseFloor { collection: name.clone(), sequence: floor });
@@ -85,6 +113,14 @@ impl Log {
             log.apply(&group.iter().map(to_purging).collect::<Vec<_>>(), REASON)?;
         }
         Ok(())
+    }
+
+    /// Why what is left of a segment must stay, where somebody holds any of it.
+    ///
+    /// # Errors
+    /// What the catalog said.
+    pub(crate) fn held(&self, key: &SegmentKey) -> Result<Option<String>> {
+        self.0.held(&key.collection, key.first, key.last)
     }
 
     /// Begins the purge of every row below its collection's floor that is live still: of a purge that was cut short, or a deletion.

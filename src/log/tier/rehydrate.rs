@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 use super::bring::{bring, is_whole};
-use super::{Inner, Kept, Log, TierProgress, Wanted};
+use super::{Inner, Kept, Log, Silent, TierProgress, Wanted};
 use crate::catalog::{Mutation, SegmentRow, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{OpenMode, durable};
@@ -64,7 +64,7 @@ impl Log {
     /// interrupted and repeated: what is back is not fetched again. `progress` is told how far it has come, and ends it by answering no.
     ///
     /// # Errors
-    /// `Unavailable` where no archive was given or it does not answer; `Full` where a directory has no room, what the log needs itself
+    /// `Unavailable` where no archive was given, or a store does not answer and nothing came from another; `Full` where a directory has no room, what the log needs itself
     /// counted in; `Invalid` for a log that was opened to read only; what the disk or the catalog said. What came back before stays.
     pub fn rehydrate(
         &self,
@@ -96,6 +96,7 @@ impl Log {
             })?;
         }
         let mut back = Rehydrated { dry_run: options.dry_run, ..Rehydrated::default() };
+        let mut silent = Silent::default();
         for status in statuses {
             log.each_row(status, &wanted, &mut |row| {
                 if row.archive_key.is_none() || back.is_interrupted {
@@ -104,6 +105,11 @@ impl Log {
                 if !progress(done) {
                     back.is_interrupted = true;
                     return Ok(false);
+                }
+                if let Some(reason) = silent.reason(&row) {
+                    done.bytes += row.bytes;
+                    back.kept.push(Kept { segment: row.key, reason });
+                    return Ok(true);
                 }
                 let outcome = match status {
                     SegmentStatus::Archived => log.repair_one(&row, options.dry_run),
@@ -123,6 +129,11 @@ impl Log {
                     {
                         back.kept.push(Kept { segment: row.key, reason: chain(&error) });
                     }
+                    // Where a directory has a place for it, it is the store.
+                    Err(error) if error.kind() == ErrorKind::Unavailable && log.place_for(&row).is_ok() => {
+                        let reason = silent.note(&row, error);
+                        back.kept.push(Kept { segment: row.key, reason });
+                    }
                     Err(error) => return Err(error),
                 }
                 done.bytes += row.bytes;
@@ -130,6 +141,7 @@ impl Log {
             })?;
         }
         progress(done);
+        silent.settle(back.segments > 0)?;
         Ok(back)
     }
 }

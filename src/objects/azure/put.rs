@@ -81,16 +81,20 @@ impl AzureObjectStore {
         let (mut names, mut whole, mut at) = (Vec::new(), Sha256::new(), 0);
         while at < upload.bytes {
             let bytes = block_bytes.min(upload.bytes - at);
-            let block = self.source("put", key, upload, at, bytes)?;
+            let index = u32::try_from(names.len()).expect("at most 50,000 blocks");
+            let may_be_staged = staged.iter().any(|(name, _)| name.starts_with(&index.to_be_bytes()));
+            let mut block = self.source("put", key, upload, at, bytes, !may_be_staged)?;
             let digest = sha256(&block);
             if bytes < upload.bytes {
                 whole.update(&block);
             } else if digest != upload.sha256 {
                 return Err(self.not_promised("put", key));
             }
-            let index = u32::try_from(names.len()).expect("at most 50,000 blocks");
             let name = name(index, &digest);
             if !staged.contains(&(name.clone(), bytes)) {
+                if may_be_staged {
+                    block = self.source("put", key, upload, at, bytes, true)?;
+                }
                 match self.stage(key, &name, block) {
                     Ok(()) => {}
                     // The store takes no block where an object is that it keeps, or one of another kind.
@@ -229,11 +233,13 @@ impl AzureObjectStore {
         upload: &Upload<'_>,
         at: u64,
         bytes: u64,
+        is_sent: bool,
     ) -> ObjectResult<Bytes> {
         let bytes = usize::try_from(bytes).map_err(|_| {
             self.error(ObjectErrorKind::Invalid, operation, key.as_str(), "a block that does not fit memory")
         })?;
-        upload.source.read(at, bytes).map_err(|error| ObjectError {
+        let read = if is_sent { upload.source.read(at, bytes) } else { upload.source.look(at, bytes) };
+        read.map_err(|error| ObjectError {
             source: Some(Box::new(error)),
             ..self.error(ObjectErrorKind::Corrupt, operation, key.as_str(), "the source cannot be read")
         })

@@ -102,7 +102,7 @@ impl AzureObjectStore {
         }
         let (mut whole, mut at, mut is_same) = (Sha256::new(), 0, true);
         for (index, (known, bytes)) in (0..).zip(committed) {
-            let block = self.source(operation, key, upload, at, *bytes)?;
+            let block = self.source(operation, key, upload, at, *bytes, false)?;
             whole.update(&block);
             is_same &= *known == name(index, &sha256(&block));
             at += bytes;

@@ -21,6 +21,10 @@ impl Lacking {
         if !self.refused.contains(&operation) {
             return otherwise();
         }
+        if self.kind == ObjectErrorKind::OutcomeUnknown && operation == "put" {
+            // It happened, and the answer was lost.
+            otherwise()?;
+        }
         let said = Said { trouble: self.trouble, status: 403, code: "No".to_owned(), ..Said::default() };
         Err(ObjectError {
             kind: self.kind,
@@ -115,10 +119,12 @@ fn each_missing_right_is_named_and_hides_no_other() {
         let found = finding(&doctor, check);
         assert_ne!(found.outcome, Outcome::Good, "{doctor:?}");
         assert!(found.hint.as_ref().unwrap().contains(right), "{found:?}");
-        assert_eq!(doctor.is_well(), check == Check::Versions, "{doctor:?}");
+        assert_eq!(doctor.is_well(), matches!(check, Check::Versions | Check::Delete), "{doctor:?}");
         let is_other = |finding: &&Finding| finding.check != check && finding.outcome == Outcome::Bad;
         assert_eq!(doctor.findings.iter().find(is_other), None, "{doctor:?}");
-        let left = store.inner.list(probe::PREFIX, None, 10).unwrap().objects;
+        // What else is tried needs no right to delete.
+        assert_eq!(doctor.abilities.is_some(), doctor.is_well());
+        let left = store.inner.list("_probe/doctor-", None, 10).unwrap().objects;
         assert_eq!(left.len(), usize::from(check == Check::Delete), "what cannot be removed is told");
         let is_told = |finding: &Finding| finding.said.contains(&left.first().unwrap().key);
         assert!(left.is_empty() || is_told(finding(&doctor, Check::CleanedUp)));
@@ -130,7 +136,7 @@ fn every_missing_right_at_once() {
     let (_kept, store) = store("s3://b", &["put", "list", "get", "versions", "delete"], Some(Trouble::MissingRight));
     let doctor = examine(&store);
     let bad = doctor.findings.iter().filter(|finding| finding.outcome == Outcome::Bad).count();
-    assert_eq!(bad, 4, "{doctor:?}");
+    assert_eq!(bad, 3, "{doctor:?}");
     assert!(doctor.abilities.is_none());
 }
 
@@ -160,4 +166,20 @@ fn a_directory_that_is_no_store() {
     let doctor = examine(&LocalObjectStore::new(Arc::new(OsFileSystem::new()), directory.path().join("absent")));
     assert_eq!(doctor.findings[0].trouble, Some(Trouble::Unreachable));
     assert!(doctor.findings[0].hint.as_ref().unwrap().contains("mounted"));
+}
+
+/// Symptom: where the answer to the first put was lost, the doctor left its object behind and did not say so. Cause: it was done with the store before its
+/// delete. Fix: it deletes, and says what may be left where that fails too.
+#[test]
+fn a_put_whose_answer_was_lost_leaves_nothing_or_says_so() {
+    for (refused, is_left) in [(&["put"][..], false), (&["put", "delete"], true)] {
+        let (_kept, mut store) = store("s3://b", refused, Some(Trouble::Unreachable));
+        store.kind = ObjectErrorKind::OutcomeUnknown;
+        let doctor = examine(&store);
+        assert_eq!((doctor.findings[0].check, doctor.findings[0].outcome), (Check::Reach, Outcome::Bad));
+        let left = store.inner.list(probe::PREFIX, None, 10).unwrap().objects;
+        assert_eq!(left.len(), usize::from(is_left), "{left:?}");
+        let said = doctor.findings.iter().find(|finding| finding.check == Check::CleanedUp);
+        assert_eq!(said.is_some_and(|finding| finding.said.contains(&left[0].key)), is_left, "{doctor:?}");
+    }
 }

@@ -85,9 +85,15 @@ pub(super) fn put(store: &S3ObjectStore, key: &str, upload: &Upload<'_>) -> Obje
         Err(error) => Err(error),
     };
     let is_there = settled.is_ok();
-    // What another try can go on with stays for it.
+    // What another try can go on with stays for it: also where the source was not read to its end, as by a deadline or a stop.
+    // One that ended too early is another matter: it is not what was promised.
+    let is_unread = |error: &ObjectError| {
+        let source = error.source.as_ref().and_then(|source| source.downcast_ref::<crate::fs::FsError>());
+        source.is_some_and(|error| error.source.kind() != std::io::ErrorKind::UnexpectedEof)
+    };
     let helps_nobody = |error: &ObjectError| {
-        !matches!(error.kind, ObjectErrorKind::Unavailable | ObjectErrorKind::OutcomeUnknown | ObjectErrorKind::Full)
+        use ObjectErrorKind::{Full, OutcomeUnknown, Unavailable};
+        !matches!(error.kind, Unavailable | OutcomeUnknown | Full) && !is_unread(error)
     };
     if !matches!(settled, Ok(Put::Created)) && (is_there || settled.as_ref().is_err_and(helps_nobody)) {
         abort(store, key, &chosen.id);
@@ -162,8 +168,17 @@ fn send(
             }
         }
         let bytes = usize::try_from((upload.bytes - at).min(part_bytes)).expect("a part fits memory");
-        let body = match read(store, asked, upload, at, bytes) {
-            Ok(body) => body,
+        let index = parts.len();
+        let known = unfinished.parts.get(index).cloned().flatten();
+        let take = |is_sent| read(store, asked, upload, at, bytes, is_sent).map(|body| (base64(&sha256(&body)), body));
+        let is_known = |body: &(String, _)| known.as_ref().is_some_and(|part| part.sha256 == body.0);
+        let taken = match take(known.is_none()) {
+            // What the store has there is another part: ours is sent after all.
+            Ok(other) if known.is_some() && !is_known(&other) => take(true),
+            taken => taken,
+        };
+        let (digest, body) = match taken {
+            Ok(taken) => taken,
             Err(error) => {
                 unread = Some(error);
                 break;
@@ -171,9 +186,7 @@ fn send(
         };
         at += bytes as u64;
         whole.update(&body);
-        let index = parts.len();
-        let digest = base64(&sha256(&body));
-        let there = unfinished.parts.get(index).cloned().flatten().filter(|part| part.sha256 == digest);
+        let there = known.filter(|part| part.sha256 == digest);
         let is_there = there.is_some();
         parts.push(there);
         if is_there {

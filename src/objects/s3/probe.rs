@@ -26,7 +26,7 @@ pub(super) fn probe(store: &S3ObjectStore) -> ObjectResult<Abilities> {
     let tried = try_more(store, &key, &mut abilities);
     let removed = store.delete(&key);
     tried?;
-    removed?;
+    probe::is_removed(removed)?;
     store.trusts_checksums.store(abilities.checks_checksums, Ordering::Relaxed);
     store.takes_parts.store(abilities.multipart, Ordering::Relaxed);
     abilities.tells_checksums &= abilities.checks_checksums;
@@ -82,7 +82,7 @@ fn try_order(store: &S3ObjectStore, key: &ObjectKey) -> ObjectResult<()> {
         .iter()
         .try_for_each(|key| store.put_if_absent(key, &Upload::of_bytes(&Bytes::from_static(b"order"))).map(drop))
         .and_then(|()| store.list(&format!("{key}a"), None, 2));
-    keys.iter().try_for_each(|key| store.delete(key))?;
+    keys.iter().try_for_each(|key| probe::is_removed(store.delete(key)).map(drop))?;
     listed?;
     // Where it was not in order, the listing itself has found that out.
     let (unknown, known) = (read::UNKNOWN_ORDER, read::IN_ORDER);
@@ -100,7 +100,7 @@ fn refuses_wrong_checksum(
     let upload = Upload::new(&sent, sent.len() as u64, [7; 32]);
     match put::send(store, key.as_str(), &upload, sent.clone())? {
         Ok(()) => {
-            store.delete(key)?;
+            probe::is_removed(store.delete(key))?;
             Ok((false, None))
         }
         Err(Failure::Answer { said, headers }) if (400..500).contains(&said.status) => Ok((true, headers.server)),

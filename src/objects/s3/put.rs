@@ -24,7 +24,7 @@ pub(super) fn put(store: &S3ObjectStore, key: &str, upload: &Upload<'_>) -> Obje
     let asked = asked(key);
     let whole =
         usize::try_from(upload.bytes).map_err(|_| store.error(ObjectErrorKind::Invalid, asked, "it is too large"))?;
-    let body = read(store, asked, upload, 0, whole)?;
+    let body = read(store, asked, upload, 0, whole, true)?;
     if sha256(&body) != upload.sha256 {
         return Err(not_the_source(store, asked));
     }
@@ -135,12 +135,14 @@ pub(super) fn read(
     upload: &Upload<'_>,
     offset: u64,
     bytes: usize,
+    is_sent: bool,
 ) -> ObjectResult<Bytes> {
     let unreadable = |error| ObjectError {
         source: Some(Box::new(error)),
         ..store.error(ObjectErrorKind::Corrupt, asked, "the source cannot be read")
     };
-    upload.source.read(offset, bytes).map_err(unreadable)
+    let read = if is_sent { upload.source.read(offset, bytes) } else { upload.source.look(offset, bytes) };
+    read.map_err(unreadable)
 }
 
 pub(super) fn not_the_source(store: &S3ObjectStore, asked: Asked<'_>) -> ObjectError {

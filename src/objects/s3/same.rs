@@ -85,7 +85,7 @@ fn sum_of(store: &S3ObjectStore, upload: &Upload<'_>, part_bytes: u64, asked: As
         let mut part = Sha256::new();
         while at < end {
             let bytes = usize::try_from((end - at).min(SOURCE_BYTES)).expect("a piece fits memory");
-            let piece = super::put::read(store, asked, upload, at, bytes)?;
+            let piece = super::put::read(store, asked, upload, at, bytes, false)?;
             part.update(&piece);
             whole.update(&piece);
             at += bytes as u64;

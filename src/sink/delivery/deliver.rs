@@ -3,27 +3,31 @@
 //! # Order of operations, and why a crash between any two is safe
 //!
 //! 1. The sink is asked for its cursor: nothing that is remembered elsewhere counts.
+//!    Where it has less than the catalog knows, it lost something, or was put elsewhere: see below.
 //! 2. Where the log's floor is above it, the sink is told, and forgets what is below.
 //! 3. A batch is read behind the cursor: sealed records only, which are durable (D1). [`Sink::apply`](super::Sink::apply) makes it and the
 //!    new cursor durable, in that order. A crash before the cursor leaves what the sink finds by itself, and takes again.
 //! 4. The catalog's copy of the cursor is raised, and the segments that every subscriber has now are flushed (C2), in one transaction. A
 //!    crash before it leaves a catalog that knows less: the next delivery asks the sink, finds nothing to do, and tells the catalog.
 //!
+//! # A sink that has less than it had
+//!
+//! Its directory was given up, its files were deleted, or came from an older copy. Everything behind its cursor is delivered again. But what
+//! it said to have was compacted since then, perhaps: a tombstone may be gone together with all that it hid in the log, and the sink would keep
+//! what it hid. So where any segment behind its cursor was compacted, the sink is cleared first, and gets everything that the log and its archive hold.
+//! Where something is compacted while that goes on, it begins once more; where it is interrupted by the end of the process, too.
+//!
 //! A cursor behind the end of the log is an error, never a skip (J6): records that the sink has and the log does not were delivered by a log
 //! that is another one, or that was put back. The catalog's cursors are never beyond its `sealed_through`, which counts for the next sequence
 //! already (C7): only what is sealed is delivered.
-//!
-//! A cursor before the one on record is of a sink that lost something, or was put back. Compaction went by the one on record: where it has made any
-//! segment in between, what the sink still has may be what a tombstone hid that is gone. Then it is refused, unless the sink is empty.
 
-use super::line::{Line, Work};
+use super::line::{Anew, Line, Work};
 use super::{Shared, locked};
-use crate::catalog::{CursorRow, Mutation, SegmentKey};
+use crate::catalog::{Change, CursorRow, Mutation, SegmentKey, SegmentStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::ReadOptions;
-use crate::log::subscribe::SinkMark;
-use crate::sink::{Batch, Cursor};
-use crate::types::{CollectionName, Generation, Record, Sequence};
+use crate::sink::{Batch, Cursor, Sink};
+use crate::types::{ChangeNumber, CollectionName, Generation, Record, Sequence};
 
 /// Rows read at once.
 const PAGE_ROWS: usize = 1000;
@@ -45,7 +49,8 @@ impl Shared {
         if self.is_stopped() {
             return Ok(false);
         }
-        let Some(work) = line.take_due(self.options.clock.monotonic()) else { return Ok(false) };
+        let random = u64::from_le_bytes(*self.options.clock.random().first_chunk().expect("it draws sixteen bytes"));
+        let Some(work) = line.take_due(self.options.clock.monotonic(), random) else { return Ok(false) };
         match self.deliver(line, work) {
             // It is in the status, and rests.
             Err(error) if error.kind() != ErrorKind::Closed => Ok(true),
@@ -66,7 +71,10 @@ impl Shared {
             Ok(delivered) if delivered.is_cut => work.left(),
             Ok(delivered) => work.done(delivered),
             Err(error) if error.kind() == ErrorKind::Closed => work.left(),
-            Err(error) => work.failed(error, cursor.map(|cursor: Cursor| cursor.sequence), &self.options),
+            Err(error) => {
+                let is_away = self.log.is_any_directory_away();
+                work.failed(error, cursor.map(|cursor: Cursor| cursor.sequence), &self.options, is_away);
+            }
         }
         outcome
     }
@@ -88,14 +96,28 @@ impl Shared {
             cursor => cursor?,
         };
         *at = cursor;
+        let known = self.log.catalog().cursors(name)?.into_iter().find(|row| row.sink == line.name());
+        let known = known.map_or(Sequence(0), |row| row.sequence);
+        if self.log.is_sink_forgotten(name, line.name())? {
+            // What it had was given up, and compaction did not wait for it: nothing of it counts. Clearing first: a crash between does it again.
+            if cursor.is_some() {
+                sink.clear(name)?;
+            }
+            self.log.set_sink_forgotten(name, line.name(), false)?;
+        }
+        let cursor = sink.cursor(name)?;
+        let (cursor, mut anew) = self.look_behind(sink, work, cursor, known)?;
+        *at = cursor;
         let mut has = cursor.map_or(Sequence(0), |cursor| cursor.sequence);
         self.check_not_ahead(line, name, has)?;
-        let is_filling = self.begin_filling(line, name, has)?;
         if row.floor > Sequence::FIRST {
             // Cheap for a sink that did it before, and it may have failed behind its cursor.
             sink.raise_floor(name, row.floor)?;
         }
-        let through = row.sealed_through.max(row.floor.previous());
+        let sabotage = self.log.sabotage();
+        let durable = !sabotage.delivers_what_is_not_durable();
+        let sealed_through = if durable { row.sealed_through } else { self.log.end_of(name)? };
+        let through = sealed_through.max(row.floor.previous());
         let mut reader = None;
         while has < through {
             if self.is_stopped() {
@@ -105,12 +127,12 @@ impl Shared {
             let mut records: Vec<Record> = Vec::new();
             let mut bytes = 0;
             let mut until = row.floor.previous().max(has);
-            if row.sealed_through > until {
+            if sealed_through > until {
                 let reader = match &mut reader {
                     Some(reader) => reader,
                     None => {
                         let from = Some(until.next());
-                        let (until, durable) = (Some(row.sealed_through), true);
+                        let until = Some(sealed_through);
                         reader.insert(
                             self.log.read(name, ReadOptions { from, until, durable, ..ReadOptions::default() })?,
                         )
@@ -122,11 +144,14 @@ impl Shared {
                     bytes += size_of(&record);
                     records.push(record);
                 }
-                until = if reader.is_finished() { row.sealed_through } else { (*reader).position().previous() };
+                until = if reader.is_finished() { sealed_through } else { (*reader).position().previous() };
                 if until <= has {
                     let message = format!("nothing can be read behind the cursor: collection=`{name}`, cursor=`{has}`");
                     return Err(Error::new(ErrorKind::Unavailable, message));
                 }
+            }
+            if sabotage.tells_before_sink() {
+                self.note_cursor(line, name, Cursor { epoch, sequence: until }, &subscribers)?;
             }
             sink.apply(&Batch { collection: name, epoch, after: has, records: &records, through: until })?;
             let count = records.len() as u64;
@@ -135,16 +160,89 @@ impl Shared {
             delivered.asked = true;
             has = until;
             *at = Some(Cursor { epoch, sequence: has });
+            if let Some(anew) = &mut anew {
+                anew.reached = has;
+                work.set_anew(Some(*anew));
+            }
             self.note_cursor(line, name, Cursor { epoch, sequence: has }, &subscribers)?;
         }
-        if is_filling {
-            self.log.mark_sink(name, line.name(), None)?;
+        if let Some(begun) = anew {
+            work.set_anew(None);
+            if self.was_compacted(name, begun.since)? {
+                sink.clear(name)?;
+                let message = format!("the collection was compacted while it was delivered anew: collection=`{name}`");
+                return Err(Error::new(ErrorKind::Unavailable, message).with_hint("it begins once more by itself"));
+            }
         }
         if let Some(cursor) = cursor.filter(|_| !delivered.asked) {
             // Nothing was missing; the catalog may not know.
             self.note_cursor(line, name, cursor, &subscribers)?;
         }
         Ok(delivered)
+    }
+
+    /// What is to be done about a sink that has less than it had, up to `known`: from where it goes on, and whether it does so anew.
+    fn look_behind(
+        &self,
+        sink: &dyn Sink,
+        work: &Work<'_>,
+        cursor: Option<Cursor>,
+        known: Sequence,
+    ) -> Result<(Option<Cursor>, Option<Anew>)> {
+        let name = &work.collection;
+        let has = cursor.map_or(Sequence(0), |cursor| cursor.sequence);
+        if let Some(anew) = work.anew().filter(|anew| anew.reached == has) {
+            return Ok((cursor, Some(anew)));
+        }
+        work.set_anew(None);
+        if has >= known {
+            return Ok((cursor, None));
+        }
+        tracing::warn!(
+            sink = sink.name(), collection = %name, cursor = %has, known = %known,
+            "a sink has less than it had: it is delivered anew"
+        );
+        // Before rows are read: what is compacted meanwhile is seen at the end.
+        let since = self.log.catalog().change_number()?;
+        let mut cursor = cursor;
+        if cursor.is_some() && self.is_compacted_between(name, has, known)? {
+            sink.clear(name)?;
+            cursor = None;
+        }
+        let anew = Anew { since, reached: cursor.map_or(Sequence(0), |cursor| cursor.sequence) };
+        work.set_anew(Some(anew));
+        Ok((cursor, Some(anew)))
+    }
+
+    /// Whether a live segment behind `after`, and not behind `through`, is not as it was sealed.
+    fn is_compacted_between(&self, name: &CollectionName, after: Sequence, through: Sequence) -> Result<bool> {
+        let mut from = after.next();
+        while from <= through {
+            let rows = self.log.catalog().segments_from(name, from, PAGE_ROWS)?;
+            let Some(last) = rows.last() else { break };
+            from = last.key.last.next();
+            if rows.iter().any(|row| row.key.generation > Generation::default() && row.key.first <= through) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether any segment of a collection was replaced since a change.
+    fn was_compacted(&self, name: &CollectionName, since: ChangeNumber) -> Result<bool> {
+        let mut at = since;
+        loop {
+            let changes = self.log.catalog().changes(at, PAGE_ROWS)?;
+            let Some(last) = changes.last() else { return Ok(false) };
+            at = last.number;
+            let is_it = |change: &Change| {
+                change.subject == name.as_str()
+                    && matches!(change.mutation(), Ok(Mutation::Transition { to: SegmentStatus::Replaced, .. }))
+            };
+            if changes.iter().any(is_it) {
+                return Ok(true);
+            }
+        }
     }
 
     fn is_deleted(&self, name: &CollectionName) -> Result<bool> {
@@ -168,48 +266,6 @@ impl Shared {
         Err(Error::new(ErrorKind::Conflict, message).with_hint(hint))
     }
 
-    /// Whether a sink that had more is filled again: from nothing, or from what an older state of it had, unless compaction has removed since what would
-    /// have to hide that. Until it is where it was, compaction waits for it.
-    fn begin_filling(&self, line: &Line, name: &CollectionName, has: Sequence) -> Result<bool> {
-        let on_record = self.log.catalog().cursors(name)?.into_iter().find(|row| row.sink == line.name());
-        let on_record = on_record.map_or(Sequence(0), |row| row.sequence);
-        let mark = self.log.sink_mark(name, line.name())?;
-        let was_forgotten = mark == Some(SinkMark::Forgotten);
-        if has > Sequence(0) && (was_forgotten || mark.is_none() && self.is_compacted(name, has, on_record)?) {
-            let why =
-                if was_forgotten { "it was forgotten" } else { "it had more, and what it lost was compacted since" };
-            let message = format!(
-                "a sink has older data that cannot be gone on from: sink=`{}`, collection=`{name}`, cursor=`{has}`, \
-                 on record=`{on_record}`, {why}",
-                line.name()
-            );
-            let hint = "move away what the sink has of the collection while nothing delivers to it; it is filled again from nothing";
-            return Err(Error::new(ErrorKind::Conflict, message).with_hint(hint));
-        }
-        let is_behind = has < on_record;
-        match mark {
-            Some(SinkMark::Filling) => {}
-            _ if is_behind => self.log.mark_sink(name, line.name(), Some(SinkMark::Filling))?,
-            Some(SinkMark::Forgotten) => self.log.mark_sink(name, line.name(), None)?,
-            None => {}
-        }
-        Ok(is_behind || mark == Some(SinkMark::Filling))
-    }
-
-    /// Whether compaction made any of the segments that hold what is behind `has`, up to `until`.
-    fn is_compacted(&self, name: &CollectionName, has: Sequence, until: Sequence) -> Result<bool> {
-        let mut from = has.next();
-        while from <= until {
-            let rows = self.log.catalog().segments_from(name, from, PAGE_ROWS)?;
-            let Some(last) = rows.last() else { break };
-            from = last.key.last.next();
-            if rows.iter().any(|row| row.key.first <= until && row.key.generation > Generation(0)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Step 4.
     fn note_cursor(&self, line: &Line, name: &CollectionName, cursor: Cursor, subscribers: &[String]) -> Result<()> {
         let _turn = locked(&self.telling);
@@ -225,17 +281,13 @@ impl Shared {
                 epoch: cursor.epoch,
                 sequence: cursor.sequence,
             }));
-        } else if before > Some(cursor.sequence) {
-            tracing::warn!(
-                sink = line.name(), collection = %name, cursor = %cursor.sequence,
-                "a sink has less than it had: it is delivered anew"
-            );
         }
         let all = subscribers.iter().map(|sink| match sink == line.name() {
             true => cursor.sequence,
             false => of(sink).unwrap_or(Sequence(0)),
         });
-        let flushed = all.min().unwrap_or(Sequence(0));
+        let flushed = if self.log.sabotage().flushes_by_first_sink() { all.max() } else { all.min() };
+        let flushed = flushed.unwrap_or(Sequence(0));
         let keys = self.newly_flushed(name, flushed)?;
         mutations.extend(keys.into_iter().map(Mutation::SetFlushed));
         if mutations.is_empty() {

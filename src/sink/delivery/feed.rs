@@ -1,17 +1,19 @@
 //! What is due, by the catalog's word.
 //!
-//! At first every collection of which the catalog does not know that a sink has all that is sealed; then those that its changes name. The
+//! At first every collection of which the catalog does not know that a sink has all that is sealed, and every one that was assigned to another
+//! directory since a sink had it last: what was given up with a directory is not there. Then those that its changes name. The
 //! changes are read once, for all sinks. A collection that is due and turns out to have nothing costs one question to the sink.
 
 use super::{Shared, locked};
 use crate::catalog::CollectionRow;
 use crate::error::Result;
+use crate::log::assign::is_kept_apart;
 use crate::types::{CollectionName, Sequence};
 
 /// Rows, or changes, read at once.
 const PAGE: usize = 1000;
 /// Changes behind which a sink may have to be told something.
-const KINDS: [&str; 3] = ["segment.insert", "floor.raise", "collection.put"];
+const KINDS: [&str; 4] = ["segment.insert", "floor.raise", "collection.put", "assign"];
 
 impl Shared {
     /// Tells the lines what has become due since the last time.
@@ -21,6 +23,7 @@ impl Shared {
         let Some(mut at) = *fed else {
             // Before the collections are read: what changes meanwhile is seen again.
             let at = catalog.change_number()?;
+            self.look_at_assignments()?;
             let mut after: Option<CollectionName> = None;
             loop {
                 let rows = catalog.collections(after.as_ref(), PAGE)?;
@@ -43,6 +46,26 @@ impl Shared {
                 }
             }
             *fed = Some(at);
+        }
+    }
+
+    /// Which sink keeps what under which component, only the sinks know: all of a collection's are asked. It costs each a question.
+    fn look_at_assignments(&self) -> Result<()> {
+        let catalog = self.log.catalog();
+        let mut after: Option<(String, CollectionName)> = None;
+        loop {
+            let page = after.as_ref().map(|(component, collection)| (component.as_str(), collection));
+            let rows = catalog.assignments(None, page, PAGE)?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = Some((last.component.clone(), last.collection.clone()));
+            for row in rows.into_iter().filter(|row| is_kept_apart(&row.component)) {
+                let cursors = catalog.cursors(&row.collection)?;
+                for cursor in cursors.into_iter().filter(|cursor| cursor.epoch < row.epoch) {
+                    if let Some(line) = self.line(&cursor.sink) {
+                        line.note(&row.collection);
+                    }
+                }
+            }
         }
     }
 

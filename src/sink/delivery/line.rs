@@ -1,6 +1,6 @@
 //! One sink: what is due for it, who works on what, and what became of it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::options::SinksOptions;
 use super::status::{SinkFailure, SinkStatus};
 use super::{Sink, locked};
 use crate::error::{Error, chain};
-use crate::types::{CollectionName, Sequence};
+use crate::types::{ChangeNumber, CollectionName, Sequence};
 
 /// After so many collections failed one after another, with none delivered between, the whole sink rests: it is the sink that fails.
 const SINK_FAILS: u32 = 3;
@@ -29,11 +29,22 @@ struct State {
     working: HashSet<CollectionName>,
     /// The collection that was taken last: the next in order is next.
     last: Option<CollectionName>,
+    /// Collections that are delivered anew, from the beginning, by this process.
+    anew: HashMap<CollectionName, Anew>,
     /// Failures one after another, of whatever collection.
     in_a_row: u32,
     rests_until: Duration,
     figures: Figures,
     last_failure: Option<SinkFailure>,
+}
+
+/// A collection that the sink lost, and gets again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Anew {
+    /// The newest change when it began.
+    pub since: ChangeNumber,
+    /// How far it has come.
+    pub reached: Sequence,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,15 +88,22 @@ impl Line {
         }
     }
 
-    /// Takes what is due now: each collection in its turn.
-    pub fn take_due(&self, now: Duration) -> Option<Work<'_>> {
+    /// Takes what is due now: each collection in its turn. Where many failed one after another, the turn goes to any other one, by `random`: those of
+    /// a directory that is away may be neighbours, and must not keep the others waiting.
+    pub fn take_due(&self, now: Duration, random: u64) -> Option<Work<'_>> {
         let mut state = locked(&self.state);
         if state.rests_until > now {
             return None;
         }
         let is_ready =
             |state: &State, name: &CollectionName, due: &Due| due.not_before <= now && !state.working.contains(name);
-        let behind = state.last.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = state.last.clone();
+        if state.in_a_row >= SINK_FAILS {
+            let ready = || state.due.iter().filter(|(name, due)| is_ready(&state, name, due)).map(|(name, _)| name);
+            let place = random.checked_rem(ready().count() as u64).unwrap_or(0);
+            last = ready().nth(usize::try_from(place).unwrap_or(0)).cloned();
+        }
+        let behind = last.map_or(Bound::Unbounded, Bound::Excluded);
         let next = state.due.range((behind, Bound::Unbounded)).chain(state.due.iter());
         let next = next.filter(|(name, due)| is_ready(&state, name, due)).map(|(name, _)| name.clone()).next()?;
         let due = state.due.remove(&next).unwrap_or_default();
@@ -169,15 +187,17 @@ impl Work<'_> {
         figures.bytes += bytes;
     }
 
-    /// It failed: the collection rests, and where others failed before it, the sink.
-    pub fn failed(mut self, error: &Error, cursor: Option<Sequence>, options: &SinksOptions) {
+    /// It failed: the collection rests, and where others failed before it, the sink; unless a directory is away, which explains it.
+    pub fn failed(mut self, error: &Error, cursor: Option<Sequence>, options: &SinksOptions, is_directory_away: bool) {
         self.failures = self.failures.saturating_add(1);
         let now = options.clock.monotonic();
         let mut state = locked(&self.line.state);
         state.figures.failures += 1;
-        state.in_a_row = state.in_a_row.saturating_add(1);
-        if state.in_a_row >= SINK_FAILS {
-            state.rests_until = now + options.rest(state.in_a_row - SINK_FAILS + 1);
+        if !is_directory_away {
+            state.in_a_row = state.in_a_row.saturating_add(1);
+            if state.in_a_row >= SINK_FAILS {
+                state.rests_until = now + options.rest(state.in_a_row - SINK_FAILS + 1);
+            }
         }
         state.last_failure = Some(SinkFailure {
             collection: self.collection.clone(),
@@ -192,6 +212,20 @@ impl Work<'_> {
         if self.failures.is_power_of_two() {
             let (sink, times) = (self.line.name(), self.failures);
             tracing::warn!(sink, collection = %self.collection, times, error = chain(error), "a sink did not take records");
+        }
+    }
+
+    /// How far this process has come with delivering the collection anew; `None` where it does not.
+    pub fn anew(&self) -> Option<Anew> {
+        locked(&self.line.state).anew.get(&self.collection).copied()
+    }
+
+    /// It is delivered anew, and has come so far; or it is not any more.
+    pub fn set_anew(&self, anew: Option<Anew>) {
+        let mut state = locked(&self.line.state);
+        match anew {
+            Some(anew) => drop(state.anew.insert(self.collection.clone(), anew)),
+            None => drop(state.anew.remove(&self.collection)),
         }
     }
 

@@ -5,6 +5,7 @@
 //! - `deliver`: one collection to one sink: the order of operations, and why a crash between any two is safe
 //! - `feed`: what is due, by the catalog's word
 //! - `running`: beside the writers
+//! - `compact`: what the log's compaction asks of the sinks
 //!
 //! Owns: cursors in the catalog, and that segments are flushed (C2). Does not own: sealing, which the log does by size, age and pressure;
 //! what a sink does.
@@ -15,6 +16,7 @@
 pub mod options;
 pub mod status;
 
+mod compact;
 mod deliver;
 mod feed;
 mod line;
@@ -22,7 +24,7 @@ mod running;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 pub use options::SinksOptions;
@@ -59,7 +61,7 @@ struct Shared {
 }
 
 impl Sinks {
-    /// Delivery of `log` to these sinks. Nothing is asked of them yet. Which of them a collection subscribes to,
+    /// Delivery of `log` to these sinks. Nothing is asked of them yet. As long as they are there, compaction of the log compacts in them too. Which of them a collection subscribes to,
     /// [`Log::subscribers`] says: those in [`LogOptions::sinks`](crate::LogOptions::sinks), or the collection's own.
     ///
     /// # Errors
@@ -81,7 +83,7 @@ impl Sinks {
         }
         let lines = sinks.into_iter().map(Line::new).collect();
         let stop = std::sync::atomic::AtomicBool::new(false);
-        Ok(Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             log: log.clone(),
             options,
             lines,
@@ -89,7 +91,10 @@ impl Sinks {
             telling: Mutex::default(),
             told: Mutex::default(),
             stop,
-        })))
+        });
+        let weak: Weak<Shared> = Arc::downgrade(&shared);
+        log.compact_along(weak);
+        Ok(Self(shared))
     }
 
     /// Delivers beside the writers, in a thread for each sink, until it is stopped or the log is closed.

@@ -429,3 +429,165 @@ fn names_that_cannot_be_are_refused() {
     assert_eq!(new(vec!["one", "one"]), Err("two sinks have the name: sink=`one`".into()));
     assert_eq!(new(vec!["four"]), Err("the log was not opened with it: sink=`four`".into()));
 }
+
+/// The sinks as they were some time ago, with the log and the catalog of now.
+fn with_older(world: World, one: MemorySink) -> World {
+    World { one: Arc::new(one), ..world }
+}
+
+/// The newest version of each key is left, in the log.
+fn compact(world: &World) {
+    let log = Log::open(world.options(&["one", "two"])).unwrap();
+    let set = |settings: &mut crate::CollectionSettings| settings.set("compact.keep_versions", "1").unwrap();
+    log.set_collection_settings(&name("audit"), set).unwrap();
+    let before = log.read(&name("audit"), Default::default()).unwrap().count();
+    log.compact(&crate::log::compact::CompactOptions::default(), &mut |_| true).unwrap();
+    assert!(log.read(&name("audit"), Default::default()).unwrap().count() < before);
+    log.close().unwrap();
+}
+
+#[test]
+fn a_sink_that_has_less_than_it_had_goes_on_where_nothing_was_compacted() {
+    let world = World::new();
+    let (log, sinks) = world.open();
+    let audit = name("audit");
+    append(&log, &audit, 50);
+    flush(&sinks, "audit");
+    let older = world.one.fork();
+    append(&log, &audit, 50);
+    flush(&sinks, "audit");
+    log.close().unwrap();
+    let world = with_older(world, older);
+    let (log, sinks) = world.open();
+    let report = flush(&sinks, "audit");
+    assert_eq!((report.records, report.failed.len()), (50, 0), "only what it lacks");
+    assert_has_all(&log, &world.one, &audit);
+}
+
+#[test]
+fn a_sink_that_has_less_than_it_had_is_cleared_where_that_was_compacted() {
+    let world = World::new();
+    let (log, sinks) = world.open();
+    let audit = name("audit");
+    append(&log, &audit, 50);
+    flush(&sinks, "audit");
+    let older = world.one.fork();
+    append(&log, &audit, 50);
+    flush(&sinks, "audit");
+    log.close().unwrap();
+    drop((log, sinks));
+    compact(&world);
+    let world = with_older(world, older);
+    let (log, sinks) = world.open();
+    assert_eq!(flush(&sinks, "audit").failed, []);
+    // What a tombstone hid, and compaction took away with it, would be there still.
+    assert_has_all(&log, &world.one, &audit);
+    assert!(world.two.held(&audit).records.len() > world.one.held(&audit).records.len(), "who lost nothing keeps it");
+}
+
+/// A sink that something happens to before it takes its second batch.
+struct Between {
+    inner: Arc<MemorySink>,
+    before_second: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    batches: std::sync::atomic::AtomicU64,
+}
+
+impl std::fmt::Debug for Between {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Between")
+    }
+}
+
+impl Sink for Between {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn cursor(&self, collection: &CollectionName) -> Result<Option<crate::sink::Cursor>> {
+        self.inner.cursor(collection)
+    }
+
+    fn apply(&self, batch: &crate::sink::Batch<'_>) -> Result<()> {
+        if self.batches.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1
+            && let Some(happens) = locked(&self.before_second).take()
+        {
+            happens();
+        }
+        self.inner.apply(batch)
+    }
+
+    fn raise_floor(&self, collection: &CollectionName, floor: Sequence) -> Result<()> {
+        self.inner.raise_floor(collection, floor)
+    }
+
+    fn clear(&self, collection: &CollectionName) -> Result<()> {
+        self.inner.clear(collection)
+    }
+
+    fn batch_bytes(&self) -> u64 {
+        self.inner.batch_bytes()
+    }
+}
+
+#[test]
+fn what_is_compacted_while_a_sink_gets_everything_again_is_delivered_once_more() {
+    let world = World::new();
+    let (log, sinks) = world.open();
+    let audit = name("audit");
+    append(&log, &audit, 100);
+    flush(&sinks, "audit");
+    log.close().unwrap();
+    drop((log, sinks));
+    // It lost all that it had.
+    let world = with_older(world, MemorySink::new("one", 2000));
+    let log = Log::open(world.options(&["one", "two"])).unwrap();
+    let set = |settings: &mut crate::CollectionSettings| settings.set("compact.keep_versions", "1").unwrap();
+    log.set_collection_settings(&audit, set).unwrap();
+    let (of, options) = (log.clone(), crate::log::compact::CompactOptions::default());
+    let happens: Box<dyn FnOnce() + Send> = Box::new(move || {
+        let report = of.compact(&options, &mut |_| true).unwrap();
+        assert!(report.removed().versions > 0, "{report:?}");
+    });
+    let one = Between {
+        inner: world.one.clone(),
+        before_second: Mutex::new(Some(happens)),
+        batches: std::sync::atomic::AtomicU64::default(),
+    };
+    let options = SinksOptions { clock: world.clock.clone(), ..SinksOptions::default() };
+    let sinks = Sinks::new(&log, vec![Arc::new(one), world.two.clone() as Arc<dyn Sink>], options).unwrap();
+    let failed = flush(&sinks, "audit").failed;
+    assert!(failed.len() == 1 && failed[0].error.contains("compacted while"), "{failed:?}");
+    assert_eq!(world.one.held(&audit).cursor, None, "cleared");
+    assert_eq!(flush(&sinks, "audit").failed, []);
+    assert_has_all(&log, &world.one, &audit);
+}
+
+#[test]
+fn a_sink_that_fails_while_it_gets_everything_again_goes_on_from_there() {
+    let world = World::new();
+    let (log, sinks) = world.open();
+    let audit = name("audit");
+    append(&log, &audit, 100);
+    flush(&sinks, "audit");
+    log.close().unwrap();
+    drop((log, sinks));
+    compact(&world);
+    let world = with_older(world, MemorySink::new("one", 300));
+    let log = Log::open(world.options(&["one", "two"])).unwrap();
+    let one = world.one.clone();
+    let happens: Box<dyn FnOnce() + Send> = Box::new(move || one.set_fault(Fault::Refuses, &[]));
+    let between = Between {
+        inner: world.one.clone(),
+        before_second: Mutex::new(Some(happens)),
+        batches: std::sync::atomic::AtomicU64::default(),
+    };
+    let options = SinksOptions { clock: world.clock.clone(), ..SinksOptions::default() };
+    let sinks = Sinks::new(&log, vec![Arc::new(between), world.two.clone() as Arc<dyn Sink>], options).unwrap();
+    assert_eq!(flush(&sinks, "audit").failed.len(), 1);
+    let has = world.one.held(&audit).records.len() as u64;
+    assert!(has > 0);
+    world.one.set_fault(Fault::None, &[]);
+    let all = log.read(&audit, Default::default()).unwrap().count() as u64;
+    assert_eq!(flush(&sinks, "audit").records, all - has, "nothing is delivered twice");
+    assert_has_all(&log, &world.one, &audit);
+}

@@ -161,7 +161,7 @@ fn a_view_stays_what_it_is() {
     let view = store.view(&orders()).unwrap().unwrap();
     let mut reader = view.read(Sequence(1));
     assert_eq!(reader.next().unwrap().unwrap(), record(1));
-    store.compact(&orders()).unwrap();
+    store.merge(&orders()).unwrap();
     store.raise_floor(&orders(), Sequence(15)).unwrap();
     assert_eq!(view.read(Sequence(1)).map(|record| record.unwrap()).collect::<Vec<_>>(), records(1..=20));
     drop(view);
@@ -182,7 +182,7 @@ fn another_process_reads_beside_the_writer() {
     assert_eq!(all(&reader), records(1..=5));
     apply(&writer, 5, 9).unwrap();
     let old = reader.view(&orders()).unwrap().unwrap();
-    writer.compact(&orders()).unwrap();
+    writer.merge(&orders()).unwrap();
     // The writer knows nothing of the reader's view, and the reader is told that it is too old.
     let error = old.read(Sequence(1)).find_map(|record| record.err()).unwrap();
     assert_eq!(error.kind(), ErrorKind::NotFound);

@@ -69,7 +69,7 @@ proptest! {
         }
         prop_assert_eq!(all(&store), records.clone());
         check_vectors(&store, &records);
-        store.compact(&orders()).unwrap();
+        store.merge(&orders()).unwrap();
         prop_assert_eq!(all(&open(&objects)), records.clone());
         check_vectors(&store, &records);
         prop_assert_eq!(keys(&objects).0.len(), 1);

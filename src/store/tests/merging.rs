@@ -11,14 +11,14 @@ fn small_files_are_merged_when_asked_for() {
         apply(&store, through - 1, through).unwrap();
     }
     assert_eq!(keys(&objects).0.len(), 9);
-    let done = store.compact(&orders()).unwrap();
+    let done = store.merge(&orders()).unwrap();
     assert_eq!((done.files_before, done.files_after), (9, 1));
     assert!(done.bytes_after < done.bytes_before);
     let (files, _) = keys(&objects);
     assert_eq!(objects.objects()[&files[0]].len() as u64, done.bytes_after);
     assert_eq!((cursor(&store), all(&open(&objects))), (Some(9), records(1..=9)));
     assert_tidy(&objects, &store);
-    assert_eq!(store.compact(&orders()).unwrap(), Compacted::default());
+    assert_eq!(store.merge(&orders()).unwrap(), Freed::default());
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn vectors_of_other_dimensions_are_found_after_merging() {
         view.files().iter().map(of).collect::<Vec<_>>()
     };
     assert_eq!(counts(), [(Some(3), 2, 1), (Some(2), 1, 0), (None, 0, 0)]);
-    store.compact(&orders()).unwrap();
+    store.merge(&orders()).unwrap();
     assert_eq!(counts(), [(Some(3), 2, 2)]);
     assert_eq!(all(&store), batches.concat());
 }

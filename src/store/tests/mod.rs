@@ -1,11 +1,14 @@
 //! The store against a model: a plain `Vec` of records.
 
+mod compacting;
 mod contract;
 mod crashes;
 mod damage;
 mod faults;
+mod footers;
 mod lossless;
 mod merging;
+mod moving;
 mod random;
 
 use std::collections::BTreeMap;
@@ -15,6 +18,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::clock::FakeClock;
+use crate::compaction::{CompactionPolicy, Moment};
 use crate::error::ErrorKind;
 use crate::testing::faulty_store::FaultyStore;
 use crate::types::{Epoch, Header, NewRecord, Record, RecordKind, Timestamp};

@@ -70,7 +70,7 @@ proptest! {
                 }
                 Step::Skip(count) => store.apply(&batch(&orders(), through, &records(through + 1..=through + 1), through + count)),
                 Step::Floor(to) => store.raise_floor(&orders(), Sequence(to)),
-                Step::Compact => store.compact(&orders()).map(drop),
+                Step::Compact => store.merge(&orders()).map(drop),
                 Step::Restart => { held = None; store = open_with(&objects, options.clone()); Ok(()) }
                 Step::Other => open(&objects).apply(&batch(&orders(), through, &records(through + 1..=through + 2), through + 2)),
                 Step::Fault { calls, kind } => { objects.fail_at(objects.calls().len() as u64 + calls, fault(kind)); Ok(()) }

@@ -203,7 +203,7 @@ fn one_archiver_for_a_log() {
     let error = another(&log.clone()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked);
     assert!(error.to_string().contains("has an archiver in this process already"), "{error}");
-    let purge = || crate::archive::retention::Targets::take(&log, None, [], &(world.clock.clone() as _));
+    let purge = || crate::archive::retention::Targets::take(&log, None, [], &(world.clock.clone() as _), None);
     assert_eq!(purge().unwrap_err().kind(), ErrorKind::Locked);
     // Its clones are the same one, and it lives as long as the last of them.
     let clone = first.clone();
@@ -219,4 +219,27 @@ fn one_archiver_for_a_log() {
     assert_eq!(another(&log).unwrap_err().kind(), ErrorKind::Locked, "nor beside a purge");
     drop(targets);
     another(&log).unwrap();
+}
+
+/// Symptom: a log that was fenced evicted after a restart, as long as nothing was sealed. Cause: that it is fenced was known only to who had tried to write.
+/// Fix: what is on record counts too.
+#[test]
+fn who_was_fenced_evicts_nothing_though_it_is_started_anew() {
+    use crate::archive::archiver::claims;
+    use crate::archive::fence::FencedBy;
+    use crate::archive::{ManifestNumber, WriterId};
+    let world = World::new();
+    let log = world.open();
+    fill(&log, "a", 2);
+    run(&evicting(&world, &log, AFTER));
+    let by = FencedBy { manifest: ManifestNumber(9), epoch: log.epoch(), writer: WriterId([7; 16]), at: Timestamp(1) };
+    log.change(&[claims::note_fenced(None, Some("file:///store"), &by)], "fenced").unwrap();
+    world.clock.advance(DAY);
+    let archiver = evicting(&world, &log, AFTER);
+    assert_eq!((pass(&archiver).evicted_segments, run(&archiver).evicted_segments), (0, 0));
+    assert_eq!(world.statuses("a"), [Archived, Archived]);
+    drop(archiver);
+    // In another place it is not fenced.
+    log.change(&[claims::note_fenced(None, Some("file:///other"), &by)], "fenced").unwrap();
+    assert_eq!(run(&evicting(&world, &log, AFTER)).evicted_segments, 2);
 }

@@ -5,6 +5,7 @@ mod asks;
 mod copies;
 mod evicts;
 mod purges;
+mod slow;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -76,6 +76,27 @@ fn what_must_stay_stops_everything_behind_it() {
     assert_eq!(goes(&log, &world), (2, "a sink does not have it yet: sink=`store`, cursor=`250`".to_owned()));
 }
 
+/// Symptom: a sink that subscribed and had got nothing yet did not stop a purge, and one that a collection had left stopped it for ever. Cause: whatever
+/// cursor was on record counted, and nothing else. Fix: who subscribes counts, as for eviction and compaction.
+#[test]
+fn who_subscribes_counts_and_who_left_does_not() {
+    let world = World::new();
+    let (log, _targets) = archived(&world);
+    keep(&log, "retention.records", "1");
+    log.set_collection_settings(&name("a"), |settings| settings.sinks = Some(vec!["store".into()])).unwrap();
+    assert_eq!(goes(&log, &world), (0, "a sink does not have it yet: sink=`store`, cursor=`0`".to_owned()));
+    let cursor = |sink: &str, sequence| CursorRow {
+        collection: name("a"),
+        sink: sink.into(),
+        epoch: Epoch(1),
+        sequence: Sequence(sequence),
+    };
+    log.change(&[Mutation::SetCursor(cursor("store", 500)), Mutation::SetCursor(cursor("left", 150))], "test").unwrap();
+    assert_eq!(goes(&log, &world), (5, String::new()));
+    log.set_collection_settings(&name("a"), |settings| settings.sinks = Some(vec!["left".into()])).unwrap();
+    assert_eq!(goes(&log, &world), (1, "a sink does not have it yet: sink=`left`, cursor=`150`".to_owned()));
+}
+
 #[test]
 fn what_is_not_archived_or_still_in_a_journal_stays() {
     let world = World::new();

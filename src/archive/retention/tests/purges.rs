@@ -4,6 +4,7 @@ use super::*;
 use crate::archive::{Archiver, ArchiverOptions, TargetStore};
 use crate::catalog::Mutation;
 use crate::fs::FileSystem as _;
+use crate::objects::{ObjectErrorKind, ObjectKey};
 use crate::testing::faulty_store::{Fault, FaultyStore};
 use crate::types::NewRecord;
 use crate::{ReadOptions, VerifyOptions};
@@ -261,4 +262,75 @@ fn an_archiver_lends_its_stores_to_a_purge() {
     assert_eq!(fenced.unwrap_err().kind(), ErrorKind::Fenced);
     assert!(archiver.status().unwrap().targets[0].fenced.is_some());
     drop(other);
+}
+
+/// Manifests of a purge too: whoever could delete one could break the chain.
+#[test]
+fn manifests_of_a_purge_are_kept_as_long_as_the_others() {
+    let world = World::new();
+    let store = Arc::new(FaultyStore::new(world.clock.clone()));
+    let log = world.open_with(&store);
+    fill(&log, "a", 3);
+    let shared = || Arc::clone(&store) as Arc<dyn ObjectStore>;
+    let target = TargetStore { remote: None, url: "file:///store".into(), store: shared() };
+    let retain = Some(DAY * 30);
+    let options = ArchiverOptions { retain, clock: world.clock.clone(), ..ArchiverOptions::default() };
+    let archiver = Archiver::new(&log, vec![target], options).unwrap();
+    assert!(archiver.run_once(&mut |_| true).unwrap().is_complete());
+    drop(archiver);
+    keep(&log, "retention.records", "100");
+    let clock = world.clock.clone() as Arc<dyn crate::clock::Clock>;
+    let mut targets = Targets::take(&log, Some(shared()), [], &clock, retain).unwrap();
+    let before = manifests(&*store).len();
+    assert_eq!(apply(&log, &planned(&log, &world), &mut targets, now(&world), &OPTIONS()).unwrap().begun, 2);
+    let manifests = manifests(&*store);
+    assert!(manifests.len() > before, "{manifests:?}");
+    for key in manifests {
+        assert_eq!(store.delete(&key).unwrap_err().kind, ObjectErrorKind::Denied, "{key}");
+    }
+}
+
+fn manifests(store: &dyn ObjectStore) -> Vec<ObjectKey> {
+    let listed = store.list("_manifest/", None, 1000).unwrap().objects;
+    listed.into_iter().map(|object| ObjectKey::new(object.key).unwrap()).collect()
+}
+
+/// Symptom: a legal hold that was set while `retention apply` ran, or in the grace period, did not stop anything: the objects went. Cause: holds were looked at
+/// when it was planned, and by nobody else. Fix: beginning a purge looks again, under the lock that holds are set under; each delete does too; and
+/// setting a hold tells what it is too late for.
+#[test]
+fn a_hold_that_is_set_meanwhile_stops_what_it_still_can() {
+    let world = World::new();
+    let (log, mut targets) = archived(&world);
+    keep(&log, "retention.records", "220");
+    let three = |status: SegmentStatus| -> Vec<_> {
+        world.rows("a").into_iter().take(3).map(|row| (row.key, status)).collect()
+    };
+    let late = log.set_hold(&name("a"), hold(Some(250), Some(260))).unwrap();
+    assert_eq!(late, crate::log::TooLate::default());
+    // Between the plan and the beginning.
+    let refused = log.begin_purge(&name("a"), Sequence(301), &three(SegmentStatus::Archived)).unwrap_err();
+    assert!(refused.kind() == ErrorKind::Conflict && refused.to_string().contains("hold=`case 7`"), "{refused}");
+    log.clear_hold(&name("a"), "case 7", "judge").unwrap();
+    let refused = log.begin_purge(&name("a"), Sequence(301), &three(SegmentStatus::Sealed)).unwrap_err();
+    assert!(refused.kind() == ErrorKind::Conflict && refused.to_string().contains("expected=`sealed`"), "{refused}");
+    assert_eq!(world.statuses("a"), [SegmentStatus::Archived; 5], "nothing changed");
+    assert_eq!(log.collection_info(&name("a")).unwrap().floor, Sequence(1));
+    // In the grace period.
+    let begin = now(&world);
+    apply(&log, &planned(&log, &world), &mut targets, begin, &OPTIONS()).unwrap();
+    let late = log.set_hold(&name("a"), hold(Some(150), Some(160))).unwrap();
+    assert_eq!(late.floor, Some(Sequence(301)));
+    assert_eq!(late.purging.iter().map(|key| key.first.0).collect::<Vec<_>>(), [101]);
+    let rows = world.rows("a");
+    let end = begin.saturating_add(DAY * 7);
+    let purged = go_on(&log, &mut targets, end, &OPTIONS()).unwrap();
+    assert_eq!((purged.segments, purged.kept.len()), (2, 1), "{purged:?}");
+    assert!(purged.kept[0].reason.contains("hold=`case 7`"), "{purged:?}");
+    use SegmentStatus::{Archived, Purged as Gone, Purging};
+    assert_eq!(world.statuses("a"), [Gone, Purging, Gone, Archived, Archived]);
+    assert!(world.fs.metadata(&world.object(&rows[1])).is_ok(), "the object is there");
+    log.clear_hold(&name("a"), "case 7", "judge").unwrap();
+    assert_eq!(go_on(&log, &mut targets, end, &OPTIONS()).unwrap().segments, 1);
+    assert!(world.fs.metadata(&world.object(&rows[1])).is_err());
 }

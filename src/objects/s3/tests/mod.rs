@@ -7,6 +7,7 @@ mod faults;
 mod server;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use self::server::{Answer, Request, Server};
@@ -243,6 +244,40 @@ fn an_upload_goes_on() {
     assert_eq!(bucket.lock().unwrap().objects["some/where/a"].0, bytes);
     let left: Vec<String> = bucket.lock().unwrap().uploads.keys().cloned().collect();
     assert_eq!(left, ["beside"], "of this key nothing unfinished is left");
+}
+
+/// A source that is not read to its end, as by a deadline or a stop, takes nothing away from the next try; what that compares is not paced.
+#[test]
+fn an_upload_whose_time_was_over_goes_on() {
+    struct Ends(bytes::Bytes, AtomicUsize, AtomicUsize);
+    impl crate::objects::Source for Ends {
+        fn read(&self, offset: u64, bytes: usize) -> crate::fs::FsResult<bytes::Bytes> {
+            if self.1.fetch_sub(1, Ordering::Relaxed) == 0 {
+                let ended = std::io::Error::other("the time is over");
+                return Err(crate::fs::FsError::new("read", std::path::Path::new("segment"), ended));
+            }
+            self.0.read(offset, bytes)
+        }
+        fn look(&self, offset: u64, bytes: usize) -> crate::fs::FsResult<bytes::Bytes> {
+            self.2.fetch_add(1, Ordering::Relaxed);
+            self.0.read(offset, bytes)
+        }
+    }
+    let (server, bucket) = fake::serve();
+    let store = open(&StoreOptions { multipart_bytes: 0, part_bytes: 5 << 20, ..options(&server.endpoint()) });
+    let bytes = parts_of((23 << 20) + 1);
+    let sent = || server.asked().iter().filter_map(|request| request.asks("partNumber")).collect::<Vec<String>>();
+    let whole = Upload::of_bytes(&bytes);
+    let source = Ends(bytes.clone(), AtomicUsize::new(3), AtomicUsize::new(0));
+    let upload = Upload::new(&source, whole.bytes, whole.sha256);
+    assert_eq!(store.put_if_absent(&key("a"), &upload).unwrap_err().kind, ObjectErrorKind::Corrupt);
+    assert_eq!(sent(), ["1", "2", "3"]);
+    let source = Ends(bytes.clone(), AtomicUsize::new(100), AtomicUsize::new(0));
+    let upload = Upload::new(&source, whole.bytes, whole.sha256);
+    assert_eq!(store.put_if_absent(&key("a"), &upload).unwrap(), Put::Created);
+    assert_eq!(sent(), ["4", "5"]);
+    assert_eq!((source.1.into_inner(), source.2.into_inner()), (98, 3), "what the store has is only compared");
+    assert_eq!(bucket.lock().unwrap().objects["some/where/a"].0, bytes);
 }
 
 #[test]

@@ -4,22 +4,31 @@ use std::path::{Path, PathBuf};
 
 use super::{EntryKind, FileSystem, FsError, FsResult, OpenMode};
 
-/// Makes `path` and each missing directory above it. The name of `path`, and each new name, is durable when this returns.
+/// Makes `path` and each missing directory above it. The name of `path`, and of every directory above it that was ever made by this, is durable when
+/// this returns.
+///
+/// The parent's name is made durable before `path` is made: so of directories one below another, made by runs of which each was killed, only the
+/// lowest may lack its name, and that one is seen to here.
 ///
 /// # Errors
 /// What the system said.
 pub fn create_dir_all(fs: &dyn FileSystem, path: &Path) -> FsResult<()> {
+    if fs.metadata(path).is_ok() {
+        // Made by an earlier run, maybe just before it was killed: only a sync now makes sure of the name.
+        return sync_parent(fs, path);
+    }
+    if let Some(above) = parent(path) {
+        match create_dir_all(fs, &above) {
+            // Where we may not read, we have made nothing.
+            Err(error) if error.source.kind() == std::io::ErrorKind::PermissionDenied => {}
+            made => made?,
+        }
+    }
     match fs.create_dir(path) {
         // A sync that failed promises nothing, and neither does the next one: the name is taken back, so that the next try
         // makes it anew.
         Ok(()) => sync_parent(fs, path).inspect_err(|_| drop(fs.remove_dir(path))),
-        // Made by an earlier run, maybe just before it was killed: only a sync now makes sure of the name.
         Err(error) if error.is_already_exists() => sync_parent(fs, path),
-        Err(error) if error.is_not_found() => {
-            let parent = parent(path).ok_or(error)?;
-            create_dir_all(fs, &parent)?;
-            create_dir_all(fs, path)
-        }
         Err(error) => Err(error),
     }
 }

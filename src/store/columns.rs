@@ -215,7 +215,9 @@ impl Group {
             }
             _ => {}
         }
+        // Zeros stand for a vector that is not there, and take as much.
         self.vector.resize(self.vector.len() + dimensions.unwrap_or(0), 0.0);
+        self.bytes += dimensions.unwrap_or(0) * size_of::<f32>();
         self.has_vector.append_null();
         self.metadata.append_null();
         self.payload.append_option(record.payload.as_deref());

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::COMPONENT;
+use super::footers::Footers;
 use super::homes::{Home, LOCAL_FOLDER};
 use super::load::{Loaded, Whose, list, list_states};
 use super::names::Folder;
@@ -61,7 +62,9 @@ impl ComponentFiles for StoreFiles {
         }
         let Some(from) = self.there(what.from)? else { return Ok(0) };
         let root = what.from.join(LOCAL_FOLDER);
-        let loaded = Loaded::load(from, Whose { log: what.log, collection: what.collection }, None)?;
+        let footers = Arc::new(Footers::new(0));
+        let whose = Whose { log: what.log, collection: what.collection, footers: &footers };
+        let loaded = Loaded::load(from, whose, None)?;
         let Some(snapshot) = loaded.snapshot else { return Ok(0) };
         let store = LocalObjectStore::create(Arc::clone(&self.fs), what.to.join(LOCAL_FOLDER))?;
         let to = Home::new(Arc::new(store));

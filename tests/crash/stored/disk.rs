@@ -157,9 +157,7 @@ impl DiskSink {
         }
         let names = path.parent().unwrap_or(&folder);
         if before.is_none() {
-            // Each, from the top: the one above may be a killed process's, made and not synced.
-            let above: Vec<&Path> = names.ancestors().filter(|path| path.parent().is_some()).collect();
-            above.into_iter().rev().try_for_each(|folder| durable::create_dir_all(&self.fs, folder))?;
+            durable::create_dir_all(&self.fs, names)?;
         }
         let file = create_or_open(&self.fs, &path)?;
         file.write_all_at(&frame, at.offset)?;

@@ -264,37 +264,6 @@ fn an_archiver_lends_its_stores_to_a_purge() {
     drop(other);
 }
 
-/// Manifests of a purge too: whoever could delete one could break the chain.
-#[test]
-fn manifests_of_a_purge_are_kept_as_long_as_the_others() {
-    let world = World::new();
-    let store = Arc::new(FaultyStore::new(world.clock.clone()));
-    let log = world.open_with(&store);
-    fill(&log, "a", 3);
-    let shared = || Arc::clone(&store) as Arc<dyn ObjectStore>;
-    let target = TargetStore { remote: None, url: "file:///store".into(), store: shared() };
-    let retain = Some(DAY * 30);
-    let options = ArchiverOptions { retain, clock: world.clock.clone(), ..ArchiverOptions::default() };
-    let archiver = Archiver::new(&log, vec![target], options).unwrap();
-    assert!(archiver.run_once(&mut |_| true).unwrap().is_complete());
-    drop(archiver);
-    keep(&log, "retention.records", "100");
-    let clock = world.clock.clone() as Arc<dyn crate::clock::Clock>;
-    let mut targets = Targets::take(&log, Some(shared()), [], &clock, retain).unwrap();
-    let before = manifests(&*store).len();
-    assert_eq!(apply(&log, &planned(&log, &world), &mut targets, now(&world), &OPTIONS()).unwrap().begun, 2);
-    let manifests = manifests(&*store);
-    assert!(manifests.len() > before, "{manifests:?}");
-    for key in manifests {
-        assert_eq!(store.delete(&key).unwrap_err().kind, ObjectErrorKind::Denied, "{key}");
-    }
-}
-
-fn manifests(store: &dyn ObjectStore) -> Vec<ObjectKey> {
-    let listed = store.list("_manifest/", None, 1000).unwrap().objects;
-    listed.into_iter().map(|object| ObjectKey::new(object.key).unwrap()).collect()
-}
-
 /// Symptom: a legal hold that was set while `retention apply` ran, or in the grace period, did not stop anything: the objects went. Cause: holds were looked at
 /// when it was planned, and by nobody else. Fix: beginning a purge looks again, under the lock that holds are set under; each delete does too; and
 /// setting a hold tells what it is too late for.
@@ -333,4 +302,35 @@ fn a_hold_that_is_set_meanwhile_stops_what_it_still_can() {
     log.clear_hold(&name("a"), "case 7", "judge").unwrap();
     assert_eq!(go_on(&log, &mut targets, end, &OPTIONS()).unwrap().segments, 1);
     assert!(world.fs.metadata(&world.object(&rows[1])).is_err());
+}
+
+/// Manifests of a purge too: whoever could delete one could break the chain.
+#[test]
+fn manifests_of_a_purge_are_kept_as_long_as_the_others() {
+    let world = World::new();
+    let store = Arc::new(FaultyStore::new(world.clock.clone()));
+    let log = world.open_with(&store);
+    fill(&log, "a", 3);
+    let shared = || Arc::clone(&store) as Arc<dyn ObjectStore>;
+    let target = TargetStore { remote: None, url: "file:///store".into(), store: shared() };
+    let retain = Some(DAY * 30);
+    let options = ArchiverOptions { retain, clock: world.clock.clone(), ..ArchiverOptions::default() };
+    let archiver = Archiver::new(&log, vec![target], options).unwrap();
+    assert!(archiver.run_once(&mut |_| true).unwrap().is_complete());
+    drop(archiver);
+    keep(&log, "retention.records", "100");
+    let clock = world.clock.clone() as Arc<dyn crate::clock::Clock>;
+    let mut targets = Targets::take(&log, Some(shared()), [], &clock, retain).unwrap();
+    let before = manifests(&*store).len();
+    assert_eq!(apply(&log, &planned(&log, &world), &mut targets, now(&world), &OPTIONS()).unwrap().begun, 2);
+    let manifests = manifests(&*store);
+    assert!(manifests.len() > before, "{manifests:?}");
+    for key in manifests {
+        assert_eq!(store.delete(&key).unwrap_err().kind, ObjectErrorKind::Denied, "{key}");
+    }
+}
+
+fn manifests(store: &dyn ObjectStore) -> Vec<ObjectKey> {
+    let listed = store.list("_manifest/", None, 1000).unwrap().objects;
+    listed.into_iter().map(|object| ObjectKey::new(object.key).unwrap()).collect()
 }

@@ -205,7 +205,7 @@ fn an_export_has_every_row_and_an_end() {
             ("cursors", 1),
             ("losses", 1),
             ("segments", 3),
-            ("values", 3),
+            ("values", 4),
         ];
         assert_eq!(counts, BTreeMap::from(expected));
         let exported: Vec<&Value> = lines.iter().filter(|line| line["table"] == "changes").collect();

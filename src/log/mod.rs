@@ -69,6 +69,7 @@ pub use life::{
 pub use moves::MoveReport;
 pub use options::{AppendOptions, FlushTriggers, Limits, LogOptions, SyncMode};
 pub use read::{CollectionInfo, JournalInfo, JournalUse, ReadOptions, Reader, SkipReason, Skipped};
+pub use subscribe::AbandonedSink;
 pub use verify::{Missing, Status, Verified, VerifyOptions, VerifyProgress, VerifyReport};
 
 use self::budget::Budget;

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use super::came_back::CameBack;
 use super::life::settings::Stored;
 use super::{Inner, Log};
-use crate::catalog::{Catalog, SegmentRow};
+use crate::catalog::{Catalog, Mutation, SegmentRow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{CollectionName, Epoch, Generation, Sequence};
 
@@ -31,6 +31,24 @@ pub struct SinkNotNamed {
     pub waiting_collections: u64,
 }
 
+const FORGOTTEN: &str = "forgotten";
+
+/// A sink that a collection does not subscribe to any more, and that has less of it than is sealed.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct AbandonedSink {
+    /// Its name.
+    pub sink: String,
+    /// How many collections wait for it.
+    pub collections: u64,
+    /// The first of them, in order of name.
+    pub first: CollectionName,
+}
+
+/// Under this name the catalog keeps that a sink was forgotten.
+fn mark_name(collection: &CollectionName, sink: &str) -> String {
+    format!("sink.mark/{sink}/{collection}")
+}
+
 impl Log {
     /// The sinks that the log was opened with, by name.
     #[must_use]
@@ -45,6 +63,71 @@ impl Log {
     /// What the catalog said.
     pub fn subscribers(&self, collection: &CollectionName) -> Result<Vec<String>> {
         self.0.subscribers(collection)
+    }
+
+    /// What a sink has of a collection is to be deleted: compaction and eviction wait for it no more. The sink itself is not touched. Where the
+    /// collection comes to subscribe to it again, delivery clears it first, and begins anew.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown collection, or a sink that has nothing of it on record; `Conflict` where the collection subscribes to it;
+    /// what the catalog said.
+    pub fn forget_sink(&self, collection: &CollectionName, sink: &str) -> Result<()> {
+        let log = &self.0;
+        self.may_change()?;
+        log.collection(collection)?;
+        if log.subscribers(collection)?.iter().any(|subscriber| subscriber == sink) {
+            let message = format!("the collection subscribes to the sink: collection=`{collection}`, sink=`{sink}`");
+            return Err(Error::new(ErrorKind::Conflict, message).with_hint(
+                "give the collection a list of sinks without it first: `collection set COLLECTION sinks=...`",
+            ));
+        }
+        if !log.catalog.cursors(collection)?.iter().any(|cursor| cursor.sink == sink) {
+            let message = format!("a sink has nothing of the collection: collection=`{collection}`, sink=`{sink}`");
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
+        self.set_sink_forgotten(collection, sink, true)
+    }
+
+    /// Sinks that hold up compaction and eviction, and are delivered nothing, in order of name. Of a collection without a list of its own, in a log
+    /// that was opened without any sink, nobody here knows.
+    ///
+    /// # Errors
+    /// What the catalog said.
+    pub fn abandoned_sinks(&self) -> Result<Vec<AbandonedSink>> {
+        let log = &self.0;
+        let mut abandoned: Vec<AbandonedSink> = Vec::new();
+        for collection in log.all_collections().iter().filter(|collection| !collection.life.is_hidden()) {
+            let name = collection.name();
+            if log.options.sinks.is_empty() && log.stored_settings(name)?.sinks.is_none() {
+                continue;
+            }
+            let Some(row) = log.catalog.collection(name)? else { continue };
+            let subscribers = log.subscribers(name)?;
+            let cursors = log.catalog.cursors(name)?.into_iter();
+            for cursor in cursors.filter(|cursor| !subscribers.contains(&cursor.sink)) {
+                let is_forgotten = log.is_sink_forgotten(name, &cursor.sink)?;
+                if is_forgotten || cursor.sequence >= row.sealed_through {
+                    continue;
+                }
+                match abandoned.iter_mut().find(|known| known.sink == cursor.sink) {
+                    Some(known) => known.collections += 1,
+                    None => {
+                        abandoned.push(AbandonedSink { sink: cursor.sink, collections: 1, first: name.clone() });
+                    }
+                }
+            }
+        }
+        abandoned.sort_by(|one, other| one.sink.cmp(&other.sink));
+        Ok(abandoned)
+    }
+
+    pub(crate) fn is_sink_forgotten(&self, collection: &CollectionName, sink: &str) -> Result<bool> {
+        self.0.is_sink_forgotten(collection, sink)
+    }
+
+    pub(crate) fn set_sink_forgotten(&self, collection: &CollectionName, sink: &str, is_so: bool) -> Result<()> {
+        let value = if is_so { FORGOTTEN.to_owned() } else { String::new() };
+        self.change(&[Mutation::SetMeta { name: mark_name(collection, sink), value }], "sink").map(drop)
     }
 
     /// The last sequence of a collection that a power cut cannot take; zero without records.
@@ -201,7 +284,15 @@ impl Log {
         Ok(CameBack::of(&*self.0.catalog, collection)?)
     }
 
-    /// Up to where each sink has a collection that must have it: its subscribers, or, where the log was opened without any, those on record.
+    /// Up to where each sink has a collection that is to be delivered to it: its subscribers, or, where the log was opened without any, those on record.
+    ///
+    /// # Errors
+    /// What the catalog said.
+    pub(crate) fn awaited(&self, collection: &CollectionName) -> Result<Vec<(String, Sequence)>> {
+        awaited(&*self.0.catalog, &self.0.options.sinks, collection)
+    }
+
+    /// Up to where each sink has a collection that must have it before anything of it goes.
     ///
     /// # Errors
     /// What the catalog said.
@@ -222,7 +313,7 @@ impl Log {
             let Some(last) = rows.last() else { break };
             after = Some(last.name.clone());
             for row in &rows {
-                for (sink, has) in self.0.delivered(&row.name)? {
+                for (sink, has) in self.awaited(&row.name)? {
                     if !self.sinks().contains(&sink) {
                         let none = || SinkNotNamed { sink: sink.clone(), collections: 0, waiting_collections: 0 };
                         let known = found.entry(sink.clone()).or_insert_with(none);
@@ -255,14 +346,6 @@ impl Log {
         Ok(bytes >= self.0.seal_at_bytes(&collection))
     }
 
-    /// Up to where each sink has a collection that must have it before anything of it goes.
-    ///
-    /// # Errors
-    /// What the catalog said.
-    pub(crate) fn delivered(&self, collection: &CollectionName) -> Result<Vec<(String, Sequence)>> {
-        self.0.delivered(collection)
-    }
-
     /// Bytes of records up to `through` that are in no segment yet.
     ///
     /// # Errors
@@ -279,15 +362,40 @@ impl Inner {
         delivered(&*self.catalog, &self.options.sinks, collection)
     }
 
+    fn is_sink_forgotten(&self, collection: &CollectionName, sink: &str) -> Result<bool> {
+        is_sink_forgotten(&*self.catalog, collection, sink)
+    }
+
     pub(super) fn subscribers(&self, collection: &CollectionName) -> Result<Vec<String>> {
         let own = self.stored_settings(collection)?.sinks;
         Ok(own.unwrap_or_else(|| self.options.sinks.clone()))
     }
 }
 
-/// Up to where each sink has a collection that must have it before local copies of it go, or versions are compacted away. A log that was opened
-/// without any sink goes by those on record: who only looks after a log must not lose what another process delivers.
-pub(super) fn delivered(
+/// Up to where each sink has a collection that must have it before local copies of it go, or versions are compacted away: those that it is to be
+/// delivered to, and every other one that ever had something of it, until it is [forgotten](Log::forget_sink). What such a sink still holds is
+/// read, and may come to be subscribed to again: a tombstone that it was never given must not go.
+fn delivered(catalog: &dyn Catalog, sinks: &[String], collection: &CollectionName) -> Result<Vec<(String, Sequence)>> {
+    let mut delivered = awaited(catalog, sinks, collection)?;
+    for cursor in catalog.cursors(collection)? {
+        let known = delivered.iter().position(|(sink, _)| *sink == cursor.sink);
+        match (is_sink_forgotten(catalog, collection, &cursor.sink)?, known) {
+            // It is cleared, and begins anew: what it had counts no more.
+            (true, Some(known)) => delivered[known].1 = Sequence(0),
+            (false, None) => delivered.push((cursor.sink, cursor.sequence)),
+            (true, None) | (false, Some(_)) => {}
+        }
+    }
+    Ok(delivered)
+}
+
+fn is_sink_forgotten(catalog: &dyn Catalog, collection: &CollectionName, sink: &str) -> Result<bool> {
+    Ok(catalog.meta(&mark_name(collection, sink))?.is_some_and(|mark| mark == FORGOTTEN))
+}
+
+/// Up to where each sink has a collection that is to be delivered to it. A log that was opened without any sink goes by those on record: who only
+/// looks after a log must not lose what another process delivers.
+pub(super) fn awaited(
     catalog: &dyn Catalog,
     sinks: &[String],
     collection: &CollectionName,

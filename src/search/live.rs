@@ -21,7 +21,8 @@
 //! a row of the tail counts only behind C. Where the log passes over sequences that were compacted meanwhile, what made them needless may lie
 //! behind W; so the log is read on until it passes over nothing. And a tombstone may have gone there with all that it hid, which the view, being
 //! older, still has: but the log lets go only of what the store was given by then. So where it passed over anything, and a later view reaches
-//! further than C, all is done again with that one.
+//! further than C, all is done again with that one. And where compaction replaced segments of what is in the tail already, what made its rows
+//! needless may be gone before it was read: by the catalog's changes that is seen, and everything is read anew.
 //!
 //! # What it costs
 //!
@@ -41,15 +42,18 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use super::budget::{Budget, Counted};
 use super::source::{Bytes, GroupPlace, Reading, View};
 use super::tail::{Chunk, Tail};
+use crate::catalog::{Change, Mutation};
 use crate::error::Result;
 use crate::log::Log;
 use crate::log::ReadOptions;
-use crate::types::{CollectionName, Sequence, Timestamp};
+use crate::types::{ChangeNumber, CollectionName, Generation, Sequence, Timestamp};
 
 /// Hidden by no sequence that there can be.
 pub(super) const LIVE: u64 = u64::MAX;
 /// Never expired.
 pub(super) const NEVER: i64 = i64::MAX;
+/// Changes of the catalog read at once.
+const CHANGES: usize = 1000;
 /// Hash tables of an index.
 const SHARDS: usize = 16;
 /// So many rows of the tail are taken in before their memory is counted.
@@ -275,6 +279,8 @@ pub(super) struct Index {
     cursor: u64,
     /// Up to where the map has it.
     through: u64,
+    /// The newest change of the catalog that was looked at; `None` before anything was read.
+    change: Option<ChangeNumber>,
     /// The map, and heads of rows of the tail.
     counted: Counted,
 }
@@ -288,6 +294,7 @@ impl Index {
             tail: Tail::default(),
             cursor: 0,
             through: 0,
+            change: None,
             counted: Counted::new(0, &budget.indexes),
         }
     }
@@ -304,9 +311,59 @@ impl Index {
         now: Timestamp,
         room: Room<'_>,
     ) -> Result<Refreshed> {
+        let mut forgotten = Vec::new();
+        loop {
+            let before = self.change.is_none().then(|| log.catalog().change_number()).transpose()?;
+            self.change = self.change.or(before);
+            let mut refreshed = self.taken(shared, (log, collection), Arc::clone(&view), now, room)?;
+            // Behind the reading: what was put in force meanwhile is seen too.
+            let is_compacted = self.is_compacted(log, collection)?;
+            forgotten.append(&mut refreshed.gone);
+            if !is_compacted {
+                refreshed.gone = forgotten;
+                return Ok(refreshed);
+            }
+            forgotten.extend(self.files.iter().map(|file| file.number));
+            *self = Self { change: self.change, ..Self::new(&shared.budget) };
+        }
+    }
+
+    /// Whether compaction replaced segments of the tail since the catalog was looked at.
+    fn is_compacted(&mut self, log: &Log, collection: &CollectionName) -> Result<bool> {
+        let mut since = self.change.unwrap_or_default();
+        let mut is_compacted = false;
+        loop {
+            let changes = log.catalog().changes(since, CHANGES)?;
+            let Some(last) = changes.last() else { break };
+            since = last.number;
+            let of_segments = |change: &&Change| {
+                change.kind == "segment.insert" && change.subject == collection.as_str() && !is_compacted
+            };
+            is_compacted |= changes.iter().filter(of_segments).any(|change| match change.mutation() {
+                Ok(Mutation::InsertSegment(row)) => {
+                    row.key.generation > Generation(0)
+                        && row.key.last.0 > self.cursor
+                        && row.key.first.0 <= self.through
+                }
+                // It was written by a newer program: nobody knows.
+                other => other.is_err(),
+            });
+        }
+        self.change = Some(since);
+        Ok(is_compacted)
+    }
+
+    fn taken(
+        &mut self,
+        shared: &Shared,
+        (log, collection): (&Log, &CollectionName),
+        view: Arc<dyn View>,
+        now: Timestamp,
+        room: Room<'_>,
+    ) -> Result<Refreshed> {
         if view.through().0 < self.cursor {
             // The store was taken back: what it had is not in the tail any more.
-            *self = Self::new(&shared.budget);
+            *self = Self { change: self.change, ..Self::new(&shared.budget) };
         }
         let (bytes_read, gone) = self.take_files(shared, &*view, room)?;
         self.cursor = view.through().0;

@@ -37,6 +37,38 @@ fn is_found_at_once_after_append_flush_compaction_and_reopening() {
     assert_eq!((again.through, again.statistics.tail_rows), (Sequence(4), 1));
 }
 
+/// Symptom: a deleted key was found. Cause: its row was in memory; compaction had removed it from the log, and the tombstone with it, before a search
+/// read the tombstone.
+#[test]
+fn what_compaction_removed_before_it_was_seen_to_be_deleted_is_not_found() {
+    let world = small();
+    let query = Query::new([1.0, 0.0], 2);
+    world.put("kept", &[1.0, 0.0]);
+    world.put("deleted", &[1.0, 0.1]);
+    assert_eq!(world.found(&query).len(), 2);
+    world.append(NewRecord::delete("deleted"));
+    // The journal is full, and released, once everything in it is sealed.
+    let filler = CollectionName::new("filler").unwrap();
+    for _ in 0..20 {
+        world.log.append(&filler, NewRecord::payload(vec![0; 30_000])).unwrap();
+    }
+    world.log.seal(None).unwrap();
+    world.log.maintain().unwrap();
+    let policy = [("compact.keep_versions", "1"), ("compact.tombstone_grace", "1s")];
+    world
+        .log
+        .set_collection_settings(&world.collection, |own| {
+            policy.iter().for_each(|(key, value)| own.set(key, value).unwrap());
+        })
+        .unwrap();
+    world.clock.advance(std::time::Duration::from_secs(60));
+    let report = world.log.compact(&icecore::log::compact::CompactOptions::default(), &mut |_| true).unwrap();
+    assert_eq!(report.removed().total(), 2, "{report:?}");
+    assert_eq!(world.found(&query), [("kept".to_owned(), 1)]);
+    assert_eq!(world.search.get(&world.collection, b"deleted").unwrap(), None);
+    assert_eq!(world.anew(SearchOptions::default()).nearest(&world.collection, &query).unwrap().hits.len(), 1);
+}
+
 #[test]
 fn scores_are_what_the_metric_says() {
     let world = small();

@@ -35,6 +35,7 @@ What comes from `log` is as this command's own settings have it; a running write
   icecore --data /var/lib/log collection set audit sync=always seal.age=10m
   icecore --data /var/lib/log collection set audit sync=
   icecore --data /var/lib/log collection set audit --home s3://bucket/log
+  icecore --data /var/lib/log collection set audit sinks=store --forget-sink kv
 
 KEY= takes a setting away: the log's holds again. What an append asks for itself (--sync) wins over both.
 
@@ -89,11 +90,14 @@ pub struct CollectionSetArgs {
     /// The collection
     pub collection: CollectionName,
     /// Settings; KEY= takes one away
-    #[arg(value_name = "KEY=VALUE", required_unless_present = "home", value_parser = setting)]
+    #[arg(value_name = "KEY=VALUE", required_unless_present_any = ["home", "forget_sink"], value_parser = setting)]
     pub settings: Vec<(String, String)>,
     /// Another home for its segments: a remote of `directory ls`, or a local directory, which means that they stay where they are sealed
     #[arg(long, value_name = "URL|PATH|ID")]
     pub home: Option<String>,
+    /// A sink that the collection does not subscribe to any more: what it has of the collection is to be deleted, and nothing waits for it
+    #[arg(long, value_name = "SINK")]
+    pub forget_sink: Option<String>,
 }
 
 /// `icecore collection delete`

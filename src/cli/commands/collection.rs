@@ -152,18 +152,29 @@ fn set(context: &Context, args: &CollectionSetArgs) -> CommandResult {
     let changed = rehomed.and_then(|()| {
         log.set_collection_settings(&args.collection, |settings| outcome = change(settings, &args.settings))
     });
-    let shown = changed.and_then(|_| log.effective_settings(&args.collection));
+    let forgotten = changed.and_then(|_| match &args.forget_sink {
+        Some(sink) if outcome.is_ok() => log.forget_sink(&args.collection, sink),
+        _ => Ok(()),
+    });
+    let shown = forgotten.and_then(|()| log.effective_settings(&args.collection));
     let closed = log.close();
     outcome?;
     let settings = shown.map_err(logs::explain)?;
     closed.map_err(logs::explain)?;
     if context.json {
         let settings: Vec<Value> = settings.iter().map(object).collect();
-        print(&json!({ "collection": args.collection, "settings": settings }))?;
+        let mut object = json!({ "collection": args.collection, "settings": settings });
+        if let Some(sink) = &args.forget_sink {
+            object["forgotten_sink"] = sink.as_str().into();
+        }
+        print(&object)?;
     }
     if let Some(home) = &args.home {
         context
             .say(&format!("{}: what is sealed and not archived yet, and what comes, goes to {home}", args.collection));
+    }
+    if let Some(sink) = &args.forget_sink {
+        context.say(&format!("{}: nothing waits for the sink {sink}; delete what it has of it", args.collection));
     }
     let is_given = |setting: &&EffectiveSetting| args.settings.iter().any(|(key, _)| *key == setting.key);
     for setting in settings.iter().filter(is_given) {

@@ -8,6 +8,7 @@ use crate::archive::archiver::KeptStore;
 use crate::cli::facts::Facts;
 use crate::cli::human::{self, Align, Table};
 use crate::cli::{CommandResult, Context, Exit, Stdout, logs, stores};
+use crate::log::AbandonedSink;
 use crate::log::assign::DirectoryStatistics;
 use crate::log::compact::LastCompaction;
 use crate::log::directories::HomeInfo;
@@ -40,6 +41,7 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
     // Also where the settings name none: who delivered may have been told of them by a flag.
     let sinks = ToldSinks::of(&log);
     let not_named = log.sinks_not_named().map_err(logs::explain)?;
+    let abandoned = log.abandoned_sinks().map_err(logs::explain)?;
     let rules = stores::evict_rules(settings);
     let due = match &archive {
         Some(_) if !rules.is_never() => Some(log.evict_due(&rules, true, &mut || true).map_err(logs::explain)?),
@@ -57,6 +59,7 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
         object["appends"] = serde_json::to_value(&appends).expect("plain text and numbers");
         object["sinks"] = serde_json::to_value(&sinks).expect("plain text and numbers");
         object["sinks_not_named"] = serde_json::to_value(&not_named).expect("plain text and numbers");
+        object["abandoned_sinks"] = serde_json::to_value(&abandoned).expect("plain text and numbers");
         object["homes"] = serde_json::to_value(&homes).expect("plain text and numbers");
         object["compaction"] = serde_json::to_value(&compaction).expect("plain text and numbers");
         object["archive"] = serde_json::to_value(&archive).expect("plain text and numbers");
@@ -65,7 +68,8 @@ pub(in crate::cli) fn run(context: &Context) -> CommandResult {
         }
         stdout.line(&object.to_string())?;
     } else {
-        let (live, archive) = (Live { appends, sinks, not_named }, (archive.as_ref(), due.as_ref(), &compaction));
+        let live = Live { appends, sinks, not_named, abandoned };
+        let archive = (archive.as_ref(), due.as_ref(), &compaction);
         stdout.write(render(&status, (&statistics, &homes), archive, &live, context.clock.now()).as_bytes())?;
     }
     stdout.flush()?;
@@ -162,6 +166,7 @@ struct Live {
     sinks: Option<Told<ToldSinks>>,
     /// Sinks that are waited for, and not run with these settings.
     not_named: Vec<SinkNotNamed>,
+    abandoned: Vec<AbandonedSink>,
 }
 
 impl Live {
@@ -219,7 +224,15 @@ impl Live {
                 it.sink
             )
         };
-        failing.filter_map(line).chain(self.not_named.iter().map(not_named)).collect()
+        let abandoned = self.abandoned.iter().map(|abandoned| {
+            let AbandonedSink { sink, collections, first } = abandoned;
+            let collections = human::plural(*collections, "collection");
+            format!(
+                "the sink {sink} is not subscribed to any more, and {collections} ({first}) are not compacted or evicted behind what it \
+                 has: deliver to it again, or delete what it has and run `collection set COLLECTION --forget-sink {sink}`"
+            )
+        });
+        failing.filter_map(line).chain(self.not_named.iter().map(not_named)).chain(abandoned).collect()
     }
 }
 

@@ -14,7 +14,7 @@ use crate::log::identity;
 use crate::log::options::LogOptions;
 use crate::log::places;
 use crate::log::seal::STAGING;
-use crate::log::subscribe::delivered;
+use crate::log::subscribe::awaited;
 use crate::types::ids::hex;
 use crate::types::{ChangeNumber, CollectionName, LogId, Sequence};
 
@@ -58,7 +58,7 @@ impl CatalogLook {
     /// # Errors
     /// What the catalog said.
     pub fn delivered_through(&self, collection: &CollectionName) -> Result<Option<Sequence>> {
-        let delivered = delivered(&*self.catalog, &self.sinks, collection)?;
+        let delivered = awaited(&*self.catalog, &self.sinks, collection)?;
         Ok(delivered.into_iter().map(|(_, has)| has).min())
     }
 

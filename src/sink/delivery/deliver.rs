@@ -113,6 +113,14 @@ impl Shared {
         *at = cursor;
         let known = self.log.catalog().cursors(name)?.into_iter().find(|row| row.sink == line.name());
         let known = known.map_or(Sequence(0), |row| row.sequence);
+        if self.log.is_sink_forgotten(name, line.name())? {
+            // What it had was given up, and compaction did not wait for it: nothing of it counts. Clearing first: a crash between does it again.
+            if cursor.is_some() {
+                sink.clear(name)?;
+            }
+            self.log.set_sink_forgotten(name, line.name(), false)?;
+        }
+        let cursor = sink.cursor(name)?;
         let (cursor, mut anew) = self.look_behind(sink, work, cursor, known)?;
         *at = cursor;
         let mut has = cursor.map_or(Sequence(0), |cursor| cursor.sequence);

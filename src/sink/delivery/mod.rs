@@ -200,8 +200,7 @@ impl Shared {
         }
         // Also of those that are only on record: they will lack it when they come back.
         let sealed = self.log.catalog().collection(name)?.map_or(Sequence(0), |row| row.sealed_through);
-        for (sink, _) in
-            self.log.delivered(name)?.iter().filter(|(sink, has)| self.line(sink).is_none() && *has < sealed)
+        for (sink, _) in self.log.awaited(name)?.iter().filter(|(sink, has)| self.line(sink).is_none() && *has < sealed)
         {
             fail(sink, NOT_RUNNING.to_owned());
         }

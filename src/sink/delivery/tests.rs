@@ -1,5 +1,6 @@
 mod faults;
 mod histories;
+mod stale;
 
 use super::*;
 use crate::catalog::MemoryCatalog;

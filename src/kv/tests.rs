@@ -4,7 +4,9 @@ mod moving;
 use std::path::Path;
 
 use super::*;
-use crate::types::{Epoch, Header};
+use crate::log::LogOptions;
+use crate::sink::{Sinks, SinksOptions};
+use crate::types::{Epoch, Header, NewRecord};
 
 fn name(text: &str) -> CollectionName {
     CollectionName::new(text).unwrap()

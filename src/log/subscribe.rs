@@ -326,14 +326,6 @@ impl Log {
         Ok(found.into_values().collect())
     }
 
-    /// The first sequence that a collection promises.
-    ///
-    /// # Errors
-    /// `NotFound` for an unknown collection.
-    pub(crate) fn floor_of(&self, collection: &CollectionName) -> Result<Sequence> {
-        Ok(self.0.collection(collection)?.state().floor)
-    }
-
     /// The rule that is broken, in tests.
     pub(crate) fn sabotage(&self) -> crate::testing::Sabotage {
         self.0.options.sabotage

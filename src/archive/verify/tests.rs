@@ -12,7 +12,7 @@ use crate::archive::{Claim, RemovedSegment};
 use crate::catalog::MemoryCatalog;
 use crate::clock::FakeClock;
 use crate::objects::SegmentObject;
-use crate::testing::faulty_store::FaultyStore;
+use crate::testing::faulty_store::{Fault, FaultyStore};
 use crate::types::{Epoch, LogId, Sequence, Timestamp};
 
 struct Case {
@@ -287,11 +287,16 @@ fn a_collection_in_several_stores_is_whole_in_all_of_them_together() {
 #[test]
 fn a_store_that_is_down_is_no_damage_and_hides_no_other() {
     let case = case();
-    let down = FaultyStore::new(Arc::new(FakeClock::at(Timestamp(7))));
     let error =
         |store: &dyn ObjectStore| verify(store, None, &RemoteVerifyOptions::default(), &mut |_| {}).unwrap_err().kind();
-    let image: Arc<dyn ObjectStore> = Arc::new(down.snapshot());
-    Claim::take(image, case.log, Epoch(1), Arc::new(FakeClock::at(Timestamp(7))), None).unwrap();
+    let clock = Arc::new(FakeClock::at(Timestamp(7)));
+    // One answer that does not come is nothing that manifests say.
+    let shaky = Arc::new(FaultyStore::new(clock.clone()));
+    Claim::take(shaky.clone(), case.log, Epoch(1), clock.clone(), None).unwrap();
+    shaky.fail_next(Fault::Before(crate::objects::ObjectErrorKind::Unavailable));
+    assert_eq!(error(&*shaky), crate::ErrorKind::Unavailable);
+    assert!(verify(&*shaky, None, &RemoteVerifyOptions::default(), &mut |_| {}).unwrap().ok);
+    let down = FaultyStore::new(clock);
     down.go_down(crate::objects::ObjectErrorKind::Unavailable);
     assert_eq!(error(&down), crate::ErrorKind::Unavailable);
     // A segment in the middle of a collection is there.

@@ -40,8 +40,6 @@ pub enum Rule {
     EverySinkBeforeFlushed,
     /// What replaces segments has its durable name before its row.
     ResultBeforeRow,
-    /// Segments go after the row of what replaces them (S2).
-    RowBeforeRemoval,
     /// What replaces segments answers for every sequence that they answered for (S2).
     ResultCovers,
     /// What a sink does not have is not compacted away (C2).
@@ -90,8 +88,6 @@ questions! {
     flushes_by_first_sink => EverySinkBeforeFlushed;
     /// Whether the row of a compacted segment comes before its file.
     commits_before_result => ResultBeforeRow;
-    /// Whether compacted segments go before the row of their result.
-    removes_before_row => RowBeforeRemoval;
     /// Whether a compacted segment leaves out what was removed at its end.
     leaves_end_uncovered => ResultCovers;
     /// Whether compaction takes what sinks do not have.

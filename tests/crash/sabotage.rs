@@ -104,11 +104,6 @@ fn a_row_before_the_compacted_segment_is_found() {
 }
 
 #[test]
-fn removing_segments_before_the_row_of_the_compacted_one_is_found() {
-    found_in(Rule::RowBeforeRemoval, matrix::compaction, matrix::compacts(0, 0, 1));
-}
-
-#[test]
 fn a_compacted_segment_that_does_not_answer_for_its_end_is_found() {
     found_in(Rule::ResultCovers, matrix::compaction, matrix::compacts(1, 0, 1));
 }

@@ -48,9 +48,6 @@ impl Work<'_> {
         })?;
         // Who takes files away waits: what is committed is what lies there.
         let _turn = log.tier_turn.lock().unwrap_or_else(PoisonError::into_inner);
-        if log.options.sabotage.removes_before_row() {
-            log.remove_replaced(rows, left);
-        }
         self.commit(rows, &row, &path)?;
         if log.options.sabotage.commits_before_result() {
             durable::publish(&*log.fs, &staging, &path).map_err(|error| Halt::Error(error.into()))?;

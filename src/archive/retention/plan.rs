@@ -186,7 +186,7 @@ impl Collection<'_> {
     ) -> Result<Option<CollectionPlan>> {
         let mut newer = rows.iter().fold(unsealed, |sum, row| (sum.0 + row.bytes, sum.1 + row.records));
         // As eviction and compaction see it: whoever subscribes, and nobody who left.
-        let cursors = self.log.delivered(name)?;
+        let cursors = self.log.awaited(name)?;
         let mut of =
             CollectionPlan { collection: name.clone(), floor, new_floor: floor, segments: Vec::new(), stopped: None };
         for row in rows {

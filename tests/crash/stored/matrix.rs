@@ -12,6 +12,8 @@ use crate::probe::{Effort, Probe};
 use crate::workload::{Broken, Setup, Step, World, read_all, told};
 
 const EFFORT: Effort = Effort { random_cuts: 4, nested_every: 40, again_every: 3 };
+/// Of a case with thousands of changes.
+const WIDE: Effort = Effort { random_cuts: 2, nested_every: 600, again_every: 12 };
 
 /// Looks at one log.
 pub type Case = fn(Setup) -> Result<Seen, Broken>;
@@ -71,8 +73,16 @@ fn prepared(setup: Setup, steps: &[Step]) -> Result<World, Broken> {
 }
 
 /// Does what `act` does, cut at every change.
-fn cut(mut world: World, act: impl FnOnce(&mut World) -> Result<(), Broken>) -> Result<Seen, Broken> {
-    let probe = Probe::new(world.setup, EFFORT);
+fn cut(world: World, act: impl FnOnce(&mut World) -> Result<(), Broken>) -> Result<Seen, Broken> {
+    cut_with(EFFORT, world, act)
+}
+
+fn cut_with(
+    effort: Effort,
+    mut world: World,
+    act: impl FnOnce(&mut World) -> Result<(), Broken>,
+) -> Result<Seen, Broken> {
+    let probe = Probe::new(world.setup, effort);
     probe.watch(&world);
     let acted = act(&mut world);
     let broken = probe.broken();
@@ -181,7 +191,7 @@ pub fn compaction_behind_a_move(setup: Setup) -> Result<Seen, Broken> {
 fn beside_a_move(setup: Setup) -> Result<Seen, Broken> {
     let mut steps = to_compact(setup.collections);
     steps.extend((0..setup.collections).map(|collection| append(collection, &[400, 30])));
-    cut(prepared(setup, &steps)?, |world| {
+    cut_with(WIDE, prepared(setup, &steps)?, |world| {
         let log = world.log.clone().ok_or("closed")?;
         let (id, _) = log.directories()[0].clone();
         let delivery = world.delivery.as_ref().ok_or("no sinks")?;

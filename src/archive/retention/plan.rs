@@ -185,7 +185,7 @@ impl Collection<'_> {
         journaled: &HashMap<CollectionName, Sequence>,
     ) -> Result<Option<CollectionPlan>> {
         let mut newer = rows.iter().fold(unsealed, |sum, row| (sum.0 + row.bytes, sum.1 + row.records));
-        // As eviction and compaction see it: whoever subscribes, and nobody who left.
+        // Whoever subscribes, and nobody who left: he is told of the floor, and what he has of it goes too.
         let cursors = self.log.awaited(name)?;
         let mut of =
             CollectionPlan { collection: name.clone(), floor, new_floor: floor, segments: Vec::new(), stopped: None };

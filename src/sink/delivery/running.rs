@@ -56,6 +56,8 @@ impl Running {
             if shared.is_stopped() || !go_on() {
                 return Ok(false);
             }
+            // What this thread's look found due, a line's own thread may not know of: it sleeps where nothing was sealed since.
+            shared.log.wake_archivers();
             shared.lines.iter().for_each(|line| line.wait_a_little(of, LOOK));
         }
     }

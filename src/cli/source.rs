@@ -15,7 +15,7 @@ pub(super) fn beside(context: &Context, log: &Log) -> Result<Arc<dyn Source>, Fa
     let homes = sinks::store_homes(context, log, false)?;
     let store = ColumnarStore::new(log.id(), homes, Arc::clone(&context.clock), options);
     let is_assigned = context.config.settings().store.url.is_none();
-    Ok(Arc::new(beside::StoreOfLog { log: log.clone(), store, is_assigned }))
+    Ok(Arc::new(beside::StoreOfLog { log: log.clone(), store, fs: super::logs::file_system(), is_assigned }))
 }
 
 /// Nothing: this program was built without the store, and the log has everything.
@@ -26,11 +26,15 @@ pub(super) fn beside(_: &Context, _: &Log) -> Result<Arc<dyn Source>, Failure> {
 
 #[cfg(feature = "store")]
 mod beside {
+    use std::path::Path;
+
     use super::Arc;
     use crate::error::Result;
+    use crate::fs::FileSystem;
     use crate::log::Log;
+    use crate::objects::local::MARKER;
     use crate::search::source::{Nothing, Source, View};
-    use crate::store::{COMPONENT, ColumnarStore};
+    use crate::store::{COMPONENT, ColumnarStore, LOCAL_FOLDER};
     use crate::types::CollectionName;
 
     /// The columnar store, of which a collection may have nothing yet.
@@ -38,8 +42,20 @@ mod beside {
     pub struct StoreOfLog {
         pub log: Log,
         pub store: ColumnarStore,
+        pub fs: Arc<dyn FileSystem>,
         /// Its files are in directories that the log assigns.
         pub is_assigned: bool,
+    }
+
+    impl StoreOfLog {
+        /// Whether a directory has the folder of a store.
+        fn is_made(&self, directory: &Path) -> Result<bool> {
+            match self.fs.metadata(&directory.join(LOCAL_FOLDER).join(MARKER)) {
+                Ok(_) => Ok(true),
+                Err(error) if error.is_not_found() => Ok(false),
+                Err(error) => Err(error.into()),
+            }
+        }
     }
 
     impl Source for StoreOfLog {
@@ -49,10 +65,15 @@ mod beside {
                     // Nothing was delivered yet.
                     return Ok(Arc::new(Nothing));
                 };
-                if let Err(error) = self.log.present_directory(&assignment.directory) {
-                    // The log has it all, or says what it lacks.
-                    tracing::warn!(error = crate::error::chain(&error), "searching without the store's files");
-                    return Ok(Arc::new(Nothing));
+                match self.log.present_directory(&assignment.directory) {
+                    // Assigned, and not made yet; or it was moved away, to be made anew.
+                    Ok(path) if !self.is_made(&path)? => return Ok(Arc::new(Nothing)),
+                    Ok(_) => {}
+                    Err(error) => {
+                        // The log has it all, or says what it lacks.
+                        tracing::warn!(error = crate::error::chain(&error), "searching without the store's files");
+                        return Ok(Arc::new(Nothing));
+                    }
                 }
             }
             Source::view(&self.store, collection)

@@ -390,6 +390,9 @@ pub struct SinkKinds(pub Vec<SinkKind>);
 
 impl SettingValue for SinkKinds {
     fn read(raw: &Raw) -> Result<Self, String> {
+        if matches!(raw, Raw::Word(text) | Raw::Text(text) if text.is_empty()) {
+            return Ok(Self::default());
+        }
         let sinks = Vec::<SinkKind>::read(raw)?;
         match sinks.iter().enumerate().find(|(index, sink)| sinks[..*index].contains(sink)) {
             Some((_, twice)) => Err(format!("`{}` is there twice", twice.word())),

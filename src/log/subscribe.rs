@@ -292,14 +292,6 @@ impl Log {
         awaited(&*self.0.catalog, &self.0.options.sinks, collection)
     }
 
-    /// Up to where each sink has a collection that must have it before anything of it goes.
-    ///
-    /// # Errors
-    /// What the catalog said.
-    pub(crate) fn delivered(&self, collection: &CollectionName) -> Result<Vec<(String, Sequence)>> {
-        self.0.delivered(collection)
-    }
-
     /// Sinks that collections wait for and that the log was not opened with: by whom they are waited for, and what they lack. Nothing is delivered
     /// to them.
     ///

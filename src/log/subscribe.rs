@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use super::came_back::CameBack;
 use super::life::settings::Stored;
 use super::{Inner, Log};
-use crate::catalog::{Catalog, Mutation, SegmentRow};
+use crate::catalog::{Catalog, CursorRow, Mutation, SegmentRow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{CollectionName, Epoch, Generation, Sequence};
 
@@ -361,7 +361,7 @@ impl Inner {
 /// read, and may come to be subscribed to again: a tombstone that it was never given must not go.
 fn delivered(catalog: &dyn Catalog, sinks: &[String], collection: &CollectionName) -> Result<Vec<(String, Sequence)>> {
     let mut delivered = awaited(catalog, sinks, collection)?;
-    for cursor in catalog.cursors(collection)? {
+    for cursor in cursors(catalog, collection)? {
         let known = delivered.iter().position(|(sink, _)| *sink == cursor.sink);
         match (is_sink_forgotten(catalog, collection, &cursor.sink)?, known) {
             // It is cleared, and begins anew: what it had counts no more.
@@ -377,6 +377,17 @@ fn is_sink_forgotten(catalog: &dyn Catalog, collection: &CollectionName, sink: &
     Ok(catalog.meta(&mark_name(collection, sink))?.is_some_and(|mark| mark == FORGOTTEN))
 }
 
+/// The cursors on record; of a sink that passed records which came back, before these.
+fn cursors(catalog: &dyn Catalog, collection: &CollectionName) -> Result<Vec<CursorRow>> {
+    let mut cursors = catalog.cursors(collection)?;
+    if let Some(back) = CameBack::of(catalog, collection)? {
+        // Their cursors passed what they do not have.
+        let missing = cursors.iter_mut().filter(|cursor| !back.done.contains(&cursor.sink));
+        missing.for_each(|cursor| cursor.sequence = cursor.sequence.min(back.first.previous()));
+    }
+    Ok(cursors)
+}
+
 /// Up to where each sink has a collection that is to be delivered to it. A log that was opened without any sink goes by those on record: who only
 /// looks after a log must not lose what another process delivers.
 pub(super) fn awaited(
@@ -384,15 +395,17 @@ pub(super) fn awaited(
     sinks: &[String],
     collection: &CollectionName,
 ) -> Result<Vec<(String, Sequence)>> {
-    let mut cursors = catalog.cursors(collection)?;
-    if let Some(back) = CameBack::of(catalog, collection)? {
-        // Their cursors passed what they do not have.
-        let missing = cursors.iter_mut().filter(|cursor| !back.done.contains(&cursor.sink));
-        missing.for_each(|cursor| cursor.sequence = cursor.sequence.min(back.first.previous()));
-    }
+    let cursors = cursors(catalog, collection)?;
     let own = catalog.collection(collection)?.and_then(|row| Stored::read(&row.settings).settings.sinks);
     if own.is_none() && sinks.is_empty() {
-        return Ok(cursors.into_iter().map(|cursor| (cursor.sink, cursor.sequence)).collect());
+        let mut on_record = Vec::new();
+        for cursor in cursors {
+            // Nobody waits for one that was forgotten.
+            if !is_sink_forgotten(catalog, collection, &cursor.sink)? {
+                on_record.push((cursor.sink, cursor.sequence));
+            }
+        }
+        return Ok(on_record);
     }
     let has = |sink: &str| cursors.iter().find(|cursor| cursor.sink == sink).map(|cursor| cursor.sequence);
     let subscribers = own.unwrap_or_else(|| sinks.to_vec()).into_iter();

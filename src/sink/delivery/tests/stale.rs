@@ -68,3 +68,20 @@ fn a_sink_that_is_not_subscribed_to_any_more_counts_until_it_is_forgotten() {
     assert_has_all(&log, &world.one, &a);
     assert!(!has_old(&world.one, &a));
 }
+
+/// Nobody waits for a forgotten sink, also in a log that is opened without any: there those on record count.
+#[test]
+fn a_forgotten_sink_is_not_waited_for_without_sinks_either() {
+    let world = World::new();
+    let audit = name("audit");
+    let (log, sinks) = world.open();
+    append(&log, &audit, 20);
+    assert_eq!(flush(&sinks, "audit").failed, []);
+    log.close().unwrap();
+    let log = Log::open(world.options(&[])).unwrap();
+    assert_eq!(log.awaited(&audit).unwrap().len(), 2);
+    log.forget_sink(&audit, "one").unwrap();
+    assert_eq!(log.awaited(&audit).unwrap(), [("two".to_owned(), Sequence(20))]);
+    log.forget_sink(&audit, "two").unwrap();
+    assert_eq!(log.awaited(&audit).unwrap(), []);
+}
